@@ -1,0 +1,315 @@
+package catalog
+
+import (
+	"maps"
+	"slices"
+)
+
+// Key is a secret that signs producer tokens.
+type Key struct {
+	ID      uint32 // from 1, never reused
+	Secret  []byte
+	Created int64 // ms since the Unix epoch
+}
+
+// Node is a partition node.
+type Node struct {
+	ID            uint64
+	ClientAddress string
+	PeerAddress   string
+	Instance      string // id of the node's data directory
+	RegisteredAt  int64  // first registration, ms since the Unix epoch
+}
+
+// Topic is a named list of partitions.
+type Topic struct {
+	ID                uint64
+	Name              string
+	ReplicationFactor uint32
+	CreatedAt         int64    // ms since the Unix epoch
+	Partitions        []uint64 // partition ids by partition index
+}
+
+// Partition is one partition of a topic and the shard it lives in, for ever.
+type Partition struct {
+	ID      uint64
+	TopicID uint64
+	Index   uint32 // position within the topic
+	ShardID uint64
+}
+
+// ShardState says what may happen to a shard.
+type ShardState uint8
+
+// The states of a shard.
+const (
+	// ShardActive: new partitions may be placed in it.
+	ShardActive ShardState = iota
+	// ShardDraining: it serves its partitions and gets no new ones.
+	ShardDraining
+)
+
+// Shard is one Raft group of partition nodes.
+type Shard struct {
+	ID       uint64
+	Replicas []uint64 // node ids, ascending
+	State    ShardState
+	Version  uint64 // the catalogue's version at the shard's last change
+}
+
+// HostedPartition is a partition as the node that hosts it needs to know it.
+type HostedPartition struct {
+	ID        uint64
+	TopicID   uint64
+	TopicName string
+	Index     uint32
+}
+
+// HostedShard is a shard with everything a node needs to host it.
+type HostedShard struct {
+	ID         uint64
+	Replicas   []uint64
+	State      ShardState
+	Version    uint64            // of the shard's last change, its partitions included
+	Partitions []HostedPartition // ascending by id
+}
+
+// Catalog is the state. It is not safe for concurrent use; what its queries
+// return is never changed afterwards and must not be modified.
+type Catalog struct {
+	version   uint64
+	now       int64
+	clusterID string // "" until InitCluster
+	settings  Settings
+	keys      []Key // ascending by id
+	activeKey uint32
+	nodes     map[uint64]Node
+	topics    map[uint64]Topic
+	parts     map[uint64]Partition
+	shards    map[uint64]Shard
+
+	// The last id handed out of each kind.
+	lastKey       uint32
+	lastTopic     uint64
+	lastPartition uint64
+	lastShard     uint64
+
+	// Derived from the above; not in snapshots.
+	topicIDs map[string]uint64
+	names    []string            // of topics, ascending
+	byShard  map[uint64][]uint64 // partition ids, ascending; private to this struct
+}
+
+// New returns an empty catalogue that awaits InitCluster.
+func New() *Catalog {
+	return &Catalog{
+		nodes:    map[uint64]Node{},
+		topics:   map[uint64]Topic{},
+		parts:    map[uint64]Partition{},
+		shards:   map[uint64]Shard{},
+		topicIDs: map[string]uint64{},
+		byShard:  map[uint64][]uint64{},
+	}
+}
+
+// Apply executes one command. It is total: whatever the command, the answer is
+// a Result, and the state changed only if the result says so.
+func (c *Catalog) Apply(cmd Command) Result {
+	r := c.dispatch(cmd)
+	if r.Changed {
+		c.version++
+	}
+	r.Version = c.version
+	return r
+}
+
+func (c *Catalog) dispatch(cmd Command) Result {
+	if cmd == nil {
+		return refuse(CodeInvalidCommand)
+	}
+	// Leaders' clocks differ; the machine's time never goes back.
+	c.now = max(c.now, cmd.time())
+	if init, ok := cmd.(InitCluster); ok {
+		return c.initCluster(init)
+	}
+	if c.clusterID == "" {
+		return refuse(CodeNotInitialized)
+	}
+	switch cmd := cmd.(type) {
+	case UpdateSettings:
+		return c.updateSettings(cmd)
+	case AddKey:
+		return c.addKey(cmd)
+	case ActivateKey:
+		return c.activateKey(cmd)
+	case RemoveKey:
+		return c.removeKey(cmd)
+	case RegisterNode:
+		return c.registerNode(cmd)
+	case UnregisterNode:
+		return c.unregisterNode(cmd)
+	case CreateTopic:
+		return c.createTopic(cmd)
+	case CreatePartitions:
+		return c.createPartitions(cmd)
+	case DeleteTopic:
+		return c.deleteTopic(cmd)
+	case DrainShard:
+		return c.drainShard(cmd)
+	case RemoveShard:
+		return c.removeShard(cmd)
+	default:
+		return refuse(CodeInvalidCommand)
+	}
+}
+
+// Version returns the number of effective changes so far.
+func (c *Catalog) Version() uint64 { return c.version }
+
+// Now returns the machine's time, ms since the Unix epoch.
+func (c *Catalog) Now() int64 { return c.now }
+
+// ClusterID returns the cluster's id, "" before InitCluster.
+func (c *Catalog) ClusterID() string { return c.clusterID }
+
+// Settings returns the settings with their defaults filled in, except a
+// DefaultReplicationFactor of 0, which depends on the number of nodes.
+func (c *Catalog) Settings() Settings {
+	s := c.settings
+	s.ShardsPerNode = max(s.ShardsPerNode, 1)
+	s.DefaultPartitions = max(s.DefaultPartitions, 1)
+	return s
+}
+
+// Keys returns the keys that verify tokens, ascending by id.
+func (c *Catalog) Keys() []Key { return slices.Clone(c.keys) }
+
+// ActiveKey returns the key that signs new tokens; false before InitCluster.
+func (c *Catalog) ActiveKey() (Key, bool) { return c.Key(c.activeKey) }
+
+// Key returns the key with this id.
+func (c *Catalog) Key(id uint32) (Key, bool) {
+	if i := c.keyIndex(id); i >= 0 {
+		return c.keys[i], true
+	}
+	return Key{}, false
+}
+
+func (c *Catalog) keyIndex(id uint32) int {
+	return slices.IndexFunc(c.keys, func(k Key) bool { return k.ID == id })
+}
+
+// Node returns the node with this id.
+func (c *Catalog) Node(id uint64) (Node, bool) {
+	n, ok := c.nodes[id]
+	return n, ok
+}
+
+// Nodes returns the registered nodes, ascending by id.
+func (c *Catalog) Nodes() []Node {
+	out := make([]Node, 0, len(c.nodes))
+	for _, id := range slices.Sorted(maps.Keys(c.nodes)) {
+		out = append(out, c.nodes[id])
+	}
+	return out
+}
+
+// Topic returns the topic with this name.
+func (c *Catalog) Topic(name string) (Topic, bool) { return c.TopicByID(c.topicIDs[name]) }
+
+// TopicByID returns the topic with this id.
+func (c *Catalog) TopicByID(id uint64) (Topic, bool) {
+	t, ok := c.topics[id]
+	return t, ok
+}
+
+// TopicCount returns the number of topics.
+func (c *Catalog) TopicCount() int { return len(c.topics) }
+
+// Topics returns up to limit topics whose names come after the given one,
+// ascending by name, and whether there are more. Start with "".
+func (c *Catalog) Topics(after string, limit int) (page []Topic, more bool) {
+	i, found := slices.BinarySearch(c.names, after)
+	if found {
+		i++
+	}
+	end := min(len(c.names), i+max(limit, 0))
+	for _, name := range c.names[i:end] {
+		page = append(page, c.topics[c.topicIDs[name]])
+	}
+	return page, end < len(c.names)
+}
+
+// Partition returns the partition with this id.
+func (c *Catalog) Partition(id uint64) (Partition, bool) {
+	p, ok := c.parts[id]
+	return p, ok
+}
+
+// PartitionCount returns the number of partitions of the cluster.
+func (c *Catalog) PartitionCount() int { return len(c.parts) }
+
+// Resolve returns the partition with this index of the topic with this name.
+func (c *Catalog) Resolve(topic string, index uint32) (Partition, bool) {
+	t, ok := c.Topic(topic)
+	if !ok || uint64(index) >= uint64(len(t.Partitions)) {
+		return Partition{}, false
+	}
+	return c.Partition(t.Partitions[index])
+}
+
+// HasPartition reports whether the partition exists and lives in this shard.
+func (c *Catalog) HasPartition(shard, partition uint64) bool {
+	p, ok := c.parts[partition]
+	return ok && p.ShardID == shard
+}
+
+// HasShard reports whether the shard exists.
+func (c *Catalog) HasShard(shard uint64) bool {
+	_, ok := c.shards[shard]
+	return ok
+}
+
+// Shard returns the shard with this id.
+func (c *Catalog) Shard(id uint64) (Shard, bool) {
+	s, ok := c.shards[id]
+	return s, ok
+}
+
+// Shards returns all shards, ascending by id.
+func (c *Catalog) Shards() []Shard {
+	out := make([]Shard, 0, len(c.shards))
+	for _, id := range slices.Sorted(maps.Keys(c.shards)) {
+		out = append(out, c.shards[id])
+	}
+	return out
+}
+
+// Hosted returns a shard with its partitions.
+func (c *Catalog) Hosted(shard uint64) (HostedShard, bool) {
+	s, ok := c.shards[shard]
+	if !ok {
+		return HostedShard{}, false
+	}
+	h := HostedShard{ID: s.ID, Replicas: s.Replicas, State: s.State, Version: s.Version}
+	for _, id := range c.byShard[shard] {
+		p := c.parts[id]
+		h.Partitions = append(h.Partitions, HostedPartition{
+			ID: id, TopicID: p.TopicID, TopicName: c.topics[p.TopicID].Name, Index: p.Index,
+		})
+	}
+	return h, true
+}
+
+// ShardsOf returns what a node must host, ascending by shard id. A shard that
+// is no longer listed must be stopped and its data may be discarded.
+func (c *Catalog) ShardsOf(node uint64) []HostedShard {
+	var out []HostedShard
+	for _, id := range slices.Sorted(maps.Keys(c.shards)) {
+		if slices.Contains(c.shards[id].Replicas, node) {
+			h, _ := c.Hosted(id)
+			out = append(out, h)
+		}
+	}
+	return out
+}
