@@ -1,0 +1,83 @@
+package errors
+
+import (
+	"google.golang.org/grpc/codes"
+
+	v1 "github.com/oncelog/oncelog/api/oncelog/v1"
+)
+
+// table has one row per code; TestTableIsComplete holds it to that.
+var table = map[Code]Entry{
+	v1.ErrorCode_ERROR_CODE_INVALID_ARGUMENT: {Fatal, codes.InvalidArgument,
+		"a field is missing or malformed", "Correct the field that the error names."},
+	v1.ErrorCode_ERROR_CODE_LIMIT_EXCEEDED: {Fatal, codes.InvalidArgument,
+		"something is larger than its limit", "Split the request; the error names the field and the limit."},
+	v1.ErrorCode_ERROR_CODE_INTERNAL: {Fatal, codes.Internal,
+		"an unexpected failure", "Look into the node's log; please report it."},
+	v1.ErrorCode_ERROR_CODE_UNAVAILABLE: {Retriable, codes.Unavailable,
+		"the node is starting, stopping or cannot reach a majority", "Try again; if it stays, look at `oncelog cluster status`."},
+	v1.ErrorCode_ERROR_CODE_NOT_LEADER: {Retriable, codes.FailedPrecondition,
+		"another node leads", "Send the request to the leader; `oncelog cluster status` shows it."},
+	v1.ErrorCode_ERROR_CODE_OVERLOADED: {Retriable, codes.ResourceExhausted,
+		"the node's queues are full", "Back off and try again."},
+	v1.ErrorCode_ERROR_CODE_UNKNOWN_RESULT: {UnknownOutcome, codes.Aborted,
+		"leadership was lost while the request was under way; it may or may not take effect", "Repeat the same request: its identity makes that safe."},
+	v1.ErrorCode_ERROR_CODE_DEADLINE: {UnknownOutcome, codes.DeadlineExceeded,
+		"the deadline passed before the answer was known", "Repeat the same request, or ask GetOutcome."},
+
+	v1.ErrorCode_ERROR_CODE_UNKNOWN_TOPIC: {Fatal, codes.NotFound,
+		"no such topic", "Create it with `oncelog topic create`, or correct the name."},
+	v1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION: {Retriable, codes.NotFound,
+		"no such partition here", "If the topic is new, try again; otherwise correct topic and partition."},
+	v1.ErrorCode_ERROR_CODE_TOPIC_EXISTS: {Fatal, codes.AlreadyExists,
+		"the topic exists", "Use it, or delete it first."},
+	v1.ErrorCode_ERROR_CODE_INSUFFICIENT_NODES: {Retriable, codes.FailedPrecondition,
+		"the replication factor is above the number of registered partition nodes", "Start more partition nodes or lower the replication factor."},
+	v1.ErrorCode_ERROR_CODE_UNKNOWN_NODE: {Fatal, codes.NotFound,
+		"no such node", "Register the node, or correct its id."},
+	v1.ErrorCode_ERROR_CODE_NODE_ID_IN_USE: {Fatal, codes.AlreadyExists,
+		"another process with this node id is alive", "Give every node an id of its own."},
+	v1.ErrorCode_ERROR_CODE_WRONG_CLUSTER: {Fatal, codes.FailedPrecondition,
+		"the caller belongs to another cluster", "Check the addresses and the data directory."},
+
+	v1.ErrorCode_ERROR_CODE_INVALID_PRODUCER_TOKEN: {Fatal, codes.PermissionDenied,
+		"the producer token is missing, forged, or for another producer id or epoch", "Send the token that InitProducer returned."},
+	v1.ErrorCode_ERROR_CODE_FENCED: {Fatal, codes.FailedPrecondition,
+		"a newer producer has taken over this transactional id", "Stop this producer, or call InitTransactions to take over again."},
+	v1.ErrorCode_ERROR_CODE_UNKNOWN_PRODUCER: {Fatal, codes.NotFound,
+		"the producer is not known; it may have expired", "Call InitTransactions (or IdempotentProducer) again."},
+	v1.ErrorCode_ERROR_CODE_OUT_OF_ORDER_SEQUENCE: {Abortable, codes.FailedPrecondition,
+		"the sequence is not the next expected one and not a repetition", "Abort the transaction and start it over."},
+	v1.ErrorCode_ERROR_CODE_STALE_TXN: {Abortable, codes.FailedPrecondition,
+		"the producer has left this transaction behind; nothing was stored", "Write within the current transaction."},
+	v1.ErrorCode_ERROR_CODE_TXN_ENDED: {Abortable, codes.FailedPrecondition,
+		"the transaction has ended; nothing was stored", "Begin a new transaction."},
+	v1.ErrorCode_ERROR_CODE_CONFLICT: {Abortable, codes.FailedPrecondition,
+		"the transaction was decided the other way", "Look at outcome and reason; unless another producer took over, begin a new transaction."},
+	v1.ErrorCode_ERROR_CODE_FORGOTTEN: {Fatal, codes.FailedPrecondition,
+		"the transaction ended so long ago that its outcome is no longer remembered", "Read the output to learn what became of it; call InitTransactions to go on."},
+	v1.ErrorCode_ERROR_CODE_UNSETTLED_SENDS: {Abortable, codes.FailedPrecondition,
+		"shards hold records of this transaction that the commit does not name", "Abort: the client lost track of a send."},
+	v1.ErrorCode_ERROR_CODE_THROTTLED: {Retriable, codes.ResourceExhausted,
+		"too many transactions of this producer await their markers", "Try again in a moment; if it stays, look for a shard without a leader."},
+	v1.ErrorCode_ERROR_CODE_STALE_MEMBER: {Abortable, codes.FailedPrecondition,
+		"the group member no longer owns a partition, or its position was moved by somebody else", "Abort, and read again from the committed position."},
+	v1.ErrorCode_ERROR_CODE_PREPARED_EXISTS: {Fatal, codes.FailedPrecondition,
+		"the transactional id has a prepared transaction", "Complete the prepared transaction first."},
+	v1.ErrorCode_ERROR_CODE_INVALID_TXN: {Fatal, codes.InvalidArgument,
+		"no such transaction or participant", "Send the ids that InitProducer and Append returned."},
+	v1.ErrorCode_ERROR_CODE_TRANSACTION_IN_PROGRESS: {Fatal, codes.FailedPrecondition,
+		"the transactional id has a transaction that is not complete", "Wait for it to complete and try again."},
+
+	v1.ErrorCode_ERROR_CODE_CORRUPT_BATCH: {Abortable, codes.InvalidArgument,
+		"the batch is malformed or its checksum is wrong", "Encode it again; if it stays, look for damage on the way."},
+	v1.ErrorCode_ERROR_CODE_BATCH_TOO_LARGE: {Abortable, codes.InvalidArgument,
+		"the batch or a record is larger than its limit", "Send smaller batches."},
+	v1.ErrorCode_ERROR_CODE_OFFSET_OUT_OF_RANGE: {Fatal, codes.OutOfRange,
+		"the offset is outside the partition", "Start at earliest or latest, or at an offset between the two named."},
+
+	v1.ErrorCode_ERROR_CODE_UNKNOWN_GROUP: {Fatal, codes.NotFound,
+		"no such consumer group", "Correct the name; `oncelog group list` shows the groups."},
+	v1.ErrorCode_ERROR_CODE_GROUP_NOT_EMPTY: {Fatal, codes.FailedPrecondition,
+		"the group has members", "Stop its consumers first."},
+}

@@ -1,0 +1,69 @@
+package token_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"testing"
+
+	"github.com/oncelog/oncelog/api/token"
+)
+
+func ring(ids ...uint32) *token.Keyring {
+	var r token.Keyring
+	var keys []token.Key
+	for _, id := range ids {
+		keys = append(keys, token.Key{ID: id, Secret: bytes.Repeat([]byte{byte(id)}, token.MinSecret)})
+	}
+	r.Set(keys)
+	return &r
+}
+
+func TestTokenProvesExactlyItsProducerAndEpoch(t *testing.T) {
+	t.Parallel()
+	r := ring(1)
+	tok := r.Sign(7, 3)
+	if len(tok) != token.Size || !r.Check(tok, 7, 3) {
+		t.Fatal("a good token is refused")
+	}
+	if r.Check(tok, 7, 4) || r.Check(tok, 8, 3) || r.Check(nil, 7, 3) || r.Check(tok[:len(tok)-1], 7, 3) {
+		t.Error("a token of another producer or epoch, or a short one, is accepted")
+	}
+	for i := range tok {
+		bad := bytes.Clone(tok)
+		bad[i] ^= 1
+		if r.Check(bad, 7, 3) {
+			t.Errorf("accepted with a flipped bit in byte %d", i)
+		}
+	}
+}
+
+func TestKeysRotate(t *testing.T) {
+	t.Parallel()
+	old := ring(1).Sign(7, 3)
+	both := ring(1, 2)
+	if !both.Check(old, 7, 3) {
+		t.Error("the old key no longer checks")
+	}
+	if newer := both.Sign(7, 3); !ring(2).Check(newer, 7, 3) || ring(1).Check(newer, 7, 3) {
+		t.Error("the newest key does not sign")
+	}
+	if ring(2).Check(old, 7, 3) {
+		t.Error("a removed key still checks")
+	}
+}
+
+func TestNoKeyAcceptsNothing(t *testing.T) {
+	t.Parallel()
+	var r token.Keyring
+	if r.Ready() || r.Sign(1, 0) != nil || r.Check(ring(1).Sign(1, 0), 1, 0) {
+		t.Error("an empty keyring signs or accepts")
+	}
+}
+
+func TestTokenFormatIsStable(t *testing.T) {
+	t.Parallel()
+	const golden = "0100000001"
+	if got := hex.EncodeToString(ring(1).Sign(7, 3)[:5]); got != golden {
+		t.Errorf("token starts with %s, want %s", got, golden)
+	}
+}
