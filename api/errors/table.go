@@ -36,7 +36,7 @@ var table = map[Code]Entry{
 	v1.ErrorCode_ERROR_CODE_UNKNOWN_NODE: {Fatal, codes.NotFound,
 		"no such node", "Register the node, or correct its id."},
 	v1.ErrorCode_ERROR_CODE_NODE_ID_IN_USE: {Fatal, codes.AlreadyExists,
-		"another process with this node id is alive", "Give every node an id of its own."},
+		"the node id belongs to another data directory", "Give every node, and every node that lost its disk, an id of its own."},
 	v1.ErrorCode_ERROR_CODE_WRONG_CLUSTER: {Fatal, codes.FailedPrecondition,
 		"the caller belongs to another cluster", "Check the addresses and the data directory."},
 

@@ -63,7 +63,8 @@ const (
 	ErrorCode_ERROR_CODE_INSUFFICIENT_NODES ErrorCode = 23
 	// Fatal: no such node.
 	ErrorCode_ERROR_CODE_UNKNOWN_NODE ErrorCode = 24
-	// Fatal: another process with the same node id is alive. Metadata: node_id.
+	// Fatal: the node id belongs to another data directory: to another node, or
+	// to this one before it lost its disk. Metadata: node_id.
 	ErrorCode_ERROR_CODE_NODE_ID_IN_USE ErrorCode = 25
 	// Fatal: the caller belongs to another cluster. Metadata: cluster_id.
 	ErrorCode_ERROR_CODE_WRONG_CLUSTER ErrorCode = 26

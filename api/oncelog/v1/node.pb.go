@@ -144,7 +144,10 @@ type RegisterNodeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id, at least 1, chosen by the operator, never reused for another disk.
 	NodeId uint64 `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	// Random per process start, at most 64 bytes.
+	// Drawn once when the node's data directory is made, at most 64 bytes. A node
+	// that comes back with the same id and another instance has lost its disk and
+	// with it its votes, so it is refused with NODE_ID_IN_USE: it must join under
+	// a new id.
 	InstanceId string `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
 	// Where clients reach it.
 	ClientAddress string `protobuf:"bytes,3,opt,name=client_address,json=clientAddress,proto3" json:"client_address,omitempty"`
