@@ -1,0 +1,212 @@
+package txn
+
+import (
+	"errors"
+
+	"github.com/oncelog/oncelog/api/codec"
+)
+
+// commandVersion is the first byte of every encoded command. A log outlives the
+// program that wrote it: a change of any layout gets a new version, and the old
+// one stays readable.
+const commandVersion = 1
+
+// kind is the second byte of an encoded command. The numbers are for ever.
+type kind byte
+
+const (
+	kindInitProducer        kind = 1
+	kindAllocateProducerIDs kind = 2
+	kindEnlist              kind = 3
+	kindEndTransaction      kind = 4
+	kindExpire              kind = 5
+	kindMarkersApplied      kind = 6
+	kindAbortTransaction    kind = 7
+	kindFenceProducer       kind = 8
+	kindDeleteID            kind = 9
+	kindExpireIDs           kind = 10
+)
+
+// Errors of [DecodeCommand], besides those of the codec package.
+var (
+	// ErrVersion reports a command of an unknown version or kind.
+	ErrVersion = errors.New("txn: unknown version or kind of command")
+	// ErrValue reports a value that no encoder writes.
+	ErrValue = errors.New("txn: value out of range in a command")
+)
+
+// AppendCommand appends the encoding of c, to be executed at the time at.
+// Commands beyond the limits of this package encode, but do not decode.
+func AppendCommand(b []byte, at Millis, c Command) []byte {
+	b = append(b, commandVersion, byte(c.kind()))
+	b = codec.AppendVarint(b, at)
+	return c.encode(b)
+}
+
+// DecodeCommand reads what [AppendCommand] wrote. The command may share memory
+// with b. The errors are those of the codec package, [ErrVersion] and
+// [ErrValue].
+func DecodeCommand(b []byte) (at Millis, c Command, err error) {
+	r := codec.NewReader(b)
+	version, k := r.Byte(), kind(r.Byte())
+	if r.Err() == nil && version != commandVersion {
+		return 0, nil, ErrVersion
+	}
+	at = readTime(r)
+	switch k {
+	case kindInitProducer:
+		c = readInitProducer(r)
+	case kindAllocateProducerIDs:
+		c = AllocateProducerIDs{Count: readUint32(r)}
+	case kindEnlist:
+		c = readEnlist(r)
+	case kindEndTransaction:
+		c = readEndTransaction(r)
+	case kindExpire:
+		c = readExpire(r)
+	case kindMarkersApplied:
+		c = readMarkersApplied(r)
+	case kindAbortTransaction:
+		c = AbortTransaction{Ref: readRef(r), Force: r.Bool()}
+	case kindFenceProducer:
+		c = FenceProducer{TransactionalID: r.String(MaxTextLength), Epoch: readUint32(r)}
+	case kindDeleteID:
+		c = DeleteID{TransactionalID: r.String(MaxTextLength), ProducerID: r.Uvarint()}
+	case kindExpireIDs:
+		c = readExpireIDs(r)
+	default:
+		r.Fail(ErrVersion)
+	}
+	if err := r.Close(); err != nil {
+		return 0, nil, err
+	}
+	return at, c, nil
+}
+
+func (c InitProducer) encode(b []byte) []byte {
+	b = codec.AppendString(b, c.TransactionalID)
+	b = codec.AppendVarint(b, c.Timeout)
+	b = append(b, c.RequestID[:]...)
+	b = codec.AppendString(b, c.Owner)
+	b = codec.AppendString(b, c.ClientHost)
+	return codec.AppendBool(b, c.KeepPrepared)
+}
+
+func readInitProducer(r *codec.Reader) InitProducer {
+	return InitProducer{
+		TransactionalID: r.String(MaxTextLength),
+		Timeout:         readTime(r),
+		RequestID:       readRequestID(r),
+		Owner:           r.String(MaxTextLength),
+		ClientHost:      r.String(MaxTextLength),
+		KeepPrepared:    r.Bool(),
+	}
+}
+
+func (c AllocateProducerIDs) encode(b []byte) []byte {
+	return codec.AppendUvarint(b, uint64(c.Count))
+}
+
+func (c Enlist) encode(b []byte) []byte {
+	b = codec.AppendUvarint(b, uint64(len(c.Items)))
+	for _, item := range c.Items {
+		b = appendRef(b, item.Ref)
+		b = codec.AppendUvarint(b, item.Shard)
+		b = codec.AppendUvarint(b, item.OpenedAt)
+		b = codec.AppendVarint(b, item.Age)
+		b = appendUint64s(b, item.Partitions)
+	}
+	return b
+}
+
+func readEnlist(r *codec.Reader) Enlist {
+	var c Enlist
+	for n := r.Count(MaxItems); n > 0 && r.Err() == nil; n-- {
+		c.Items = append(c.Items, EnlistItem{
+			Ref:        readRef(r),
+			Shard:      r.Uvarint(),
+			OpenedAt:   r.Uvarint(),
+			Age:        readTime(r),
+			Partitions: readUint64s(r, MaxPartitions),
+		})
+	}
+	return c
+}
+
+func (c EndTransaction) encode(b []byte) []byte {
+	b = appendRef(b, c.Ref)
+	b = codec.AppendBool(b, c.Commit)
+	b = codec.AppendUvarint(b, uint64(len(c.Participants)))
+	for _, pt := range c.Participants {
+		b = codec.AppendUvarint(b, pt.Shard)
+		b = appendProgress(b, pt.Progress)
+	}
+	return codec.AppendBytes(b, c.OffsetsPayload)
+}
+
+func readEndTransaction(r *codec.Reader) EndTransaction {
+	c := EndTransaction{Ref: readRef(r), Commit: r.Bool()}
+	for n := r.Count(MaxItems); n > 0 && r.Err() == nil; n-- {
+		c.Participants = append(c.Participants, Participant{Shard: r.Uvarint(), Progress: readProgress(r)})
+	}
+	if payload := r.Bytes(MaxOffsetsPayload); len(payload) > 0 {
+		c.OffsetsPayload = payload
+	}
+	return c
+}
+
+func (c Expire) encode(b []byte) []byte {
+	b = codec.AppendUvarint(b, uint64(len(c.Refs)))
+	for _, ref := range c.Refs {
+		b = appendRef(b, ref)
+	}
+	return b
+}
+
+func readExpire(r *codec.Reader) Expire {
+	var c Expire
+	for n := r.Count(MaxItems); n > 0 && r.Err() == nil; n-- {
+		c.Refs = append(c.Refs, readRef(r))
+	}
+	return c
+}
+
+func (c MarkersApplied) encode(b []byte) []byte {
+	b = codec.AppendUvarint(b, uint64(len(c.Items)))
+	for _, item := range c.Items {
+		b = appendRef(b, item.Ref)
+		b = codec.AppendUvarint(b, item.Shard)
+		b = append(b, byte(item.Answer))
+	}
+	return b
+}
+
+func readMarkersApplied(r *codec.Reader) MarkersApplied {
+	var c MarkersApplied
+	for n := r.Count(MaxItems); n > 0 && r.Err() == nil; n-- {
+		item := MarkerAck{Ref: readRef(r), Shard: r.Uvarint(), Answer: MarkerAnswer(r.Byte())}
+		if item.Answer == 0 || item.Answer > lastMarkerAnswer {
+			r.Fail(ErrValue)
+		}
+		c.Items = append(c.Items, item)
+	}
+	return c
+}
+
+func (c AbortTransaction) encode(b []byte) []byte {
+	return codec.AppendBool(appendRef(b, c.Ref), c.Force)
+}
+
+func (c FenceProducer) encode(b []byte) []byte {
+	return codec.AppendUvarint(codec.AppendString(b, c.TransactionalID), uint64(c.Epoch))
+}
+
+func (c DeleteID) encode(b []byte) []byte {
+	return codec.AppendUvarint(codec.AppendString(b, c.TransactionalID), c.ProducerID)
+}
+
+func (c ExpireIDs) encode(b []byte) []byte { return appendUint64s(b, c.ProducerIDs) }
+
+func readExpireIDs(r *codec.Reader) ExpireIDs {
+	return ExpireIDs{ProducerIDs: readUint64s(r, MaxItems)}
+}

@@ -1,0 +1,139 @@
+package txn
+
+import "slices"
+
+// This file has the only functions that move a transaction from one phase to
+// the next: begin, decide, closeOpen, acknowledge. Commands call them.
+
+// touch notes that something happened to p and keeps it in, or out of, the
+// list of ids that may expire.
+func (m *Machine) touch(p *producer) {
+	p.updated = m.now
+	m.idle.remove(p)
+	if p.quiet() {
+		m.idle.pushBack(p)
+	}
+}
+
+// begin opens number, counting its timeout from age ago. There must be no open
+// transaction and number must be above the last.
+func (m *Machine) begin(p *producer, number uint64, age Millis) {
+	age = min(max(age, 0), p.timeout)
+	p.open = &openTxn{
+		producer:  p,
+		number:    number,
+		startedAt: m.now - age,
+		deadline:  m.now - age + p.timeout,
+	}
+	m.deadlines.push(p.open)
+	m.touch(p)
+}
+
+// decide records what becomes of number, which is open or above the last. An
+// open transaction with a lower number must have been closed before. The
+// machine keeps participants, which are ascending by shard.
+func (m *Machine) decide(p *producer, number uint64, o Outcome, r Reason, participants []Participant) {
+	if p.open != nil {
+		m.deadlines.remove(p.open)
+		p.open = nil
+	}
+	d := decision{epoch: p.epoch, number: number, outcome: o, reason: r, at: m.now}
+	p.latest = d
+	if len(participants) == 0 {
+		m.remember(p, d)
+		m.touch(p)
+		return
+	}
+	c := &completion{
+		producer:     p,
+		sequence:     m.nextDecision,
+		decision:     d,
+		pending:      len(participants),
+		participants: make([]participant, len(participants)),
+	}
+	m.nextDecision++
+	for i, named := range participants {
+		c.participants[i] = participant{shard: named.Shard, progress: named.Progress, of: c}
+		m.owe(&c.participants[i])
+	}
+	p.completing = append(p.completing, c)
+	m.touch(p)
+}
+
+// closeOpen aborts the open transaction of p; its enlisted shards are owed the
+// marker. It returns its Ref, or the zero Ref when nothing is open.
+func (m *Machine) closeOpen(p *producer, r Reason) Ref {
+	if p.open == nil {
+		return Ref{}
+	}
+	number := p.open.number
+	m.decide(p, number, Aborted, r, union(nil, p.open.enlisted))
+	return p.ref(p.epoch, number)
+}
+
+// acknowledge notes that a participant is done, and moves the transaction to
+// the remembered outcomes when it was the last one.
+func (m *Machine) acknowledge(pt *participant, damaged bool) (complete bool) {
+	c := pt.of
+	pt.acknowledged = true
+	pt.progress = nil // never sent again
+	m.settle(pt)
+	c.pending--
+	p := c.producer
+	if damaged {
+		c.decision.damaged = true
+		if p.refOf(p.latest) == p.refOf(c.decision) {
+			p.latest.damaged = true
+		}
+	}
+	if c.pending > 0 {
+		return false
+	}
+	i := slices.Index(p.completing, c)
+	p.completing = slices.Delete(p.completing, i, i+1)
+	if len(p.completing) == 0 {
+		p.completing = nil // an idle id holds no spare memory
+	}
+	m.remember(p, c.decision)
+	m.touch(p)
+	return true
+}
+
+// remember appends to the outcomes of p and drops the oldest completions above
+// the limit. It never touches completing: a decision some shard has not heard
+// of must stay answerable however many follow it.
+func (m *Machine) remember(p *producer, d decision) {
+	p.outcomes = pushBounded(p.outcomes, d, m.cfg.OutcomesKept)
+}
+
+// pushBounded appends v to list and drops from the front what exceeds limit.
+func pushBounded[T any](list []T, v T, limit int) []T {
+	if over := len(list) + 1 - limit; over > 0 {
+		list = slices.Delete(list, 0, over)
+	}
+	if len(list) == cap(list) {
+		// Grow in small steps: a million idle ids pay for what they use.
+		list = slices.Grow(list, max(1, min(len(list), limit-len(list))))
+	}
+	return append(list, v)
+}
+
+// union returns the shards of both lists as participants without progress,
+// ascending. Both lists are ascending.
+func union(named []Participant, shards []enlisted) []Participant {
+	merged := make([]Participant, 0, len(named)+len(shards))
+	for len(named) > 0 || len(shards) > 0 {
+		switch {
+		case len(shards) == 0 || len(named) > 0 && named[0].Shard < shards[0].shard:
+			merged = append(merged, Participant{Shard: named[0].Shard})
+			named = named[1:]
+		case len(named) == 0 || shards[0].shard < named[0].Shard:
+			merged = append(merged, Participant{Shard: shards[0].shard})
+			shards = shards[1:]
+		default:
+			merged = append(merged, Participant{Shard: shards[0].shard})
+			named, shards = named[1:], shards[1:]
+		}
+	}
+	return merged
+}
