@@ -33,6 +33,9 @@ const (
 	EnlistVerdict_ENLIST_VERDICT_DECIDED EnlistVerdict = 2
 	// Nobody waits for it: discard.
 	EnlistVerdict_ENLIST_VERDICT_STRAY EnlistVerdict = 3
+	// Nothing was noted, for the producer has too many unfinished transactions;
+	// ask again.
+	EnlistVerdict_ENLIST_VERDICT_THROTTLED EnlistVerdict = 4
 )
 
 // Enum value maps for EnlistVerdict.
@@ -42,12 +45,14 @@ var (
 		1: "ENLIST_VERDICT_ACCEPTED",
 		2: "ENLIST_VERDICT_DECIDED",
 		3: "ENLIST_VERDICT_STRAY",
+		4: "ENLIST_VERDICT_THROTTLED",
 	}
 	EnlistVerdict_value = map[string]int32{
 		"ENLIST_VERDICT_UNSPECIFIED": 0,
 		"ENLIST_VERDICT_ACCEPTED":    1,
 		"ENLIST_VERDICT_DECIDED":     2,
 		"ENLIST_VERDICT_STRAY":       3,
+		"ENLIST_VERDICT_THROTTLED":   4,
 	}
 )
 
@@ -1531,12 +1536,13 @@ const file_oncelog_v1_node_proto_rawDesc = "" +
 	"\x12ShardMarkerResults\x12\x19\n" +
 	"\bshard_id\x18\x01 \x01(\x04R\ashardId\x122\n" +
 	"\aresults\x18\x02 \x03(\x0e2\x18.oncelog.v1.MarkerResultR\aresults\x12'\n" +
-	"\x05error\x18\x03 \x01(\v2\x11.oncelog.v1.ErrorR\x05error*\x82\x01\n" +
+	"\x05error\x18\x03 \x01(\v2\x11.oncelog.v1.ErrorR\x05error*\xa0\x01\n" +
 	"\rEnlistVerdict\x12\x1e\n" +
 	"\x1aENLIST_VERDICT_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17ENLIST_VERDICT_ACCEPTED\x10\x01\x12\x1a\n" +
 	"\x16ENLIST_VERDICT_DECIDED\x10\x02\x12\x18\n" +
-	"\x14ENLIST_VERDICT_STRAY\x10\x03*\x9f\x01\n" +
+	"\x14ENLIST_VERDICT_STRAY\x10\x03\x12\x1c\n" +
+	"\x18ENLIST_VERDICT_THROTTLED\x10\x04*\x9f\x01\n" +
 	"\fMarkerResult\x12\x1d\n" +
 	"\x19MARKER_RESULT_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15MARKER_RESULT_APPLIED\x10\x01\x12\x19\n" +

@@ -785,9 +785,10 @@ type ListTransactionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only these states; empty: all.
 	States []TransactionState `protobuf:"varint,1,rep,packed,name=states,proto3,enum=oncelog.v1.TransactionState" json:"states,omitempty"`
-	// Only ids that match this pattern, in which * stands for any characters.
-	IdPattern string `protobuf:"bytes,2,opt,name=id_pattern,json=idPattern,proto3" json:"id_pattern,omitempty"`
-	// Only open transactions that are at least this old.
+	// Only ids that contain this.
+	IdContains string `protobuf:"bytes,2,opt,name=id_contains,json=idContains,proto3" json:"id_contains,omitempty"`
+	// Only ids with an unfinished transaction that was begun, or decided, at least
+	// this long ago.
 	OlderThanMs int64 `protobuf:"varint,3,opt,name=older_than_ms,json=olderThanMs,proto3" json:"older_than_ms,omitempty"`
 	// At most this many; 0: 100; at most 1,000.
 	PageSize uint32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
@@ -834,9 +835,9 @@ func (x *ListTransactionsRequest) GetStates() []TransactionState {
 	return nil
 }
 
-func (x *ListTransactionsRequest) GetIdPattern() string {
+func (x *ListTransactionsRequest) GetIdContains() string {
 	if x != nil {
-		return x.IdPattern
+		return x.IdContains
 	}
 	return ""
 }
@@ -865,7 +866,8 @@ func (x *ListTransactionsRequest) GetPageToken() string {
 // ListTransactionsResponse is one page.
 type ListTransactionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// In the order of the ids.
+	// In the order in which the ids were created. A page may be short, even
+	// empty, and not be the last.
 	Transactions []*TransactionListing `protobuf:"bytes,1,rep,name=transactions,proto3" json:"transactions,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -926,7 +928,8 @@ type TransactionListing struct {
 	Txn *TxnRef `protobuf:"bytes,2,opt,name=txn,proto3" json:"txn,omitempty"`
 	// State.
 	State TransactionState `protobuf:"varint,3,opt,name=state,proto3,enum=oncelog.v1.TransactionState" json:"state,omitempty"`
-	// How long the open transaction has been open; 0 if none is.
+	// How long ago its oldest unfinished transaction was begun (open) or decided
+	// (completing); 0 if none is.
 	AgeMs int64 `protobuf:"varint,4,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
 	// Decided transactions that some shard has yet to apply.
 	Completing uint32 `protobuf:"varint,5,opt,name=completing,proto3" json:"completing,omitempty"`
@@ -1783,11 +1786,11 @@ const file_oncelog_v1_transaction_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\x0e2\x17.oncelog.v1.AbortReasonR\x06reason\x12\"\n" +
 	"\rdecided_at_ms\x18\x03 \x01(\x03R\vdecidedAtMs\x12%\n" +
 	"\x0epending_shards\x18\x04 \x03(\x04R\rpendingShards\x12\x18\n" +
-	"\adamaged\x18\x05 \x01(\bR\adamaged\"\xce\x01\n" +
+	"\adamaged\x18\x05 \x01(\bR\adamaged\"\xd0\x01\n" +
 	"\x17ListTransactionsRequest\x124\n" +
-	"\x06states\x18\x01 \x03(\x0e2\x1c.oncelog.v1.TransactionStateR\x06states\x12\x1d\n" +
-	"\n" +
-	"id_pattern\x18\x02 \x01(\tR\tidPattern\x12\"\n" +
+	"\x06states\x18\x01 \x03(\x0e2\x1c.oncelog.v1.TransactionStateR\x06states\x12\x1f\n" +
+	"\vid_contains\x18\x02 \x01(\tR\n" +
+	"idContains\x12\"\n" +
 	"\rolder_than_ms\x18\x03 \x01(\x03R\volderThanMs\x12\x1b\n" +
 	"\tpage_size\x18\x04 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +

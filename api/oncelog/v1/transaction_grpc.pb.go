@@ -57,7 +57,7 @@ type TransactionServiceClient interface {
 	// got no answer.
 	GetOutcome(ctx context.Context, in *GetOutcomeRequest, opts ...grpc.CallOption) (*GetOutcomeResponse, error)
 	// ListTransactions lists transactional ids with the state of their current
-	// or last transaction, in the order of the ids.
+	// or last transaction, in the order in which the ids were created.
 	ListTransactions(ctx context.Context, in *ListTransactionsRequest, opts ...grpc.CallOption) (*ListTransactionsResponse, error)
 	// DescribeTransaction tells everything about one transactional id.
 	// Errors: UNKNOWN_PRODUCER.
@@ -192,7 +192,7 @@ type TransactionServiceServer interface {
 	// got no answer.
 	GetOutcome(context.Context, *GetOutcomeRequest) (*GetOutcomeResponse, error)
 	// ListTransactions lists transactional ids with the state of their current
-	// or last transaction, in the order of the ids.
+	// or last transaction, in the order in which the ids were created.
 	ListTransactions(context.Context, *ListTransactionsRequest) (*ListTransactionsResponse, error)
 	// DescribeTransaction tells everything about one transactional id.
 	// Errors: UNKNOWN_PRODUCER.
