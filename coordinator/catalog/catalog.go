@@ -92,7 +92,7 @@ type Catalog struct {
 	lastKey       uint32
 	lastTopic     uint64
 	lastPartition uint64
-	lastShard     uint64
+	lastShard     uint64 // starts below FirstShardID
 
 	// Derived from the above; not in snapshots.
 	topicIDs map[string]uint64
@@ -109,6 +109,8 @@ func New() *Catalog {
 		shards:   map[uint64]Shard{},
 		topicIDs: map[string]uint64{},
 		byShard:  map[uint64][]uint64{},
+
+		lastShard: FirstShardID - 1,
 	}
 }
 

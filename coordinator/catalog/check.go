@@ -53,12 +53,15 @@ func (c *Catalog) checkNodes() error {
 }
 
 func (c *Catalog) checkShards() error {
+	if c.lastShard < FirstShardID-1 {
+		return broken("the next shard would get the coordinator's id", c.lastShard)
+	}
 	if len(c.shards) > MaxShards {
 		return errors.New("catalog: too many shards")
 	}
 	for _, s := range c.Shards() {
 		switch {
-		case s.ID == 0 || s.ID > c.lastShard:
+		case s.ID < FirstShardID || s.ID > c.lastShard:
 			return broken("shard id was never handed out", s.ID)
 		case len(s.Replicas) == 0 || len(s.Replicas) > MaxReplicationFactor:
 			return broken("shard has too few or too many replicas", s.ID)

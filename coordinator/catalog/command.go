@@ -23,6 +23,9 @@ const (
 	MaxPartitionsPerTopic = 10_000
 	// MaxPartitions bounds the partitions of the cluster.
 	MaxPartitions = 500_000
+	// FirstShardID is the lowest id of a shard. A shard's id is that of its Raft
+	// group, and group 1 is the coordinator's.
+	FirstShardID = 2
 	// MaxShards bounds the shards of the cluster.
 	MaxShards = 10_000
 	// MaxShardsPerNode bounds [Settings.ShardsPerNode].
