@@ -1,0 +1,110 @@
+# Bare `make` lists the targets. Everything needs only Go, make and git; the
+# tools for lint and generate are built from the pinned modules in .ci/tools.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+GO            ?= go
+GO_MIN        := 1.26
+# The commit goes into `oncelog version` when this is a git checkout that git
+# may read; a source archive builds all the same.
+BUILDVCS      := $(shell git rev-parse -q --verify HEAD >/dev/null 2>&1 && echo true || echo false)
+BIN           := bin/oncelog
+# What `make test` hands to go test besides the packages.
+TESTFLAGS     ?=
+PKG           ?= ./...
+# The text that the demo counts; empty: this repository's own documents.
+FILES         ?=
+BENCHFLAGS    ?=
+# Commit or branch whose contract must still be understood, for buf breaking.
+AGAINST       ?= origin/main
+COMPOSE_FILE  := deploy/compose.yaml
+# The plugin where there is one, else the stand-alone program.
+COMPOSE       ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+
+# .ci/tool prints the path of a tool of the pinned version and builds it into
+# ./bin first when the machine has none. Expanded only by recipes that use it.
+BUF            = $$(.ci/tool buf)
+GOLANGCI       = $$(.ci/tool golangci-lint)
+
+# The pure cores have no goroutines, so the race detector has nothing to find.
+RACE_SKIP     := /coordinator/(txn|group|catalog)$$|/partition/pstate$$|/cmd/internal/arch$$|/api/oncelog/v1$$
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: go-version
+go-version:
+	@command -v $(GO) >/dev/null || { echo "oncelog needs Go $(GO_MIN) or newer, and there is no '$(GO)' in PATH: see https://go.dev/dl/"; exit 1; }
+	@v=$$($(GO) env GOVERSION); v=$${v#go}; \
+	if [ "$$(printf '%s\n%s\n' "$(GO_MIN)" "$$v" | sort -V | head -n 1)" != "$(GO_MIN)" ]; then \
+		echo "oncelog needs Go $(GO_MIN) or newer, and '$(GO)' is $$v: see https://go.dev/dl/"; exit 1; fi
+
+.PHONY: build
+build: go-version ## Build bin/oncelog, one static binary
+	CGO_ENABLED=0 $(GO) build -buildvcs=$(BUILDVCS) -trimpath -o $(BIN) ./cmd/oncelog
+
+.PHONY: test
+test: go-version ## Run all tests
+	$(GO) test $(TESTFLAGS) $(PKG)
+
+.PHONY: race
+race: go-version ## Run the tests of everything that has goroutines under the race detector
+	@cc=$$($(GO) env CC); command -v $${cc%% *} >/dev/null || { echo "the race detector needs a C compiler (gcc), and there is no '$$cc' in PATH"; exit 1; }
+	CGO_ENABLED=1 $(GO) test -race $(TESTFLAGS) $$($(GO) list $(PKG) | grep -vE '$(RACE_SKIP)')
+
+.PHONY: lint
+lint: go-version ## Run golangci-lint (with gofmt and vet), buf lint and buf breaking
+	$(GOLANGCI) run ./...
+	$(BUF) lint proto
+	@if git rev-parse -q --verify "$(AGAINST):proto/buf.yaml" >/dev/null; then \
+		echo "buf breaking proto --against $(AGAINST)"; \
+		dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && git archive "$(AGAINST)" proto | tar -x -C "$$dir" && \
+		$(BUF) breaking proto --against "$$dir/proto"; \
+	else echo "no contract in $(AGAINST) yet: buf breaking has nothing to compare with"; fi
+
+.PHONY: fmt
+fmt: go-version ## Format Go and proto files
+	$(GOLANGCI) fmt ./...
+	$(BUF) format -w proto
+
+.PHONY: generate
+generate: go-version ## Generate api/ from proto/
+	buf=$(BUF) && cd proto && "$$buf" generate
+
+.PHONY: verify
+verify: go-version ## Check that generated code, go.mod and go.sum are up to date
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && buf=$(BUF) && \
+	(cd proto && "$$buf" generate -o "$$dir/proto") && \
+	for f in $$(cd "$$dir/api" && find . -type f); do \
+		diff -u "api/$$f" "$$dir/api/$$f" || { echo "api/ is not what proto/ generates: run 'make generate'"; exit 1; }; done && \
+	for f in $$(cd api && find . -name '*.pb.go'); do \
+		[ -f "$$dir/api/$$f" ] || { echo "api/$$f comes from no proto file: delete it"; exit 1; }; done
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+
+.PHONY: demo
+demo: build ## Count words exactly once on a real cluster while nodes are killed (FILES=...)
+	$(BIN) demo $(FILES)
+
+.PHONY: bench
+bench: build ## Measure throughput and latency on a real cluster (BENCHFLAGS=...)
+	$(BIN) bench $(BENCHFLAGS)
+
+.PHONY: up
+up: ## Start a cluster of six containers with docker compose
+	@docker info >/dev/null 2>&1 || { echo "no docker daemon answers: start docker, or use '$(BIN) dev' for a cluster without containers"; exit 1; }
+	$(COMPOSE) -f $(COMPOSE_FILE) up -d --build
+
+.PHONY: down
+down: ## Stop the containers and delete their data
+	$(COMPOSE) -f $(COMPOSE_FILE) down --volumes --remove-orphans
+
+.PHONY: tools
+tools: go-version ## Build the pinned buf, golangci-lint and grpcurl into ./bin where they are missing
+	@for t in buf golangci-lint grpcurl; do echo "$$t: $$(.ci/tool $$t)" || exit 1; done
+
+.PHONY: clean
+clean: ## Delete what was built
+	rm -rf bin .demo coverage.out
