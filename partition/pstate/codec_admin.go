@@ -1,0 +1,156 @@
+package pstate
+
+import (
+	"github.com/oncelog/oncelog/api/codec"
+)
+
+// EncodeSyncPartitions appends the command to dst.
+func EncodeSyncPartitions(dst []byte, c SyncPartitions) ([]byte, error) {
+	if len(c.Add) > MaxSyncPartitions || len(c.Remove) > MaxSyncPartitions {
+		return dst, ErrLimit
+	}
+	b := codec.AppendVarint(head(dst, KindSyncPartitions), c.At)
+	b = codec.AppendUvarint(b, c.Version)
+	b = codec.AppendBool(b, c.Full)
+	b = codec.AppendUvarint(b, c.From)
+	b = codec.AppendUvarint(b, uint64(len(c.Add)))
+	for _, info := range c.Add {
+		if len(info.Topic) > MaxTopicName {
+			return dst, ErrLimit
+		}
+		b = appendInfo(b, info)
+	}
+	b = codec.AppendUvarint(b, uint64(len(c.Remove)))
+	for _, id := range c.Remove {
+		b = codec.AppendUvarint(b, id)
+	}
+	return within(dst, b)
+}
+
+func appendInfo(b []byte, info PartitionInfo) []byte {
+	b = codec.AppendUvarint(b, info.ID)
+	b = codec.AppendUvarint(b, info.TopicID)
+	b = codec.AppendString(b, info.Topic)
+	return codec.AppendUvarint(b, uint64(info.Index))
+}
+
+func readInfo(r *codec.Reader) PartitionInfo {
+	return PartitionInfo{ID: r.Uvarint(), TopicID: r.Uvarint(), Topic: r.String(MaxTopicName), Index: readUint32(r)}
+}
+
+// DecodeSyncPartitions reads what [EncodeSyncPartitions] wrote.
+func DecodeSyncPartitions(entry []byte) (SyncPartitions, error) {
+	r, err := open(entry, KindSyncPartitions)
+	if err != nil {
+		return SyncPartitions{}, err
+	}
+	c := SyncPartitions{At: r.Varint(), Version: r.Uvarint(), Full: r.Bool(), From: r.Uvarint()}
+	for range r.Count(MaxSyncPartitions) {
+		info := readInfo(r)
+		if r.Err() != nil {
+			break
+		}
+		c.Add = append(c.Add, info)
+	}
+	c.Remove = readIDs(r, MaxSyncPartitions)
+	if err := r.Close(); err != nil {
+		return SyncPartitions{}, err
+	}
+	return c, nil
+}
+
+func readIDs(r *codec.Reader, limit int) []uint64 {
+	n := r.Count(limit)
+	if n == 0 {
+		return nil
+	}
+	ids := make([]uint64, n)
+	for i := range ids {
+		ids[i] = r.Uvarint()
+	}
+	return ids
+}
+
+// EncodeForget appends the command to dst.
+func EncodeForget(dst []byte, f Forget) ([]byte, error) {
+	if len(f.Producers) > MaxForget {
+		return dst, ErrLimit
+	}
+	b := codec.AppendVarint(head(dst, KindForget), f.At)
+	b = codec.AppendUvarint(b, uint64(len(f.Producers)))
+	for _, id := range f.Producers {
+		b = codec.AppendUvarint(b, id)
+	}
+	return within(dst, b)
+}
+
+// DecodeForget reads what [EncodeForget] wrote.
+func DecodeForget(entry []byte) (Forget, error) {
+	r, err := open(entry, KindForget)
+	if err != nil {
+		return Forget{}, err
+	}
+	f := Forget{At: r.Varint(), Producers: readIDs(r, MaxForget)}
+	if err := r.Close(); err != nil {
+		return Forget{}, err
+	}
+	return f, nil
+}
+
+// EncodeAdvanceLogStart appends the command to dst.
+func EncodeAdvanceLogStart(dst []byte, c AdvanceLogStart) []byte {
+	b := codec.AppendVarint(head(dst, KindAdvanceLogStart), c.At)
+	b = codec.AppendUvarint(b, c.Partition)
+	return codec.AppendUvarint(b, c.Start)
+}
+
+// DecodeAdvanceLogStart reads what [EncodeAdvanceLogStart] wrote.
+func DecodeAdvanceLogStart(entry []byte) (AdvanceLogStart, error) {
+	r, err := open(entry, KindAdvanceLogStart)
+	if err != nil {
+		return AdvanceLogStart{}, err
+	}
+	c := AdvanceLogStart{At: r.Varint(), Partition: r.Uvarint(), Start: r.Uvarint()}
+	if err := r.Close(); err != nil {
+		return AdvanceLogStart{}, err
+	}
+	return c, nil
+}
+
+// EncodeConfigure appends the command to dst.
+func EncodeConfigure(dst []byte, c Configure) []byte {
+	return appendConfig(codec.AppendVarint(head(dst, KindConfigure), c.At), c.Config)
+}
+
+// DecodeConfigure reads what [EncodeConfigure] wrote.
+func DecodeConfigure(entry []byte) (Configure, error) {
+	r, err := open(entry, KindConfigure)
+	if err != nil {
+		return Configure{}, err
+	}
+	c := Configure{At: r.Varint(), Config: readConfig(r)}
+	if err := r.Close(); err != nil {
+		return Configure{}, err
+	}
+	return c, nil
+}
+
+func appendConfig(b []byte, c Config) []byte {
+	b = codec.AppendVarint(b, c.ProducerExpiration)
+	for _, v := range []uint32{
+		c.RangesKept, c.MaxOpenPerProducer, c.MaxPartitions, c.MaxProducers, c.MaxSequences, c.MaxBatchBytes,
+	} {
+		b = codec.AppendUvarint(b, uint64(v))
+	}
+	return b
+}
+
+func readConfig(r *codec.Reader) Config {
+	c := Config{ProducerExpiration: r.Varint()}
+	for _, v := range []*uint32{
+		&c.RangesKept, &c.MaxOpenPerProducer, &c.MaxPartitions, &c.MaxProducers, &c.MaxSequences, &c.MaxBatchBytes,
+	} {
+		*v = readUint32(r)
+	}
+	return c
+}

@@ -1,0 +1,98 @@
+package pstate
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/oncelog/oncelog/api/codec"
+)
+
+const snapshotVersion = 1
+
+// Snapshot returns the whole state as bytes: equal states give equal bytes.
+// What has an order of its own (idle producers, open transactions) is written
+// in that order, everything else ascending by id.
+func (s *State) Snapshot() []byte {
+	b := []byte{snapshotVersion}
+	b = appendConfig(b, s.cfg)
+	b = codec.AppendVarint(b, s.now)
+	b = codec.AppendUvarint(b, s.index)
+	b = codec.AppendUvarint(b, s.version)
+
+	b = codec.AppendUvarint(b, uint64(len(s.partitions)))
+	for _, id := range slices.Sorted(maps.Keys(s.partitions)) {
+		b = s.partitions[id].snapshot(b)
+	}
+	b = codec.AppendUvarint(b, uint64(s.idle.len))
+	for p := range s.idle.all() {
+		b = p.snapshot(b)
+	}
+	b = codec.AppendUvarint(b, uint64(len(s.producers)-s.idle.len))
+	for _, id := range slices.Sorted(maps.Keys(s.producers)) {
+		if p := s.producers[id]; !p.listed {
+			b = p.snapshot(b)
+		}
+	}
+	b = codec.AppendUvarint(b, uint64(s.open.len))
+	for t := range s.open.all() {
+		b = appendRef(b, t.ref())
+	}
+	return b
+}
+
+func (p *partition) snapshot(b []byte) []byte {
+	b = appendInfo(b, p.info)
+	for _, v := range []uint64{p.start, p.end, p.bytes} {
+		b = codec.AppendUvarint(b, v)
+	}
+	b = codec.AppendVarint(b, p.maxTimestamp)
+	b = codec.AppendUvarint(b, uint64(p.aborted.len))
+	for e := range p.aborted.all() {
+		b = appendRef(b, e.ref())
+		for _, v := range []uint64{e.first, e.end, e.minSeq} {
+			b = codec.AppendUvarint(b, v)
+		}
+	}
+	return b
+}
+
+func (p *producer) snapshot(b []byte) []byte {
+	b = codec.AppendUvarint(b, p.id)
+	b = appendPoint(b, p.settle)
+	b = codec.AppendUvarint(b, uint64(p.fence))
+	b = codec.AppendVarint(b, p.seen)
+	b = appendStreams(b, p.idem)
+	b = codec.AppendUvarint(b, uint64(len(p.txns)))
+	for _, t := range p.txns {
+		b = appendPoint(b, t.point)
+		b = append(b, byte(t.outcome), byte(t.reason))
+		b = codec.AppendUvarint(b, t.openedAt)
+		b = codec.AppendVarint(b, t.opened)
+		b = codec.AppendUvarint(b, uint64(len(t.damage)))
+		for _, d := range t.damage {
+			for _, v := range []uint64{d.Partition, d.Stated, d.Held} {
+				b = codec.AppendUvarint(b, v)
+			}
+		}
+		b = appendStreams(b, t.parts)
+	}
+	return b
+}
+
+func appendStreams(b []byte, in []*stream) []byte {
+	b = codec.AppendUvarint(b, uint64(len(in)))
+	for _, st := range in {
+		b = codec.AppendUvarint(b, st.part.info.ID)
+		b = codec.AppendUvarint(b, uint64(st.epoch))
+		for _, v := range []uint64{st.next, st.first, st.end} {
+			b = codec.AppendUvarint(b, v)
+		}
+		b = codec.AppendVarint(b, st.seen)
+		b = codec.AppendUvarint(b, uint64(len(st.ranges)))
+		for _, r := range st.ranges {
+			b = codec.AppendUvarint(b, r.seq)
+			b = codec.AppendUvarint(b, r.offset)
+		}
+	}
+	return b
+}
