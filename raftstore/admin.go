@@ -1,0 +1,206 @@
+package raftstore
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+// createGroup opens or bootstraps a group. It runs in the loop.
+func (l *loop) createGroup(cfg GroupConfig, store *Store) (*Group, error) {
+	if l.failed != nil {
+		return nil, ErrStopped
+	}
+	if l.replicas[cfg.ID] != nil {
+		return nil, fmt.Errorf("group %d: %w", cfg.ID, ErrGroupExists)
+	}
+	st, ok, err := l.cfg.Log.Load(cfg.ID)
+	if err != nil {
+		return nil, fmt.Errorf("open group %d: %w", cfg.ID, err)
+	}
+	if !ok {
+		if st, err = l.bootstrap(cfg); err != nil {
+			return nil, err
+		}
+	}
+	r := &replica{
+		loop: l, cfg: cfg, hard: st.Hard,
+		log:             newGroupLog(cfg.ID, l.cfg.Log, st, l.cfg.TailCacheBytes),
+		checkpointIndex: st.SnapshotIndex, applied: st.SnapshotIndex,
+	}
+	var snap Snapshot
+	if st.SnapshotIndex > 0 {
+		if snap, err = l.cfg.Log.Snapshot(cfg.ID); err != nil {
+			return nil, fmt.Errorf("open group %d: %w", cfg.ID, err)
+		}
+		r.appliedTerm = snap.Term
+	}
+	if err := cfg.Machine.Restore(snap.Index, snap.Data); err != nil {
+		return nil, fmt.Errorf("open group %d: restore checkpoint at %d: %w", cfg.ID, snap.Index, err)
+	}
+	if st.Hard.Commit < snap.Index || st.LastIndex < snap.Index {
+		return nil, fmt.Errorf("open group %d: %w: checkpoint at %d, but commit index %d and last entry %d",
+			cfg.ID, ErrCorrupt, snap.Index, st.Hard.Commit, st.LastIndex)
+	}
+	if r.rn, err = raft.NewRawNode(l.raftConfig(r)); err != nil {
+		return nil, fmt.Errorf("open group %d: %w", cfg.ID, err)
+	}
+	r.role = raft.StateFollower
+	r.group = newGroup(store, r, st.Members.GetVoters())
+	l.insert(r)
+	if len(st.Members.GetVoters()) == 1 {
+		_ = r.rn.Campaign() // nobody else could: lead at once
+	}
+	r.publish()
+	r.touch()
+	return r.group, nil
+}
+
+// bootstrap writes the initial state of a group: an empty log and its members
+// at index 0, the same on every member, so that no entry has to add them.
+func (l *loop) bootstrap(cfg GroupConfig) (LogState, error) {
+	cs := &raftpb.ConfState{}
+	for _, m := range cfg.Members {
+		cs.Voters = append(cs.Voters, uint64(m))
+	}
+	batch := l.cfg.Log.NewBatch()
+	batch.SetMembers(cfg.ID, cs)
+	batch.SetHardState(cfg.ID, HardState{})
+	if !l.commit(batch, true) {
+		return LogState{}, l.failed
+	}
+	return LogState{Members: cs}, nil
+}
+
+func (l *loop) raftConfig(r *replica) *raft.Config {
+	return &raft.Config{
+		ID:            uint64(l.cfg.NodeID),
+		ElectionTick:  l.cfg.ElectionTicks,
+		HeartbeatTick: l.cfg.HeartbeatTicks,
+		Storage:       r.log,
+		Applied:       r.applied,
+		MaxSizePerMsg: l.cfg.MaxSizePerMsg,
+		// Bounds what one pass applies for one group, and so how long the
+		// other groups wait for it.
+		MaxCommittedSizePerReady:  16 << 20,
+		MaxUncommittedEntriesSize: l.cfg.MaxUncommittedBytes,
+		MaxInflightMsgs:           l.cfg.MaxInflightMsgs,
+		MaxInflightBytes:          max(64<<20, l.cfg.MaxSizePerMsg),
+		CheckQuorum:               true,
+		PreVote:                   true,
+		DisableProposalForwarding: true,
+		StepDownOnRemoval:         true,
+		Logger:                    &raftLogger{log: l.cfg.Logger.With(slog.Uint64("group", uint64(r.id())))},
+	}
+}
+
+func (l *loop) insert(r *replica) {
+	l.replicas[r.id()] = r
+	i, _ := slices.BinarySearchFunc(l.order, r.id(), func(x *replica, id GroupID) int {
+		return int(min(max(int64(x.id())-int64(id), -1), 1))
+	})
+	l.order = slices.Insert(l.order, i, r)
+}
+
+// removeGroup stops a group and deletes its data.
+func (l *loop) removeGroup(id GroupID) error {
+	r := l.replicas[id]
+	if r == nil {
+		return ErrGroupNotFound
+	}
+	delete(l.replicas, id)
+	l.order = slices.DeleteFunc(l.order, func(x *replica) bool { return x == r })
+	r.removed = true
+	r.failAll(ErrGroupNotFound)
+	r.role, r.leader = raft.StateFollower, 0
+	r.publish()
+	l.deliver()
+	if l.failed != nil {
+		return ErrStopped
+	}
+	batch := l.cfg.Log.NewBatch()
+	batch.DeleteGroup(id)
+	if !l.commit(batch, true) {
+		return l.failed
+	}
+	return nil
+}
+
+// startTransfer begins a leadership transfer; done is called with its end.
+func (l *loop) startTransfer(r *replica, to NodeID, done func(error)) {
+	switch {
+	case l.failed != nil:
+		done(ErrStopped)
+	case r.removed:
+		done(ErrGroupNotFound)
+	case r.leader == uint64(to):
+		done(nil)
+	case r.role != raft.StateLeader:
+		done(r.notLeader())
+	default:
+		if r.transfer != nil {
+			r.transfer.done(ErrTransferFailed)
+		}
+		r.transfer = &transfer{to: uint64(to), ticksLeft: 2 * l.cfg.ElectionTicks, done: done}
+		r.rn.TransferLeader(uint64(to))
+		r.touch()
+	}
+}
+
+// handOver transfers every group led here away and calls drained when none is
+// left, which is at once if there was none.
+func (l *loop) handOver(drained func()) {
+	l.closing = true
+	l.onDrained = drained
+	for _, r := range l.order {
+		if r.role != raft.StateLeader {
+			continue
+		}
+		if to := r.bestSuccessor(); to != 0 {
+			r.rn.TransferLeader(to)
+			r.touch()
+		}
+	}
+	l.checkDrained()
+}
+
+// checkDrained ends handOver once no group is led here that somebody else
+// could lead.
+func (l *loop) checkDrained() {
+	if l.onDrained == nil {
+		return
+	}
+	for _, r := range l.order {
+		if r.role == raft.StateLeader && r.bestSuccessor() != 0 {
+			return
+		}
+	}
+	l.onDrained()
+	l.onDrained = nil
+}
+
+// raftLogger passes raft's log lines on. Raft is chatty at info, so that is
+// debug here.
+type raftLogger struct{ log *slog.Logger }
+
+func (l *raftLogger) Debug(...any)          {}
+func (l *raftLogger) Debugf(string, ...any) {}
+func (l *raftLogger) Info(v ...any)         { l.log.Debug(fmt.Sprint(v...)) }
+func (l *raftLogger) Infof(f string, v ...any) {
+	if l.log.Enabled(nil, slog.LevelDebug) { //nolint:staticcheck // handlers ignore it
+		l.log.Debug(fmt.Sprintf(f, v...))
+	}
+}
+func (l *raftLogger) Warning(v ...any)            { l.log.Warn(fmt.Sprint(v...)) }
+func (l *raftLogger) Warningf(f string, v ...any) { l.log.Warn(fmt.Sprintf(f, v...)) }
+func (l *raftLogger) Error(v ...any)              { l.log.Error(fmt.Sprint(v...)) }
+func (l *raftLogger) Errorf(f string, v ...any)   { l.log.Error(fmt.Sprintf(f, v...)) }
+
+// Raft calls the following when an invariant is broken; it must not go on.
+func (l *raftLogger) Fatal(v ...any)            { panic(fmt.Sprint(v...)) }
+func (l *raftLogger) Fatalf(f string, v ...any) { panic(fmt.Sprintf(f, v...)) }
+func (l *raftLogger) Panic(v ...any)            { panic(fmt.Sprint(v...)) }
+func (l *raftLogger) Panicf(f string, v ...any) { panic(fmt.Sprintf(f, v...)) }

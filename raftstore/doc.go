@@ -1,0 +1,37 @@
+// Package raftstore replicates bytes for many Raft groups in one process over
+// one log device. It knows nothing of transactions, topics or partitions: a
+// group is a log of opaque commands and a [Machine] that applies them in order.
+//
+// # Shape
+//
+// One owner loop drives the go.etcd.io/raft RawNode of every group. A turn of
+// the loop takes everything that arrived since the last turn (messages, ticks,
+// proposals, reads), then writes the entries and hard states of all groups
+// that have something new in one batch with one fsync, and only then sends the
+// messages and gives the answers that depend on that write. While a sync runs
+// the next turn's input gathers by itself, so group commit needs no timer.
+//
+// The loop has no goroutine, clock or lock of its own. [Store] wraps it in a
+// goroutine and a ticker; with [Config.Manual] the caller drives it with
+// [Store.Tick] and [Store.Turn] instead, which makes a whole cluster a
+// deterministic function of its inputs.
+//
+// # Rules that look arbitrary and are not
+//
+//   - A proposal is identified by the (index, term) its entry got, not by an id
+//     inside the entry: Raft's log matching makes the pair unique, and a leader
+//     learns it when the entry shows up in the very next Ready. So commands are
+//     stored exactly as given.
+//   - Only MsgApp, heartbeats and read-index traffic leave before the local
+//     fsync. Vote requests do not: a candidate that crashed and forgot its last
+//     entries must not win with votes it got because of them.
+//   - A change of the commit index alone is never written by itself. It rides
+//     with the next write of its group. What is lost in a crash is re-learnt
+//     from the leader, and a checkpoint always carries a commit index at or
+//     above its own index.
+//   - Rows written by a machine go unsynced into the same write-ahead log,
+//     behind the entries that caused them. After a crash the machine restarts
+//     at its last checkpoint and writes identical rows again.
+//   - A failed write stops the store for good. The kernel may drop the dirty
+//     page and report success for the next fsync, so a retry would lie.
+package raftstore

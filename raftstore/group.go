@@ -1,0 +1,281 @@
+package raftstore
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"go.etcd.io/raft/v3"
+)
+
+// Status is what this node knows of a group.
+type Status struct {
+	ID      GroupID
+	NodeID  NodeID
+	Members []NodeID // must not be modified
+	// Role is "leader", "follower", "candidate" or "pre-candidate".
+	Role string
+	Leadership
+	// Commit and Applied are log indexes, inclusive.
+	Commit, Applied uint64
+	// FirstIndex and LastIndex bound the local log, inclusive.
+	FirstIndex, LastIndex uint64
+}
+
+// Group is a handle to this node's member of a group. It is safe for
+// concurrent use.
+type Group struct {
+	store   *Store
+	replica *replica
+	id      GroupID
+	members []NodeID
+	log     *groupLog
+
+	queuedBytes atomic.Int64
+	applied     atomic.Uint64
+
+	mu      sync.Mutex
+	lead    Leadership
+	role    raft.StateType
+	commit  uint64
+	changed chan struct{} // closed at the next change of lead
+}
+
+func newGroup(s *Store, r *replica, voters []uint64) *Group {
+	g := &Group{store: s, replica: r, id: r.id(), log: r.log, changed: make(chan struct{})}
+	for _, v := range voters {
+		g.members = append(g.members, NodeID(v))
+	}
+	return g
+}
+
+// publish makes the replica's state visible to the handle's users and reports
+// a change of leadership.
+func (r *replica) publish() {
+	g := r.group
+	lead := Leadership{
+		Leader: NodeID(r.leader), Term: r.hard.Term,
+		IsLeader: r.role == raft.StateLeader, Ready: r.ready(),
+	}
+	g.applied.Store(r.applied)
+	g.mu.Lock()
+	g.role, g.commit = r.role, r.hard.Commit
+	changed := lead != g.lead
+	if changed {
+		g.lead = lead
+		close(g.changed)
+		g.changed = make(chan struct{})
+	}
+	g.mu.Unlock()
+	if !changed {
+		return
+	}
+	if t := r.transfer; t != nil && (r.leader == t.to || r.leader != 0 && r.role != raft.StateLeader) {
+		r.transfer = nil
+		var err error
+		if r.leader != t.to {
+			err = ErrTransferFailed
+		}
+		t.done(err)
+	}
+	r.cfg.OnLeadership(lead)
+}
+
+// ID returns the group's id.
+func (g *Group) ID() GroupID { return g.id }
+
+// Status returns the current status.
+func (g *Group) Status() Status {
+	first, last := g.log.bounds()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return Status{
+		ID: g.id, NodeID: g.store.cfg.NodeID, Members: g.members,
+		Role: roleName(g.role), Leadership: g.lead,
+		Commit: g.commit, Applied: g.applied.Load(), FirstIndex: first, LastIndex: last,
+	}
+}
+
+func roleName(s raft.StateType) string {
+	switch s {
+	case raft.StateLeader:
+		return "leader"
+	case raft.StateCandidate:
+		return "candidate"
+	case raft.StatePreCandidate:
+		return "pre-candidate"
+	default:
+		return "follower"
+	}
+}
+
+// Leadership returns who leads.
+func (g *Group) Leadership() Leadership {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.lead
+}
+
+// LeadershipChanged returns who leads now and a channel that is closed at the
+// next change of it.
+func (g *Group) LeadershipChanged() (Leadership, <-chan struct{}) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.lead, g.changed
+}
+
+// WaitLeadership waits until the leadership satisfies ok and returns it.
+func (g *Group) WaitLeadership(ctx context.Context, ok func(Leadership) bool) (Leadership, error) {
+	for {
+		lead, changed := g.LeadershipChanged()
+		if ok(lead) {
+			return lead, nil
+		}
+		select {
+		case <-changed:
+		case <-g.store.stopped:
+			return lead, ErrStopped
+		case <-ctx.Done():
+			return lead, ctx.Err()
+		}
+	}
+}
+
+// Applied returns the index of the last applied entry.
+func (g *Group) Applied() uint64 { return g.applied.Load() }
+
+// ProposeAsync queues a proposal; done is called exactly once, from the owner
+// loop or inline, and must not block. Proposals of one goroutine to one group
+// are appended in the order of the calls, if they are appended. data must not
+// be modified before done is called.
+//
+// A term above 0 makes the proposal conditional: it is appended only while
+// this node leads in that very term. A caller that computed data from the
+// state of its term as leader needs that.
+//
+// Errors: *NotLeaderError, ErrOverloaded, ErrProposalTooLarge,
+// ErrProposalEmpty, ErrStopped and ErrGroupNotFound mean that the proposal
+// surely has no effect; ErrUnknownResult that it may still have one.
+func (g *Group) ProposeAsync(data []byte, term uint64, done func(ProposalResult)) {
+	if err := g.admit(data); err != nil {
+		done(ProposalResult{Err: err})
+		return
+	}
+	if !g.store.in.addProposal(groupProposal{g, proposal{data: data, term: term, done: done}}) {
+		g.queuedBytes.Add(-int64(len(data)))
+		done(ProposalResult{Err: ErrStopped})
+	}
+}
+
+// admit checks a proposal against the limits and counts it as queued.
+func (g *Group) admit(data []byte) error {
+	switch {
+	case len(data) == 0:
+		return ErrProposalEmpty
+	case len(data) > g.store.cfg.MaxProposalBytes:
+		return ErrProposalTooLarge
+	case g.store.loop.dead.Load():
+		return ErrStopped
+	}
+	if lead := g.Leadership(); !lead.IsLeader {
+		return &NotLeaderError{Group: g.id, Leader: lead.Leader}
+	}
+	if q := g.queuedBytes.Add(int64(len(data))); q > g.store.cfg.MaxQueuedProposalBytes && q != int64(len(data)) {
+		g.queuedBytes.Add(-int64(len(data)))
+		return ErrOverloaded
+	}
+	return nil
+}
+
+// Propose appends data to the group's log and waits until it is applied here.
+// It returns what Machine.Apply returned and the entry's index. The errors are
+// those of ProposeAsync, and the context's, after which the proposal may still
+// take effect.
+func (g *Group) Propose(ctx context.Context, data []byte) (result any, index uint64, err error) {
+	return g.ProposeInTerm(ctx, 0, data)
+}
+
+// ProposeInTerm is Propose with ProposeAsync's condition on the term.
+func (g *Group) ProposeInTerm(ctx context.Context, term uint64, data []byte) (result any, index uint64, err error) {
+	ch := resultChannels.Get().(chan ProposalResult)
+	g.ProposeAsync(data, term, func(res ProposalResult) { ch <- res })
+	select {
+	case res := <-ch:
+		resultChannels.Put(ch)
+		return res.Value, res.Index, res.Err
+	case <-ctx.Done():
+		return nil, 0, ctx.Err() // the channel still gets its result: no reuse
+	}
+}
+
+// resultChannels saves an allocation per proposal.
+var resultChannels = sync.Pool{New: func() any { return make(chan ProposalResult, 1) }}
+
+// ReadIndexAsync is ReadIndex with a callback that must not block.
+func (g *Group) ReadIndexAsync(done func(index uint64, err error)) {
+	if !g.store.in.addRead(groupRead{g, read{done}}) {
+		done(0, ErrStopped)
+	}
+}
+
+// ReadIndex returns when the local machine has applied everything that was
+// committed, anywhere, before the call, with an index that covers it. It works
+// on every member. Without a leader it fails with *NotLeaderError after about
+// three election timeouts.
+func (g *Group) ReadIndex(ctx context.Context) (uint64, error) {
+	type answer struct {
+		index uint64
+		err   error
+	}
+	ch := make(chan answer, 1)
+	g.ReadIndexAsync(func(index uint64, err error) { ch <- answer{index, err} })
+	select {
+	case a := <-ch:
+		return a.index, a.err
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+// Entry returns the data of an applied entry. It must not be modified. Entries
+// that Raft wrote for itself are empty.
+func (g *Group) Entry(index uint64) ([]byte, error) { return g.EntryRange(index, 0, -1) }
+
+// EntryRange returns n bytes at pos of an applied entry's data, or as many as
+// there are; n below 0 means up to the end. It must not be modified.
+func (g *Group) EntryRange(index uint64, pos, n int) ([]byte, error) {
+	if index > g.Applied() {
+		return nil, ErrNotApplied
+	}
+	return g.log.read(index, pos, n)
+}
+
+// Rows reads the group's rows.
+func (g *Group) Rows() Rows { return g.store.cfg.Log.Rows(g.id) }
+
+// TransferLeader hands leadership to another member and waits for the outcome:
+// nil, *NotLeaderError, ErrTransferFailed after about two election timeouts,
+// ErrStopped, or the context's error. Meanwhile proposals are refused with
+// *NotLeaderError.
+func (g *Group) TransferLeader(ctx context.Context, to NodeID) error {
+	ch := make(chan error, 1)
+	if !g.store.in.addCall(func() { g.store.loop.startTransfer(g.replica, to, func(err error) { ch <- err }) }) {
+		return ErrStopped
+	}
+	select {
+	case err := <-ch:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Campaign starts an election now instead of at the next timeout.
+func (g *Group) Campaign() {
+	g.store.in.addCall(func() {
+		if r := g.replica; !r.removed && g.store.loop.failed == nil {
+			_ = r.rn.Campaign() // refused only if a configuration change is pending
+			r.touch()
+		}
+	})
+}

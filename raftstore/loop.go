@@ -1,0 +1,451 @@
+package raftstore
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+// loop drives all groups. It is a plain object: inputs in, writes, messages
+// and answers out. Nothing in it starts goroutines, waits or reads a clock
+// (except to time writes for the watchdog and metrics).
+type loop struct {
+	cfg      Config
+	counters *counters
+	replicas map[GroupID]*replica
+	order    []*replica // by group id
+	active   []*replica // may have a Ready
+
+	readSeq     uint64
+	incarnation uint64
+	sendSeq     uint64
+
+	proposalBatchBytes int
+
+	// Scratch space of one turn.
+	collected []*replica
+	out       []peerQueue
+	answers   []pendingAnswer
+	readsDone []pendingRead
+
+	ticks     uint64
+	diskLow   bool
+	closing   bool
+	onDrained func() // called once no group with other members is led here
+	failed    error
+	// dead is set when the store failed or was closed; callers read it.
+	dead atomic.Bool
+	// writingSince is when the current write began, in nanoseconds since the
+	// epoch, 0 between writes; the watchdog reads it.
+	writingSince atomic.Int64
+	// report hands the fate of a snapshot back to the loop from outside.
+	report func(g GroupID, to NodeID, id uint64, delivered bool)
+}
+
+type peerQueue struct {
+	to   NodeID
+	msgs []Message
+}
+
+type pendingAnswer struct {
+	done   func(ProposalResult)
+	result ProposalResult
+}
+
+type pendingRead struct {
+	read  read
+	index uint64
+}
+
+// inputs is everything that arrived between two turns.
+type inputs struct {
+	calls     []func()
+	messages  []Message
+	proposals []groupProposal
+	reads     []groupRead
+	ticks     int
+}
+
+type groupProposal struct {
+	group *Group
+	proposal
+}
+
+type groupRead struct {
+	group *Group
+	read
+}
+
+func newLoop(cfg Config, c *counters, incarnation uint64) *loop {
+	return &loop{
+		cfg: cfg, counters: c, incarnation: incarnation,
+		replicas:           make(map[GroupID]*replica),
+		proposalBatchBytes: int(min(4<<20, max(cfg.MaxUncommittedBytes/4, 1))),
+	}
+}
+
+// turn takes the inputs and does one pass: collect, write, send, apply,
+// answer. It reports whether there is more to do at once.
+//
+// Messages go before ticks: after a long write the leader's heartbeats are
+// already here, and time that passed meanwhile must not start an election.
+// Proposals come last because assignWaiters relies on nothing being appended
+// after them.
+func (l *loop) turn(in *inputs) (more bool) {
+	for _, call := range in.calls {
+		call()
+	}
+	if l.failed != nil {
+		l.refuseInputs(in, ErrStopped)
+		return false
+	}
+	for _, m := range in.messages {
+		if r := l.replicas[m.Group]; r != nil {
+			r.step(m.Raft)
+			r.touch()
+		}
+	}
+	l.counters.MessagesReceived.Add(uint64(len(in.messages)))
+	for range in.ticks {
+		l.tick()
+	}
+	l.takeProposals(in.proposals)
+	for _, q := range in.reads {
+		r := q.group.replica
+		if r.removed {
+			q.done(0, ErrGroupNotFound)
+			continue
+		}
+		r.reads = append(r.reads, q.read)
+		r.touch()
+	}
+	l.pass()
+	return len(l.active) > 0
+}
+
+func (l *loop) takeProposals(proposals []groupProposal) {
+	for _, p := range proposals {
+		r := p.group.replica
+		var refused error
+		switch {
+		case r.removed:
+			refused = ErrGroupNotFound
+		case l.diskLow:
+			refused = ErrOverloaded
+		}
+		if refused != nil {
+			p.group.queuedBytes.Add(-int64(len(p.data)))
+			l.refuse(p.proposal, refused)
+			continue
+		}
+		r.queued = append(r.queued, p.proposal)
+		r.touch()
+	}
+	l.counters.Proposals.Add(uint64(len(proposals)))
+	for _, r := range l.active {
+		if len(r.queued) > 0 {
+			r.propose()
+		}
+	}
+}
+
+// refuseInputs answers inputs that can not be taken any more.
+func (l *loop) refuseInputs(in *inputs, reason error) {
+	for _, p := range in.proposals {
+		p.group.queuedBytes.Add(-int64(len(p.data)))
+		l.refuse(p.proposal, reason)
+	}
+	for _, q := range in.reads {
+		q.done(0, reason)
+	}
+}
+
+func (l *loop) tick() {
+	l.ticks++
+	// The disk is asked about once a second or so: a statfs is not free.
+	if every := max(1, uint64(time.Second/l.cfg.TickInterval)); l.cfg.MinFreeBytes > 0 && l.ticks%every == 1%every {
+		l.checkDisk()
+	}
+	for _, r := range l.order {
+		r.tick()
+		r.touch()
+	}
+}
+
+func (l *loop) checkDisk() {
+	free, err := l.cfg.Log.FreeBytes()
+	if err != nil {
+		return // an unknown amount is no reason to refuse
+	}
+	low := free < uint64(l.cfg.MinFreeBytes)
+	if low != l.diskLow {
+		l.cfg.Logger.Warn("disk low-water mark crossed", "free_bytes", free, "min_free_bytes", l.cfg.MinFreeBytes, "low", low)
+	}
+	l.diskLow = low
+}
+
+// pass handles one Ready of every active group with one write for all.
+func (l *loop) pass() {
+	batch := l.cfg.Log.NewBatch()
+	sync := false
+	l.collected = l.collected[:0]
+	for _, r := range l.active {
+		r.active = false
+		if r.removed {
+			continue
+		}
+		if r.canStartReads() {
+			r.startReads()
+		}
+		if !r.rn.HasReady() {
+			continue
+		}
+		if r.collect(batch) {
+			sync = true
+		}
+		l.collected = append(l.collected, r)
+		for _, m := range r.rd.Messages {
+			if leavesBeforeSync(m.GetType()) {
+				l.route(r, m)
+			}
+		}
+	}
+	clear(l.active)
+	l.active = l.active[:0]
+	l.send()
+
+	if !l.commit(batch, sync) {
+		return
+	}
+	for _, r := range l.collected {
+		if err := r.persisted(); err != nil {
+			l.fail(err)
+			return
+		}
+		for _, m := range r.rd.Messages {
+			if !leavesBeforeSync(m.GetType()) {
+				l.route(r, m)
+			}
+		}
+	}
+	l.send()
+	l.finishPass()
+}
+
+// finishPass applies, makes rows visible and answers.
+func (l *loop) finishPass() {
+	rows := rowBatch{store: l.cfg.Log}
+	for _, r := range l.collected {
+		if len(r.rd.CommittedEntries) > 0 {
+			r.apply(&rows)
+			if rows.batch != nil {
+				r.writeHard(rows.batch)
+			}
+		}
+	}
+	if rows.batch != nil && !l.commit(rows.batch, false) {
+		return
+	}
+	for _, r := range l.collected {
+		r.finishReads()
+		r.rn.Advance(r.rd)
+		r.rd = raft.Ready{}
+		if err := r.maybeCheckpoint(); err != nil {
+			l.fail(err)
+			return
+		}
+		r.failStale()
+		r.publish()
+		if r.rn.HasReady() || r.canStartReads() {
+			r.touch()
+		}
+	}
+	l.deliver()
+	l.checkDrained()
+}
+
+// leavesBeforeSync says which messages may be sent before this turn's write is
+// durable: those whose truth does not depend on it. See the package comment
+// for why vote requests are not among them.
+func leavesBeforeSync(t raftpb.MessageType) bool {
+	switch t {
+	case raftpb.MsgApp, raftpb.MsgHeartbeat, raftpb.MsgHeartbeatResp,
+		raftpb.MsgReadIndex, raftpb.MsgReadIndexResp, raftpb.MsgTimeoutNow:
+		return true
+	}
+	return false
+}
+
+// commit writes a batch. It reports false after a failure, which ends the
+// store.
+func (l *loop) commit(batch LogBatch, sync bool) bool {
+	if batch.Empty() {
+		return true
+	}
+	start := time.Now()
+	l.writingSince.Store(start.UnixNano())
+	err := l.cfg.Log.Commit(batch, sync)
+	l.writingSince.Store(0)
+	if err != nil {
+		l.fail(fmt.Errorf("write raft log: %w", err))
+		return false
+	}
+	l.counters.Batches.Add(1)
+	if sync {
+		l.counters.Syncs.Add(1)
+		l.counters.SyncNanos.Add(uint64(time.Since(start)))
+	}
+	return true
+}
+
+// route queues a message for its peer.
+func (l *loop) route(r *replica, m *raftpb.Message) {
+	to := NodeID(m.GetTo())
+	if m.GetType() == raftpb.MsgSnap {
+		l.sendSnapshot(r, to, m)
+		return
+	}
+	i, ok := slices.BinarySearchFunc(l.out, to, func(q peerQueue, id NodeID) int { return cmp.Compare(q.to, id) })
+	if !ok {
+		l.out = slices.Insert(l.out, i, peerQueue{to: to})
+	}
+	l.out[i].msgs = append(l.out[i].msgs, Message{Group: r.id(), Raft: m})
+}
+
+// send empties the peer queues into the transport.
+func (l *loop) send() {
+	for i := range l.out {
+		q := &l.out[i]
+		if len(q.msgs) == 0 {
+			continue
+		}
+		if err := l.cfg.Transport.Send(q.to, q.msgs); err != nil {
+			l.unreachable(q)
+		} else {
+			l.counters.MessagesSent.Add(uint64(len(q.msgs)))
+			l.counters.FramesSent.Add(1)
+		}
+		clear(q.msgs)
+		q.msgs = q.msgs[:0]
+	}
+}
+
+// unreachable tells the groups whose messages were dropped, so that leaders
+// fall back to probing instead of assuming the appends arrived.
+func (l *loop) unreachable(q *peerQueue) {
+	l.counters.MessagesDropped.Add(uint64(len(q.msgs)))
+	last := GroupID(0)
+	for _, m := range q.msgs {
+		if m.Group == last {
+			continue
+		}
+		last = m.Group
+		if r := l.replicas[m.Group]; r != nil {
+			r.rn.ReportUnreachable(uint64(q.to))
+		}
+	}
+}
+
+func (l *loop) sendSnapshot(r *replica, to NodeID, m *raftpb.Message) {
+	l.sendSeq++
+	id := l.sendSeq
+	if r.sends == nil {
+		r.sends = make(map[NodeID]snapshotSend)
+	}
+	r.sends[to] = snapshotSend{id: id, ticksLeft: int(l.cfg.SnapshotTimeout/l.cfg.TickInterval) + 1}
+	l.counters.SnapshotsSent.Add(1)
+	group := r.id()
+	l.cfg.Transport.SendSnapshot(to, Message{Group: group, Raft: m}, func(delivered bool) {
+		l.report(group, to, id, delivered)
+	})
+}
+
+// snapshotReported takes the fate of a snapshot. A failure is passed on to
+// raft only after a pause: it would send the next one at once.
+func (l *loop) snapshotReported(g GroupID, to NodeID, id uint64, delivered bool) {
+	r := l.replicas[g]
+	if r == nil || r.sends[to].id != id {
+		return
+	}
+	if !delivered {
+		r.sends[to] = snapshotSend{ticksLeft: l.cfg.ElectionTicks}
+		return
+	}
+	delete(r.sends, to)
+	r.rn.ReportSnapshot(uint64(to), raft.SnapshotFinish)
+	r.touch()
+}
+
+// answer gives a result once this pass's rows are visible.
+func (l *loop) answer(done func(ProposalResult), result ProposalResult) {
+	if done != nil {
+		l.answers = append(l.answers, pendingAnswer{done, result})
+	}
+}
+
+func (l *loop) answerRead(q read, index uint64) {
+	l.readsDone = append(l.readsDone, pendingRead{q, index})
+}
+
+// refuse answers a proposal that surely has no effect.
+func (l *loop) refuse(p proposal, reason error) {
+	if p.done != nil {
+		p.done(ProposalResult{Err: reason})
+	}
+}
+
+func (l *loop) deliver() {
+	for _, a := range l.answers {
+		a.done(a.result)
+	}
+	for _, q := range l.readsDone {
+		q.read.done(q.index, nil)
+	}
+	clear(l.answers)
+	clear(l.readsDone)
+	l.answers, l.readsDone = l.answers[:0], l.readsDone[:0]
+}
+
+// fail ends the loop after an error that leaves nothing to rely on. What was
+// applied in this pass stays unanswered as far as it is not yet answered: its
+// rows may not be visible.
+func (l *loop) fail(err error) {
+	if l.failed != nil {
+		return
+	}
+	l.failed = err
+	l.dead.Store(true)
+	l.cfg.Logger.Error("raft store stops", "error", err)
+	for i := range l.answers {
+		l.answers[i].result = ProposalResult{Err: ErrUnknownResult}
+	}
+	for _, q := range l.readsDone {
+		q.read.done(0, ErrStopped)
+	}
+	l.readsDone = nil
+	l.stopAll()
+	if l.cfg.Manual {
+		l.cfg.OnFatal(err)
+	} else {
+		go l.cfg.OnFatal(err)
+	}
+}
+
+// stopAll ends everything that waits.
+func (l *loop) stopAll() {
+	for _, r := range l.order {
+		r.failAll(ErrStopped)
+		r.role, r.leader = raft.StateFollower, 0
+		r.publish()
+	}
+	l.deliver()
+	if l.onDrained != nil {
+		l.onDrained()
+		l.onDrained = nil
+	}
+}

@@ -1,0 +1,336 @@
+// Package memlog is a raftstore.LogStore in memory, for tests and simulators.
+// It knows which batches were synced, so Crash can show what a disk would
+// still have after a power cut.
+package memlog
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"sort"
+	"sync"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/oncelog/oncelog/raftstore"
+)
+
+// Store is a LogStore in memory. It is safe for concurrent use.
+type Store struct {
+	mu       sync.RWMutex
+	live     groups
+	durable  groups
+	unsynced [][]op // batches not yet in durable
+	fault    func(sync bool) error
+}
+
+type groups map[raftstore.GroupID]*group
+
+type group struct {
+	state    raftstore.LogState
+	entries  []*raftpb.Entry // state.CompactedIndex+1 .. state.LastIndex
+	snapshot raftstore.Snapshot
+	rows     []row // sorted by key
+}
+
+type row struct {
+	key   string
+	value []byte
+}
+
+// op is one change of one group.
+type op struct {
+	group raftstore.GroupID
+	apply func(gs groups, g *group)
+}
+
+// New returns an empty store. fault, which may be nil, is asked before every
+// Commit; an error it returns fails the Commit, which then writes nothing.
+func New(fault func(sync bool) error) *Store {
+	return &Store{live: groups{}, durable: groups{}, fault: fault}
+}
+
+// Crash returns a store with what survives a power cut now: everything synced
+// and the first keep batches committed after that. The old store must not be
+// used any more.
+func (s *Store) Crash(keep int) *Store {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ops := range s.unsynced[:min(keep, len(s.unsynced))] {
+		s.durable.apply(ops)
+	}
+	n := New(s.fault)
+	n.durable = s.durable
+	n.live = s.durable.clone()
+	return n
+}
+
+// Unsynced returns how many batches Crash(0) would lose.
+func (s *Store) Unsynced() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.unsynced)
+}
+
+func (gs groups) clone() groups {
+	c := groups{}
+	for id, g := range gs {
+		n := *g
+		n.entries, n.rows = slices.Clone(g.entries), slices.Clone(g.rows)
+		c[id] = &n
+	}
+	return c
+}
+
+func (gs groups) apply(ops []op) {
+	for _, o := range ops {
+		g := gs[o.group]
+		if g == nil {
+			g = &group{}
+			gs[o.group] = g
+		}
+		o.apply(gs, g)
+	}
+}
+
+// Commit implements raftstore.LogStore.
+func (s *Store) Commit(b raftstore.LogBatch, sync bool) error {
+	if s.fault != nil {
+		if err := s.fault(sync); err != nil {
+			return err
+		}
+	}
+	ops := b.(*batch).ops
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.live.apply(ops)
+	s.unsynced = append(s.unsynced, ops)
+	if sync {
+		for _, ops := range s.unsynced {
+			s.durable.apply(ops)
+		}
+		s.unsynced = nil
+	}
+	return nil
+}
+
+// Groups implements raftstore.LogStore.
+func (s *Store) Groups() ([]raftstore.GroupID, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Sorted(maps.Keys(s.live)), nil
+}
+
+// Load implements raftstore.LogStore.
+func (s *Store) Load(id raftstore.GroupID) (raftstore.LogState, bool, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	g := s.live[id]
+	if g == nil {
+		return raftstore.LogState{}, false, nil
+	}
+	return g.state, true, nil
+}
+
+// Entries implements raftstore.LogStore.
+func (s *Store) Entries(id raftstore.GroupID, lo, hi, maxBytes uint64) ([]*raftpb.Entry, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	g := s.live[id]
+	if g == nil || lo <= g.state.CompactedIndex || hi > g.state.LastIndex+1 {
+		return nil, fmt.Errorf("memlog: entries [%d, %d) of group %d: %w", lo, hi, id, raftstore.ErrCorrupt)
+	}
+	first := g.state.CompactedIndex + 1
+	n, size := lo, uint64(0)
+	for ; n < hi; n++ {
+		size += uint64(len(g.entries[n-first].GetData()))
+		if n > lo && size > maxBytes {
+			break
+		}
+	}
+	return slices.Clone(g.entries[lo-first : n-first]), nil
+}
+
+func (s *Store) entry(id raftstore.GroupID, index uint64) (*raftpb.Entry, error) {
+	es, err := s.Entries(id, index, index+1, math.MaxUint64)
+	if err != nil {
+		return nil, err
+	}
+	return es[0], nil
+}
+
+// Term implements raftstore.LogStore.
+func (s *Store) Term(id raftstore.GroupID, index uint64) (uint64, error) {
+	e, err := s.entry(id, index)
+	return e.GetTerm(), err
+}
+
+// ReadEntry implements raftstore.LogStore.
+func (s *Store) ReadEntry(id raftstore.GroupID, index uint64, pos, n int) ([]byte, error) {
+	e, err := s.entry(id, index)
+	if err != nil {
+		return nil, err
+	}
+	data := e.GetData()
+	data = data[min(max(pos, 0), len(data)):]
+	if n >= 0 && n < len(data) {
+		data = data[:n]
+	}
+	return bytes.Clone(data), nil
+}
+
+// Snapshot implements raftstore.LogStore.
+func (s *Store) Snapshot(id raftstore.GroupID) (raftstore.Snapshot, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if g := s.live[id]; g != nil {
+		return g.snapshot, nil
+	}
+	return raftstore.Snapshot{}, nil
+}
+
+// FreeBytes implements raftstore.LogStore: there is always room.
+func (s *Store) FreeBytes() (uint64, error) { return math.MaxUint64, nil }
+
+// Close implements raftstore.LogStore. What was not synced stays lost only if
+// Crash is called.
+func (s *Store) Close() error { return nil }
+
+// NewBatch implements raftstore.LogStore.
+func (s *Store) NewBatch() raftstore.LogBatch { return &batch{} }
+
+type batch struct{ ops []op }
+
+func (b *batch) add(id raftstore.GroupID, apply func(g *group)) {
+	b.ops = append(b.ops, op{id, func(_ groups, g *group) { apply(g) }})
+}
+
+func (b *batch) Empty() bool { return len(b.ops) == 0 }
+
+func (b *batch) Append(id raftstore.GroupID, entries []*raftpb.Entry, _ uint64) {
+	entries = slices.Clone(entries)
+	b.add(id, func(g *group) {
+		keep := entries[0].GetIndex() - g.state.CompactedIndex - 1
+		g.entries = append(g.entries[:keep:keep], entries...)
+		g.state.LastIndex = entries[len(entries)-1].GetIndex()
+	})
+}
+
+func (b *batch) SetHardState(id raftstore.GroupID, hs raftstore.HardState) {
+	b.add(id, func(g *group) { g.state.Hard = hs })
+}
+
+func (b *batch) SetMembers(id raftstore.GroupID, cs *raftpb.ConfState) {
+	cs = proto.Clone(cs).(*raftpb.ConfState)
+	b.add(id, func(g *group) { g.state.Members = cs })
+}
+
+func (b *batch) SetSnapshot(id raftstore.GroupID, s raftstore.Snapshot) {
+	b.add(id, func(g *group) { g.snapshot, g.state.SnapshotIndex = s, s.Index })
+}
+
+func (b *batch) Compact(id raftstore.GroupID, _, index, term uint64) {
+	b.add(id, func(g *group) {
+		g.entries = slices.Clone(g.entries[index-g.state.CompactedIndex:])
+		g.state.CompactedIndex, g.state.CompactedTerm = index, term
+	})
+}
+
+func (b *batch) Reset(id raftstore.GroupID, index, term uint64) {
+	b.add(id, func(g *group) {
+		g.entries, g.rows = nil, nil
+		g.state.CompactedIndex, g.state.CompactedTerm, g.state.LastIndex = index, term, index
+	})
+}
+
+func (b *batch) DeleteGroup(id raftstore.GroupID) {
+	b.ops = append(b.ops, op{id, func(gs groups, _ *group) { delete(gs, id) }})
+}
+
+func (b *batch) Rows(id raftstore.GroupID) raftstore.RowWriter { return rowWriter{b, id} }
+
+type rowWriter struct {
+	b  *batch
+	id raftstore.GroupID
+}
+
+func (g *group) seek(key string) int {
+	return sort.Search(len(g.rows), func(i int) bool { return g.rows[i].key >= key })
+}
+
+func (w rowWriter) Set(key, value []byte) {
+	k, v := string(key), bytes.Clone(value)
+	w.b.add(w.id, func(g *group) {
+		if i := g.seek(k); i < len(g.rows) && g.rows[i].key == k {
+			g.rows[i].value = v
+		} else {
+			g.rows = slices.Insert(g.rows, i, row{k, v})
+		}
+	})
+}
+
+func (w rowWriter) Delete(key []byte) { w.DeleteRange(key, append(bytes.Clone(key), 0)) }
+
+func (w rowWriter) DeleteRange(lo, hi []byte) {
+	l, h := string(lo), string(hi)
+	w.b.add(w.id, func(g *group) {
+		if from, to := g.seek(l), g.seek(h); from < to {
+			g.rows = slices.Delete(g.rows, from, to)
+		}
+	})
+}
+
+// Rows implements raftstore.LogStore.
+func (s *Store) Rows(id raftstore.GroupID) raftstore.Rows { return rows{s, id} }
+
+type rows struct {
+	s  *Store
+	id raftstore.GroupID
+}
+
+func (r rows) Get(key []byte) (value []byte, ok bool, err error) {
+	err = r.Scan(key, append(bytes.Clone(key), 0), func(_, v []byte) bool {
+		value, ok = bytes.Clone(v), true
+		return false
+	})
+	return value, ok, err
+}
+
+// view copies the rows in [lo, hi), so that fn may take its time.
+func (r rows) view(lo, hi []byte) []row {
+	r.s.mu.RLock()
+	defer r.s.mu.RUnlock()
+	g := r.s.live[r.id]
+	if g == nil {
+		return nil
+	}
+	to := len(g.rows)
+	if hi != nil {
+		to = g.seek(string(hi))
+	}
+	if from := g.seek(string(lo)); from < to {
+		return slices.Clone(g.rows[from:to])
+	}
+	return nil
+}
+
+func (r rows) Scan(lo, hi []byte, fn func(key, value []byte) bool) error {
+	for _, kv := range r.view(lo, hi) {
+		if !fn([]byte(kv.key), kv.value) {
+			break
+		}
+	}
+	return nil
+}
+
+func (r rows) ScanReverse(lo, hi []byte, fn func(key, value []byte) bool) error {
+	for _, kv := range slices.Backward(r.view(lo, hi)) {
+		if !fn([]byte(kv.key), kv.value) {
+			break
+		}
+	}
+	return nil
+}

@@ -1,0 +1,113 @@
+package pebblelog
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/oncelog/oncelog/raftstore"
+)
+
+// Keys: one byte for the kind, then the group id as 8 big-endian bytes, then
+// what the kind needs. Integers in values are big-endian too.
+//
+//	'!'              format version (1 byte)
+//	'c' group        members: marshalled raftpb.ConfState
+//	'e' group index  entry: term (8), type (1), data
+//	'h' group        hard state: term, vote, commit (8 each)
+//	'r' group key    row of the machine
+//	's' group        checkpoint: index, term (8 each), CRC32C of data (4), data
+//	't' group        compacted up to: index, term (8 each)
+const (
+	kindFormat    = '!'
+	kindMembers   = 'c'
+	kindEntry     = 'e'
+	kindHard      = 'h'
+	kindRow       = 'r'
+	kindSnapshot  = 's'
+	kindCompacted = 't'
+
+	formatVersion = 1
+
+	entryHeader    = 9
+	snapshotHeader = 20
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// kinds are the kinds of keys that belong to a group.
+var kinds = [...]byte{kindMembers, kindEntry, kindHard, kindRow, kindSnapshot, kindCompacted}
+
+func groupKey(kind byte, g raftstore.GroupID) []byte { return appendGroupKey(nil, kind, g) }
+
+func appendGroupKey(b []byte, kind byte, g raftstore.GroupID) []byte {
+	return binary.BigEndian.AppendUint64(append(b, kind), uint64(g))
+}
+
+func entryKey(g raftstore.GroupID, index uint64) []byte {
+	return appendEntryKey(make([]byte, 0, 17), g, index)
+}
+
+func appendEntryKey(b []byte, g raftstore.GroupID, index uint64) []byte {
+	return binary.BigEndian.AppendUint64(appendGroupKey(b, kindEntry, g), index)
+}
+
+// groupEnd returns the first key behind those of a kind and group.
+func groupEnd(kind byte, g raftstore.GroupID) []byte {
+	if g+1 == 0 {
+		return []byte{kind + 1}
+	}
+	return groupKey(kind, g+1)
+}
+
+func rowKey(g raftstore.GroupID, key []byte) []byte {
+	return append(appendGroupKey(make([]byte, 0, 9+len(key)), kindRow, g), key...)
+}
+
+func encodeHard(hs raftstore.HardState) []byte { return encodeInts(hs.Term, hs.Vote, hs.Commit) }
+
+func encodeInts(ints ...uint64) []byte {
+	b := make([]byte, 0, 8*len(ints))
+	for _, v := range ints {
+		b = binary.BigEndian.AppendUint64(b, v)
+	}
+	return b
+}
+
+// decodeInts reads len(ints) integers that must fill b.
+func decodeInts(what string, b []byte, ints ...*uint64) error {
+	if len(b) != 8*len(ints) {
+		return fmt.Errorf("%s of %d bytes: %w", what, len(b), raftstore.ErrCorrupt)
+	}
+	for i, p := range ints {
+		*p = binary.BigEndian.Uint64(b[8*i:])
+	}
+	return nil
+}
+
+func decodeEntry(g raftstore.GroupID, index uint64, b []byte) (*raftpb.Entry, error) {
+	if len(b) < entryHeader {
+		return nil, fmt.Errorf("entry %d of group %d has %d bytes: %w", index, g, len(b), raftstore.ErrCorrupt)
+	}
+	term := binary.BigEndian.Uint64(b)
+	e := &raftpb.Entry{Index: &index, Term: &term, Type: raftpb.EntryType(b[8]).Enum()}
+	if len(b) > entryHeader {
+		e.Data = append([]byte(nil), b[entryHeader:]...)
+	}
+	return e, nil
+}
+
+func decodeSnapshot(g raftstore.GroupID, b []byte) (raftstore.Snapshot, error) {
+	if len(b) < snapshotHeader {
+		return raftstore.Snapshot{}, fmt.Errorf("checkpoint of group %d has %d bytes: %w", g, len(b), raftstore.ErrCorrupt)
+	}
+	s := raftstore.Snapshot{Index: binary.BigEndian.Uint64(b), Term: binary.BigEndian.Uint64(b[8:])}
+	data := b[snapshotHeader:]
+	if crc32.Checksum(data, castagnoli) != binary.BigEndian.Uint32(b[16:]) {
+		return raftstore.Snapshot{}, fmt.Errorf("checkpoint of group %d at %d: wrong checksum: %w", g, s.Index, raftstore.ErrCorrupt)
+	}
+	s.Data = append([]byte(nil), data...)
+	return s, nil
+}

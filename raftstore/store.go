@@ -1,0 +1,216 @@
+package raftstore
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+)
+
+// Store is the set of groups of one process. It is safe for concurrent use.
+type Store struct {
+	cfg      Config
+	loop     *loop
+	counters counters
+	in       inbox
+	taken    inputs // the loop's side of the inbox
+
+	stop     chan struct{} // asks the runner to end
+	stopOnce sync.Once
+	stopped  chan struct{} // closed when it has ended
+	closeErr error
+}
+
+// Open starts a store without groups. The store owns cfg.Log from now on.
+func Open(cfg Config) (*Store, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	var seed [8]byte
+	if _, err := rand.Reader.Read(seed[:]); err != nil {
+		return nil, fmt.Errorf("raftstore: draw an incarnation: %w", err)
+	}
+	s := &Store{cfg: cfg, stop: make(chan struct{}), stopped: make(chan struct{})}
+	s.in.wake = make(chan struct{}, 1)
+	s.in.maxBytes = cfg.MaxInboundBytes
+	s.loop = newLoop(cfg, &s.counters, binary.BigEndian.Uint64(seed[:]))
+	s.loop.report = func(g GroupID, to NodeID, id uint64, delivered bool) {
+		s.in.addCall(func() { s.loop.snapshotReported(g, to, id, delivered) })
+	}
+	if !cfg.Manual {
+		go s.run()
+		if cfg.StallTimeout > 0 {
+			go s.watch()
+		}
+	}
+	return s, nil
+}
+
+// run is the owner goroutine.
+func (s *Store) run() {
+	ticker := time.NewTicker(s.cfg.TickInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.stop:
+			s.finish()
+			return
+		case <-ticker.C:
+			s.Tick()
+		case <-s.in.wake:
+		}
+		for s.Turn() {
+			select {
+			case <-ticker.C:
+				s.Tick()
+			default:
+			}
+		}
+	}
+}
+
+// watch reports a write that does not come back.
+func (s *Store) watch() {
+	ticker := time.NewTicker(s.cfg.StallTimeout / 4)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.stopped:
+			return
+		case now := <-ticker.C:
+			since := s.loop.writingSince.Load()
+			if since != 0 && now.UnixNano()-since > int64(s.cfg.StallTimeout) {
+				s.cfg.OnFatal(fmt.Errorf("%w for %v", ErrDiskStalled, s.cfg.StallTimeout))
+				return
+			}
+		}
+	}
+}
+
+// Tick advances the clock of all groups by one tick at the next Turn. Only for
+// a store with Config.Manual.
+func (s *Store) Tick() { s.in.addTick() }
+
+// Turn processes everything that arrived since the last one and reports
+// whether there is more to do at once. Only for a store with Config.Manual.
+func (s *Store) Turn() (more bool) {
+	s.in.take(&s.taken)
+	more = s.loop.turn(&s.taken)
+	s.taken.reset()
+	return more
+}
+
+// do runs fn in the loop and waits for it.
+func (s *Store) do(ctx context.Context, fn func()) error {
+	if s.cfg.Manual { // the caller is the loop
+		if s.in.isClosed() {
+			return ErrStopped
+		}
+		fn()
+		return nil
+	}
+	done := make(chan struct{})
+	if !s.in.addCall(func() { fn(); close(done) }) {
+		return ErrStopped
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// CreateGroup opens the group from local data or, if there is none, starts it
+// with cfg.Members. The machine's Restore is called before it returns, then
+// Apply for entries that were committed behind the last checkpoint. A group of
+// one member leads at once.
+func (s *Store) CreateGroup(cfg GroupConfig) (*Group, error) {
+	cfg, err := cfg.withDefaults(s.cfg.NodeID)
+	if err != nil {
+		return nil, err
+	}
+	var g *Group
+	if doErr := s.do(context.Background(), func() { g, err = s.loop.createGroup(cfg, s) }); doErr != nil {
+		return nil, doErr
+	}
+	return g, err
+}
+
+// RemoveGroup stops the group on this node and deletes its data. Its id must
+// not be used again: a member without memory could vote twice in one term.
+func (s *Store) RemoveGroup(id GroupID) error {
+	var err error
+	if doErr := s.do(context.Background(), func() { err = s.loop.removeGroup(id) }); doErr != nil {
+		return doErr
+	}
+	return err
+}
+
+// Groups lists the groups that have data on this node, open or not.
+func (s *Store) Groups() ([]GroupID, error) { return s.cfg.Log.Groups() }
+
+// Deliver takes a message from another node. It never blocks; what cannot be
+// taken is dropped, and so are messages for groups that do not exist here.
+// The store owns the message from now on.
+func (s *Store) Deliver(group GroupID, m *raftpb.Message) {
+	if !s.in.addMessage(Message{Group: group, Raft: m}, int64(proto.Size(m))) {
+		s.counters.InboundDropped.Add(1)
+	}
+}
+
+// Metrics returns the counters.
+func (s *Store) Metrics() Metrics { return s.counters.metrics() }
+
+// Close hands every led group to another member, waiting for that at most two
+// election timeouts or until ctx ends, then writes checkpoints, stops and
+// closes the log store. Proposals under way when it stops get
+// ErrUnknownResult, later ones ErrStopped. The error is that of the final
+// write; the store is closed in any case.
+func (s *Store) Close(ctx context.Context) error {
+	if s.cfg.Manual {
+		s.stopOnce.Do(s.finish)
+		return s.closeErr
+	}
+	drained := make(chan struct{})
+	limit := time.NewTimer(2 * time.Duration(s.cfg.ElectionTicks) * s.cfg.TickInterval)
+	defer limit.Stop()
+	if ctx.Err() == nil && s.in.addCall(func() { s.loop.handOver(func() { close(drained) }) }) {
+		select {
+		case <-drained:
+		case <-limit.C:
+		case <-ctx.Done():
+		case <-s.stopped:
+		}
+	}
+	s.stopOnce.Do(func() { close(s.stop) })
+	<-s.stopped
+	return s.closeErr
+}
+
+// finish ends the loop: checkpoints, answers, log store.
+func (s *Store) finish() {
+	s.loop.dead.Store(true)
+	s.in.close(&s.taken)
+	for _, call := range s.taken.calls {
+		call()
+	}
+	s.loop.refuseInputs(&s.taken, ErrStopped)
+	s.taken.reset()
+	if s.loop.failed != nil {
+		s.closeErr = s.loop.failed
+	} else {
+		s.closeErr = s.loop.checkpointAll()
+		s.loop.stopAll()
+	}
+	if err := s.cfg.Log.Close(); err != nil && s.closeErr == nil {
+		s.closeErr = err
+	}
+	close(s.stopped)
+}
