@@ -1,0 +1,54 @@
+// Package group is the pure core of consumer groups: who owns which partition
+// of a group, and how far the group has read.
+//
+// Membership is static for now: a member names its partitions with
+// [AssignPartitions] and takes them over from whoever had them. The contract
+// already carries member ids and generations, so that assignment by the server
+// can come later without changing what a commit means.
+//
+// [Machine] is one of the state machines of the coordinator's Raft group. It
+// takes a [Command] through [Machine.Apply] and answers with a [Result]; a
+// refusal is a [Refusal] with a [Code], never an error. It reads no clock and
+// starts nothing; equal states give equal bytes in [Machine.Snapshot].
+//
+// # The commit check
+//
+// Section 3 of the transaction protocol. For every partition of a commit
+//
+//   - the member must have owned it since a generation at or below the one the
+//     commit carries: a member that lost a partition and got it back cannot
+//     commit what it read in between, and
+//   - the committed offset must still be the one the member last knew. It is a
+//     compare-and-set: seeks stay free, and an administrator's reset is noticed.
+//
+// Otherwise the commit is STALE_MEMBER as a whole and nothing changes.
+// [Machine.CheckCommits] and [Machine.ApplyCommits] are apart so that a
+// transaction's decision can check the offsets when everything else allows the
+// commit and move them exactly when it is decided, in one command.
+//
+// # File map
+//
+//	machine.go    the state, Apply
+//	command.go    the commands and their limits
+//	result.go     results, refusals, the closed lists of codes and reasons
+//	assign.go     AssignPartitions, LeaveGroup
+//	commit.go     CommitOffsets, the commit check
+//	admin.go      DeleteGroup, DeleteOffsets, ResetOffsets, RemovePartitions
+//	query.go      offsets, lists, descriptions
+//	codec.go      commands and commits as bytes
+//	snapshot.go   the state as bytes
+//	check.go      the invariants
+//
+// # Non-obvious
+//
+//   - A repeated plain commit of a member is answered OK when the offsets are
+//     where it put them: its first answer was lost. A transaction's commit never
+//     gets that grace. There an offset already moved means that another
+//     transaction consumed the same records.
+//   - Generations of a group that was deleted and made again go on above the
+//     old ones, so that a commit from its former life carries a generation from
+//     before every ownership.
+//   - A member id names one life of one consumer. A restarted consumer that took
+//     its old id and the same partitions would change no ownership and so fence
+//     nobody.
+package group

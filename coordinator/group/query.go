@@ -1,0 +1,153 @@
+package group
+
+import (
+	"maps"
+	"slices"
+)
+
+// Summary is one line of a list of groups.
+type Summary struct {
+	ID         string
+	Generation uint64
+	Members    int
+	Owned      int // partitions that a member owns
+	Offsets    int // partitions with a committed offset
+}
+
+// Member is one member of a group.
+type Member struct {
+	ID         string
+	ClientID   string
+	Host       string
+	JoinedAt   int64    // ms since the Unix epoch
+	Partitions []uint64 // ascending; must not be modified
+}
+
+// Partition is the standing of a group in one partition.
+type Partition struct {
+	PartitionOffset
+	Member string // who owns it; empty: nobody
+	Since  uint64 // generation since which it owns it
+}
+
+// Description is everything that is kept about a group.
+type Description struct {
+	ID         string
+	Generation uint64
+	Members    []Member    // ascending by id
+	Partitions []Partition // owned or with an offset, ascending by id
+}
+
+// Count returns the number of groups.
+func (m *Machine) Count() int { return len(m.groups) }
+
+// OffsetCount returns the number of committed offsets of all groups.
+func (m *Machine) OffsetCount() int { return m.offsets }
+
+// Has reports whether the group exists.
+func (m *Machine) Has(id string) bool { return m.groups[id] != nil }
+
+// Generation returns the group's generation, 0 if it does not exist.
+func (m *Machine) Generation(id string) uint64 {
+	if g := m.groups[id]; g != nil {
+		return g.generation
+	}
+	return 0
+}
+
+// Owner returns the member that owns a partition of the group, and since which
+// generation.
+func (m *Machine) Owner(id string, partition uint64) (owner string, since uint64, ok bool) {
+	if g := m.groups[id]; g != nil {
+		o, ok := g.owners[partition]
+		return o.member, o.since, ok
+	}
+	return "", 0, false
+}
+
+// Member returns one member of the group.
+func (m *Machine) Member(id, memberID string) (Member, bool) {
+	g := m.groups[id]
+	if g == nil {
+		return Member{}, false
+	}
+	mm, ok := g.members[memberID]
+	if !ok {
+		return Member{}, false
+	}
+	return describeMember(memberID, mm), true
+}
+
+// Members returns the members of the group, ascending by id.
+func (m *Machine) Members(id string) []Member {
+	g := m.groups[id]
+	if g == nil {
+		return nil
+	}
+	out := make([]Member, 0, len(g.members))
+	for _, mid := range slices.Sorted(maps.Keys(g.members)) {
+		out = append(out, describeMember(mid, g.members[mid]))
+	}
+	return out
+}
+
+func describeMember(id string, m member) Member {
+	return Member{ID: id, ClientID: m.clientID, Host: m.host, JoinedAt: m.joinedAt, Partitions: m.partitions}
+}
+
+// Offsets returns the committed offsets of the partitions, in the order given,
+// or, when none are given, all there are, ascending by partition id. A group
+// that does not exist has none.
+func (m *Machine) Offsets(id string, partitions []uint64) []PartitionOffset {
+	g := m.groups[id]
+	if g == nil {
+		g = &group{}
+	}
+	if len(partitions) == 0 {
+		partitions = slices.Sorted(maps.Keys(g.offsets))
+	}
+	out := make([]PartitionOffset, 0, len(partitions))
+	for _, p := range partitions {
+		o, ok := g.offsets[p]
+		out = append(out, PartitionOffset{Partition: p, Committed: ok, Offset: o})
+	}
+	return out
+}
+
+// List returns up to limit groups whose ids come after the given one,
+// ascending, and whether there are more. Start with "".
+func (m *Machine) List(after string, limit int) (page []Summary, more bool) {
+	i, found := slices.BinarySearch(m.ids, after)
+	if found {
+		i++
+	}
+	end := min(len(m.ids), i+max(limit, 0))
+	for _, id := range m.ids[i:end] {
+		g := m.groups[id]
+		page = append(page, Summary{
+			ID: id, Generation: g.generation,
+			Members: len(g.members), Owned: len(g.owners), Offsets: len(g.offsets),
+		})
+	}
+	return page, end < len(m.ids)
+}
+
+// Describe returns everything about a group.
+func (m *Machine) Describe(id string) (Description, bool) {
+	g := m.groups[id]
+	if g == nil {
+		return Description{}, false
+	}
+	d := Description{ID: id, Generation: g.generation, Members: m.Members(id)}
+	ids := slices.AppendSeq(slices.Collect(maps.Keys(g.owners)), maps.Keys(g.offsets))
+	slices.Sort(ids)
+	for _, p := range slices.Compact(ids) {
+		o, ok := g.offsets[p]
+		owner := g.owners[p]
+		d.Partitions = append(d.Partitions, Partition{
+			PartitionOffset: PartitionOffset{Partition: p, Committed: ok, Offset: o},
+			Member:          owner.member, Since: owner.since,
+		})
+	}
+	return d, true
+}

@@ -1,0 +1,149 @@
+package group
+
+import (
+	"maps"
+	"math"
+	"slices"
+
+	"github.com/oncelog/oncelog/api/codec"
+)
+
+// snapshotVersion is the first byte of every snapshot.
+const snapshotVersion = 1
+
+// Snapshot returns the state as bytes. Equal states give equal bytes.
+func (m *Machine) Snapshot() []byte {
+	b := []byte{snapshotVersion}
+	b = codec.AppendVarint(b, m.now)
+	b = codec.AppendUvarint(b, m.floor)
+	b = codec.AppendUvarint(b, uint64(len(m.ids)))
+	for _, id := range m.ids {
+		b = m.groups[id].appendTo(codec.AppendString(b, id))
+	}
+	return b
+}
+
+func (g *group) appendTo(b []byte) []byte {
+	b = codec.AppendUvarint(b, g.generation)
+	b = codec.AppendUvarint(b, uint64(len(g.members)))
+	for _, id := range slices.Sorted(maps.Keys(g.members)) {
+		mm := g.members[id]
+		b = codec.AppendString(b, id)
+		b = codec.AppendString(b, mm.clientID)
+		b = codec.AppendString(b, mm.host)
+		b = codec.AppendVarint(b, mm.joinedAt)
+		b = codec.AppendUvarint(b, uint64(len(mm.partitions)))
+		for _, p := range mm.partitions {
+			b = codec.AppendUvarint(b, p)
+			b = codec.AppendUvarint(b, g.owners[p].since)
+		}
+	}
+	b = codec.AppendUvarint(b, uint64(len(g.offsets)))
+	for _, p := range slices.Sorted(maps.Keys(g.offsets)) {
+		o := g.offsets[p]
+		b = codec.AppendUvarint(b, p)
+		b = codec.AppendUvarint(b, o.Next)
+		b = codec.AppendString(b, o.Metadata)
+		b = codec.AppendVarint(b, o.CommittedAt)
+		b = codec.AppendString(b, o.Member)
+		b = codec.AppendUvarint(b, o.Txn.ProducerID)
+		b = codec.AppendUvarint(b, uint64(o.Txn.Epoch))
+		b = codec.AppendUvarint(b, o.Txn.Number)
+	}
+	return b
+}
+
+// Restore replaces the state by the one a snapshot holds. On an error the
+// state is as before. The bytes are not referred to afterwards.
+func (m *Machine) Restore(snapshot []byte) error {
+	r := codec.NewReader(snapshot)
+	if v := r.Byte(); r.Err() == nil && v != snapshotVersion {
+		return ErrVersion
+	}
+	n := New()
+	n.now = r.Varint()
+	n.floor = r.Uvarint()
+	for range r.Count(MaxGroups) {
+		id := r.String(MaxGroupIDBytes)
+		if len(n.ids) > 0 && id <= n.ids[len(n.ids)-1] {
+			r.Fail(ErrCorrupt) // a canonical snapshot is sorted
+		}
+		g := readGroup(r)
+		if r.Err() != nil {
+			break
+		}
+		n.ids = append(n.ids, id)
+		n.groups[id] = g
+		n.offsets += len(g.offsets)
+	}
+	if err := r.Close(); err != nil {
+		return err
+	}
+	if err := n.Check(); err != nil {
+		return err
+	}
+	*m = *n
+	return nil
+}
+
+func readGroup(r *codec.Reader) *group {
+	g := &group{
+		generation: r.Uvarint(),
+		members:    map[string]member{},
+		owners:     map[uint64]ownership{},
+		offsets:    map[uint64]Offset{},
+	}
+	lastMember := ""
+	for range r.Count(MaxMembers) {
+		id := r.String(MaxMemberIDBytes)
+		if id <= lastMember {
+			r.Fail(ErrCorrupt)
+		}
+		lastMember = id
+		g.members[id] = g.readMember(r, id)
+	}
+	var last uint64
+	for i := range r.Count(math.MaxInt32) {
+		p := r.Uvarint()
+		if i > 0 && p <= last {
+			r.Fail(ErrCorrupt)
+		}
+		last = p
+		o := Offset{
+			Next: r.Uvarint(), Metadata: r.String(MaxMetadataBytes), CommittedAt: r.Varint(),
+			Member: r.String(MaxMemberIDBytes),
+			Txn:    TxnRef{ProducerID: r.Uvarint(), Epoch: readUint32(r), Number: r.Uvarint()},
+		}
+		if r.Err() != nil {
+			break
+		}
+		g.offsets[p] = o
+	}
+	return g
+}
+
+func (g *group) readMember(r *codec.Reader, id string) member {
+	mm := member{
+		clientID: r.String(MaxClientIDBytes),
+		host:     r.String(MaxHostBytes),
+		joinedAt: r.Varint(),
+	}
+	for i := range r.Count(MaxPartitions) {
+		p, since := r.Uvarint(), r.Uvarint()
+		if _, twice := g.owners[p]; twice || i > 0 && p <= mm.partitions[i-1] {
+			r.Fail(ErrCorrupt)
+		}
+		mm.partitions = append(mm.partitions, p)
+		g.owners[p] = ownership{member: id, since: since}
+	}
+	return mm
+}
+
+func readUint32(r *codec.Reader) uint32 {
+	v := r.Uvarint()
+	if v > math.MaxUint32 {
+		r.Fail(ErrCorrupt)
+		return 0
+	}
+	return uint32(v)
+}
