@@ -1,0 +1,176 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+
+	apierrors "github.com/oncelog/oncelog/api/errors"
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+)
+
+// Limits of a listener. grpc-go's own defaults leave streams, headers and
+// handshakes practically unbounded.
+const (
+	maxMessageBytes   = 17 << 20 // a request of 16 MiB and its envelope
+	maxHeaderBytes    = 16 << 10
+	maxStreams        = 4096 // per connection; a consumer has one per partition
+	handshakeTimeout  = 10 * time.Second
+	streamWindow      = 4 << 20
+	connectionWindow  = 16 << 20
+	keepalivePing     = 20 * time.Second
+	keepaliveTimeout  = 10 * time.Second
+	minClientPing     = 5 * time.Second
+	gracefulStopLimit = 5 * time.Second
+)
+
+// listener is one gRPC server on one address.
+type listener struct {
+	name   string
+	net    net.Listener
+	server *grpc.Server
+	health *health.Server
+	done   chan error
+}
+
+// listen opens an address and makes a server for it; services are registered
+// before serve is called. Port 0 takes a free one.
+func listen(name, address string, log *slog.Logger) (*listener, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("%s address %q cannot be opened: %w", name, address, err)
+	}
+	s := grpc.NewServer(
+		grpc.MaxRecvMsgSize(maxMessageBytes),
+		grpc.MaxSendMsgSize(maxMessageBytes),
+		grpc.MaxHeaderListSize(maxHeaderBytes),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.InitialWindowSize(streamWindow),
+		grpc.InitialConnWindowSize(connectionWindow),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepalivePing, Timeout: keepaliveTimeout}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minClientPing, PermitWithoutStream: true}),
+		grpc.ChainUnaryInterceptor(unaryInterceptors(log)...),
+		grpc.ChainStreamInterceptor(streamInterceptors(log)...),
+	)
+	h := health.NewServer()
+	healthv1.RegisterHealthServer(s, h)
+	reflection.Register(s)
+	return &listener{name: name, net: l, server: s, health: h, done: make(chan error, 1)}, nil
+}
+
+// address is where the listener is reached, with the real port.
+func (l *listener) address() string { return l.net.Addr().String() }
+
+// serve accepts connections until stop; failed is told when it ends by itself.
+func (l *listener) serve(failed func(error)) {
+	l.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
+	go func() {
+		err := l.server.Serve(l.net)
+		l.done <- err
+		if err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			failed(fmt.Errorf("%s listener %s ended: %w", l.name, l.address(), err))
+		}
+	}()
+}
+
+// drain tells health checks that the node is going away.
+func (l *listener) drain() { l.health.Shutdown() }
+
+// stop ends calls that do not end by themselves within the limit.
+func (l *listener) stop(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, gracefulStopLimit)
+	defer cancel()
+	stopped := make(chan struct{})
+	go func() {
+		l.server.GracefulStop()
+		close(stopped)
+	}()
+	select {
+	case <-stopped:
+	case <-ctx.Done():
+		l.server.Stop()
+		<-stopped
+	}
+}
+
+// Interceptors run in this order: logging sees the error that recovery makes of
+// a panic. What a health check or a Raft stream does is not logged.
+func unaryInterceptors(log *slog.Logger) []grpc.UnaryServerInterceptor {
+	return []grpc.UnaryServerInterceptor{
+		quietUnary(logging.UnaryServerInterceptor(callLogger(log), loggingOptions()...)),
+		recovery.UnaryServerInterceptor(recovery.WithRecoveryHandlerContext(recovered(log))),
+	}
+}
+
+func streamInterceptors(log *slog.Logger) []grpc.StreamServerInterceptor {
+	return []grpc.StreamServerInterceptor{
+		quietStream(logging.StreamServerInterceptor(callLogger(log), loggingOptions()...)),
+		recovery.StreamServerInterceptor(recovery.WithRecoveryHandlerContext(recovered(log))),
+	}
+}
+
+func loggingOptions() []logging.Option {
+	return []logging.Option{
+		// One line per call, and only at debug unless the server failed: what a
+		// client did wrong, or a move of leadership, is not the operator's error.
+		logging.WithLogOnEvents(logging.FinishCall),
+		logging.WithLevels(func(c codes.Code) logging.Level {
+			switch c {
+			case codes.Internal, codes.DataLoss, codes.Unknown:
+				return logging.LevelError
+			default:
+				return logging.LevelDebug
+			}
+		}),
+	}
+}
+
+func callLogger(log *slog.Logger) logging.Logger {
+	return logging.LoggerFunc(func(ctx context.Context, level logging.Level, msg string, fields ...any) {
+		log.Log(ctx, slog.Level(level), msg, fields...)
+	})
+}
+
+func recovered(log *slog.Logger) recovery.RecoveryHandlerFuncContext {
+	return func(ctx context.Context, p any) error {
+		log.ErrorContext(ctx, "a call panicked", "panic", p, "stack", string(debug.Stack()))
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INTERNAL, "the call failed inside the server; its log has the trace")
+	}
+}
+
+func quiet(method string) bool {
+	return strings.HasPrefix(method, "/grpc.health.") || strings.HasPrefix(method, "/oncelog.v1.RaftService/")
+}
+
+func quietUnary(next grpc.UnaryServerInterceptor) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		if quiet(info.FullMethod) {
+			return handler(ctx, req)
+		}
+		return next(ctx, req, info, handler)
+	}
+}
+
+func quietStream(next grpc.StreamServerInterceptor) grpc.StreamServerInterceptor {
+	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		if quiet(info.FullMethod) {
+			return handler(srv, ss)
+		}
+		return next(srv, ss, info, handler)
+	}
+}

@@ -1,0 +1,277 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	apierrors "github.com/oncelog/oncelog/api/errors"
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/coordinator/catalog"
+)
+
+// maxTopicWait bounds how long CreateTopic waits for leaders.
+const maxTopicWait = 30 * time.Second
+
+// catalogService is the part of the gRPC edge about topics and places.
+type catalogService struct {
+	oncelogv1.UnimplementedCatalogServiceServer
+	*Coordinator
+}
+
+// CreateTopic implements the contract.
+func (s *catalogService) CreateTopic(ctx context.Context, req *oncelogv1.CreateTopicRequest) (*oncelogv1.CreateTopicResponse, error) {
+	if !catalog.ValidTopicName(req.GetName()) {
+		return nil, apierrors.InvalidArgument("name", `must have 1 to 249 characters of [a-zA-Z0-9._-] and not be "." or ".."`)
+	}
+	if err := s.current(ctx); err != nil {
+		return nil, err
+	}
+	res, err := proposeCatalog(ctx, s.Coordinator, catalog.CreateTopic{
+		At: s.now(), Name: req.GetName(), Partitions: req.GetPartitions(),
+		ReplicationFactor: req.GetReplicationFactor(), Nodes: s.aliveNodes(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.catalogError(res, req.GetName()); err != nil {
+		return nil, err
+	}
+	s.log.Info("topic created", "topic", req.GetName(), "partitions", len(res.Topic.Partitions),
+		"replication_factor", res.Topic.ReplicationFactor)
+	out := &oncelogv1.CreateTopicResponse{}
+	s.state.read(func() { out.Topic = topicProto(s.state.catalog, res.Topic, true) })
+	if !req.GetNoWait() {
+		ctx, cancelWait := context.WithTimeout(ctx, maxTopicWait)
+		defer cancelWait()
+		wait, cancel := beforeDeadline(ctx)
+		defer cancel()
+		out.Ready = s.awaitServed(wait, res.Topic)
+	}
+	return out, nil
+}
+
+// aliveNodes lists the nodes that were heard of lately; none means that nothing
+// is known yet, and the catalogue takes all.
+func (s *catalogService) aliveNodes() []uint64 {
+	now := s.clock.Now()
+	var alive []uint64
+	s.state.read(func() {
+		for _, n := range s.state.catalog.Nodes() {
+			if at, ok := s.registry.lastSeen(n.ID); ok && now.Sub(at) <= s.cfg.NodeTimeout {
+				alive = append(alive, n.ID)
+			}
+		}
+	})
+	return alive
+}
+
+// awaitServed waits until every shard of the topic has a leader whose log knows
+// the topic's partitions.
+func (s *catalogService) awaitServed(ctx context.Context, t catalog.Topic) bool {
+	for {
+		changed := s.registry.watch()
+		served := true
+		s.state.read(func() {
+			for _, id := range t.Partitions {
+				p, exists := s.state.catalog.Partition(id)
+				shard, _ := s.state.catalog.Shard(p.ShardID)
+				if exists && !s.registry.serves(shard) {
+					served = false
+					break
+				}
+			}
+		})
+		if served {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// DeleteTopic implements the contract.
+func (s *catalogService) DeleteTopic(ctx context.Context, req *oncelogv1.DeleteTopicRequest) (*oncelogv1.DeleteTopicResponse, error) {
+	if err := checkName("name", req.GetName(), true); err != nil {
+		return nil, err
+	}
+	res, err := proposeCatalog(ctx, s.Coordinator, catalog.DeleteTopic{At: s.now(), Name: req.GetName()})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.catalogError(res, req.GetName()); err != nil {
+		return nil, err
+	}
+	s.log.Info("topic deleted", "topic", req.GetName())
+	return &oncelogv1.DeleteTopicResponse{}, nil
+}
+
+// ListTopics implements the contract.
+func (s *catalogService) ListTopics(_ context.Context, req *oncelogv1.ListTopicsRequest) (*oncelogv1.ListTopicsResponse, error) {
+	limit, err := pageSize(req.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
+	if err := checkName("page_token", req.GetPageToken(), false); err != nil {
+		return nil, err
+	}
+	res := &oncelogv1.ListTopicsResponse{}
+	s.state.read(func() {
+		page, more := s.state.catalog.Topics(req.GetPageToken(), limit)
+		for _, t := range page {
+			res.Topics = append(res.Topics, topicProto(s.state.catalog, t, false))
+		}
+		if more && len(page) > 0 {
+			res.NextPageToken = page[len(page)-1].Name
+		}
+	})
+	return res, nil
+}
+
+// GetMetadata implements the contract.
+func (s *catalogService) GetMetadata(_ context.Context, req *oncelogv1.GetMetadataRequest) (*oncelogv1.GetMetadataResponse, error) {
+	if err := checkCount("topics", len(req.GetTopics()), maxTopicNames); err != nil {
+		return nil, err
+	}
+	if err := checkCount("topic_ids", len(req.GetTopicIds()), maxTopicNames); err != nil {
+		return nil, err
+	}
+	st := s.group.Status()
+	res := &oncelogv1.GetMetadataResponse{CoordinatorLeader: uint64(st.Leader)}
+	for _, m := range s.cfg.Members {
+		res.Coordinators = append(res.Coordinators, memberProto(m))
+	}
+	s.state.read(func() {
+		cat := s.state.catalog
+		res.ClusterId, res.Version = cat.ClusterID(), cat.Version()
+		shards := map[uint64]bool{}
+		add := func(t catalog.Topic) {
+			p := topicProto(cat, t, true)
+			res.Topics = append(res.Topics, p)
+			for _, part := range p.GetPartitions() {
+				shards[part.GetShardId()] = true
+			}
+		}
+		for _, name := range req.GetTopics() {
+			if t, ok := cat.Topic(name); ok {
+				add(t)
+			} else {
+				res.UnknownTopics = append(res.UnknownTopics, name)
+			}
+		}
+		for _, id := range req.GetTopicIds() {
+			if t, ok := cat.TopicByID(id); ok {
+				add(t)
+			}
+		}
+		all := len(req.GetTopics()) == 0 && len(req.GetTopicIds()) == 0
+		nodes := map[uint64]bool{}
+		for _, shard := range cat.Shards() {
+			if !all && !shards[shard.ID] {
+				continue
+			}
+			res.Shards = append(res.Shards, s.shardProto(shard))
+			for _, id := range shard.Replicas {
+				nodes[id] = true
+			}
+		}
+		for _, n := range cat.Nodes() {
+			if all || nodes[n.ID] {
+				res.Nodes = append(res.Nodes, nodeProto(n))
+			}
+		}
+	})
+	return res, nil
+}
+
+// shardProto converts a shard, with its leader as far as this node knows. The
+// caller holds the state still.
+func (s *catalogService) shardProto(shard catalog.Shard) *oncelogv1.Shard {
+	l := s.registry.leader(shard.ID)
+	return &oncelogv1.Shard{
+		ShardId: shard.ID, Replicas: shard.Replicas, Leader: l.node, Term: l.term,
+		PartitionCount: uint32(s.state.catalog.PartitionsIn(shard.ID)),
+	}
+}
+
+// DescribeCluster implements the contract.
+func (s *catalogService) DescribeCluster(ctx context.Context, _ *oncelogv1.DescribeClusterRequest) (*oncelogv1.DescribeClusterResponse, error) {
+	if err := s.current(ctx); err != nil {
+		return nil, err
+	}
+	st := s.group.Status()
+	now := s.clock.Now()
+	res := &oncelogv1.DescribeClusterResponse{CoordinatorLeader: uint64(st.Leader), CoordinatorTerm: st.Term}
+	for _, m := range s.cfg.Members {
+		res.Coordinators = append(res.Coordinators, memberProto(m))
+	}
+	s.state.read(func() {
+		cat := s.state.catalog
+		res.ClusterId, res.Version = cat.ClusterID(), cat.Version()
+		for _, n := range cat.Nodes() {
+			p := nodeProto(n)
+			if at, ok := s.registry.lastSeen(n.ID); ok {
+				p.LastSeenMs = at.UnixMilli()
+				p.Alive = now.Sub(at) <= s.cfg.NodeTimeout
+			}
+			res.Nodes = append(res.Nodes, p)
+		}
+		for _, shard := range cat.Shards() {
+			res.Shards = append(res.Shards, s.shardProto(shard))
+		}
+		counts := s.state.txns.Counts()
+		res.TopicCount, res.PartitionCount = uint32(cat.TopicCount()), uint32(cat.PartitionCount())
+		res.OpenTransactions, res.OwedMarkers = uint64(counts.Open), uint64(counts.Owed)
+	})
+	return res, nil
+}
+
+func memberProto(m Member) *oncelogv1.Node {
+	return &oncelogv1.Node{NodeId: m.ID, ClientAddress: m.ClientAddress, PeerAddress: m.PeerAddress}
+}
+
+// catalogError turns a refusal into what the contract says about it.
+func (c *Coordinator) catalogError(res catalog.Result, topic string) error {
+	switch res.Code {
+	case catalog.CodeOK:
+		return nil
+	case catalog.CodeNotInitialized:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNAVAILABLE, "the cluster is being initialised")
+	case catalog.CodeTopicExists:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_TOPIC_EXISTS, "topic "+strconv.Quote(topic)+" exists", apierrors.KeyTopic, topic)
+	case catalog.CodeUnknownTopic:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_TOPIC, "no topic is named "+strconv.Quote(topic), apierrors.KeyTopic, topic)
+	case catalog.CodeInvalidTopicName:
+		return apierrors.InvalidArgument("name", "breaks the rules for topic names")
+	case catalog.CodeInvalidPartitions:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_LIMIT_EXCEEDED,
+			fmt.Sprintf("a topic may have %d partitions", catalog.MaxPartitionsPerTopic),
+			apierrors.KeyField, "partitions", apierrors.KeyLimit, strconv.Itoa(catalog.MaxPartitionsPerTopic))
+	case catalog.CodeInvalidReplicationFactor:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_LIMIT_EXCEEDED,
+			fmt.Sprintf("the replication factor may be at most %d", catalog.MaxReplicationFactor),
+			apierrors.KeyField, "replication_factor", apierrors.KeyLimit, strconv.Itoa(catalog.MaxReplicationFactor))
+	case catalog.CodeInsufficientNodes:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INSUFFICIENT_NODES,
+			fmt.Sprintf("the replication factor is %d, but %d partition nodes are up", res.Need, res.Have),
+			apierrors.KeyWanted, strconv.FormatUint(res.Need, 10), apierrors.KeyRegistered, strconv.FormatUint(res.Have, 10))
+	case catalog.CodeLimitExceeded:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_LIMIT_EXCEEDED,
+			fmt.Sprintf("it would take %d, the cluster's limit is %d", res.Need, res.Have),
+			apierrors.KeyField, "partitions", apierrors.KeyLimit, strconv.FormatUint(res.Have, 10))
+	case catalog.CodeInvalidNode:
+		return apierrors.InvalidArgument("node", "needs an id above 0, both addresses of at most 255 bytes and an instance id of at most 64")
+	case catalog.CodeNodeMismatch:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_NODE_ID_IN_USE,
+			fmt.Sprintf("node id %d belongs to another data directory; give this node an id of its own", res.Node.ID),
+			apierrors.KeyNodeID, strconv.FormatUint(res.Node.ID, 10))
+	case catalog.CodeUnknownNode:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_NODE, "")
+	default:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INTERNAL, "unexpected answer of the catalogue: "+res.Code.String())
+	}
+}

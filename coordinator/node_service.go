@@ -1,0 +1,253 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	apierrors "github.com/oncelog/oncelog/api/errors"
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/coordinator/catalog"
+	"github.com/oncelog/oncelog/coordinator/txn"
+)
+
+// nodeService is the part of the gRPC edge that partition nodes use, on the
+// peer address.
+type nodeService struct {
+	oncelogv1.UnimplementedNodeServiceServer
+	*Coordinator
+}
+
+// peerFacing makes a NOT_LEADER name the address where nodes reach the leader.
+func (s *nodeService) peerFacing(err error) error {
+	var e *apierrors.Error
+	if !errors.As(err, &e) || e.Code != oncelogv1.ErrorCode_ERROR_CODE_NOT_LEADER {
+		return err
+	}
+	id, _ := strconv.ParseUint(e.Metadata[apierrors.KeyLeaderNode], 10, 64)
+	m, known := s.member(id)
+	if !known {
+		return err
+	}
+	return apierrors.New(e.Code, "coordinator "+e.Metadata[apierrors.KeyLeaderNode]+" leads, at "+m.PeerAddress,
+		apierrors.KeyLeaderNode, e.Metadata[apierrors.KeyLeaderNode],
+		apierrors.KeyLeaderAddress, m.PeerAddress,
+		apierrors.KeyTerm, e.Metadata[apierrors.KeyTerm])
+}
+
+// RegisterNode implements the contract.
+func (s *nodeService) RegisterNode(ctx context.Context, req *oncelogv1.RegisterNodeRequest) (*oncelogv1.RegisterNodeResponse, error) {
+	res, err := s.register(ctx, req)
+	return res, s.peerFacing(err)
+}
+
+func (s *nodeService) register(ctx context.Context, req *oncelogv1.RegisterNodeRequest) (*oncelogv1.RegisterNodeResponse, error) {
+	if err := s.current(ctx); err != nil {
+		return nil, err
+	}
+	cluster := ""
+	s.state.read(func() { cluster = s.state.catalog.ClusterID() })
+	if req.GetClusterId() != "" && cluster != "" && req.GetClusterId() != cluster {
+		return nil, apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_WRONG_CLUSTER,
+			"the node's data belongs to cluster "+strconv.Quote(req.GetClusterId())+", this is "+strconv.Quote(cluster),
+			apierrors.KeyClusterID, cluster)
+	}
+	out, err := proposeCatalog(ctx, s.Coordinator, catalog.RegisterNode{
+		At: s.now(), ID: req.GetNodeId(), Instance: req.GetInstanceId(),
+		ClientAddress: req.GetClientAddress(), PeerAddress: req.GetPeerAddress(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.catalogError(out, ""); err != nil {
+		return nil, err
+	}
+	s.registry.heard(req.GetNodeId(), s.clock.Now())
+	if out.Changed {
+		s.log.Info("partition node registered", "node_id", req.GetNodeId(),
+			"client_address", req.GetClientAddress(), "peer_address", req.GetPeerAddress())
+	}
+	s.state.read(func() { cluster = s.state.catalog.ClusterID() })
+	return &oncelogv1.RegisterNodeResponse{ClusterId: cluster}, nil
+}
+
+// Heartbeat implements the contract.
+func (s *nodeService) Heartbeat(ctx context.Context, req *oncelogv1.HeartbeatRequest) (*oncelogv1.HeartbeatResponse, error) {
+	if err := s.checkHeartbeat(req); err != nil {
+		return nil, s.peerFacing(err)
+	}
+	s.registry.heard(req.GetNodeId(), s.clock.Now())
+	for _, r := range req.GetShards() {
+		s.registry.report(req.GetNodeId(), r.GetShardId(), shardLeader{
+			node: r.GetLeader(), term: r.GetTerm(), ready: r.GetReady(), partitionsVersion: r.GetPartitionsVersion(),
+		})
+	}
+	wait := time.Duration(min(max(req.GetWaitMs(), 0), maxHeartbeatMs)) * time.Millisecond
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	// The assignment is read once more after a wait that ended by time: the
+	// answer then repeats the version that the node knows.
+	s.awaitVersion(ctx, req.GetKnownVersion())
+	if st := s.group.Status(); !st.Ready {
+		return nil, s.peerFacing(s.notLeader(uint64(st.Leader)))
+	}
+	res := &oncelogv1.HeartbeatResponse{}
+	s.state.read(func() { s.fillAssignment(res, req) })
+	return res, nil
+}
+
+func (s *nodeService) checkHeartbeat(req *oncelogv1.HeartbeatRequest) error {
+	if st := s.group.Status(); !st.Ready {
+		return s.notLeader(uint64(st.Leader))
+	}
+	if err := checkCount("shards", len(req.GetShards()), maxList); err != nil {
+		return err
+	}
+	var (
+		node  catalog.Node
+		known bool
+	)
+	s.state.read(func() { node, known = s.state.catalog.Node(req.GetNodeId()) })
+	switch {
+	case !known:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_NODE,
+			"node "+strconv.FormatUint(req.GetNodeId(), 10)+" is not registered")
+	case node.Instance != req.GetInstanceId():
+		return s.catalogError(catalog.Result{Code: catalog.CodeNodeMismatch, Node: node}, "")
+	default:
+		return nil
+	}
+}
+
+// awaitVersion waits until the catalogue is newer than what the node knows.
+func (s *nodeService) awaitVersion(ctx context.Context, known uint64) {
+	for {
+		changed := s.applied.next()
+		newer := false
+		s.state.read(func() { newer = s.state.catalog.Version() > known })
+		if newer {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *nodeService) fillAssignment(res *oncelogv1.HeartbeatResponse, req *oncelogv1.HeartbeatRequest) {
+	cat := s.state.catalog
+	res.Version = cat.Version()
+	if res.Version <= req.GetKnownVersion() {
+		return
+	}
+	for _, k := range cat.Keys() {
+		res.TokenKeys = append(res.TokenKeys, &oncelogv1.TokenKey{KeyId: k.ID, Secret: k.Secret})
+	}
+	neighbours := map[uint64]bool{}
+	for _, shard := range cat.ShardsOf(req.GetNodeId()) {
+		a := &oncelogv1.ShardAssignment{ShardId: shard.ID, Replicas: shard.Replicas, Version: shard.Version}
+		for _, p := range shard.Partitions {
+			a.Partitions = append(a.Partitions, &oncelogv1.AssignedPartition{
+				PartitionId: p.ID, TopicId: p.TopicID, Topic: p.TopicName, Partition: p.Index,
+			})
+		}
+		for _, id := range shard.Replicas {
+			neighbours[id] = true
+		}
+		res.Shards = append(res.Shards, a)
+	}
+	for _, n := range cat.Nodes() {
+		if neighbours[n.ID] {
+			res.Nodes = append(res.Nodes, nodeProto(n))
+		}
+	}
+}
+
+// Enlist implements the contract. What changes nothing is answered from memory,
+// after a ReadIndex; the rest goes through the log.
+func (s *nodeService) Enlist(ctx context.Context, req *oncelogv1.EnlistRequest) (*oncelogv1.EnlistResponse, error) {
+	res, err := s.enlist(ctx, req)
+	return res, s.peerFacing(err)
+}
+
+func (s *nodeService) enlist(ctx context.Context, req *oncelogv1.EnlistRequest) (*oncelogv1.EnlistResponse, error) {
+	if err := checkCount("enlistments", len(req.GetEnlistments()), maxList); err != nil {
+		return nil, err
+	}
+	if err := s.current(ctx); err != nil {
+		return nil, err
+	}
+	answers := make([]txn.EnlistAnswer, len(req.GetEnlistments()))
+	var (
+		cmd txn.Enlist
+		at  []int // index in answers of each item of cmd
+	)
+	s.state.read(func() {
+		env := txn.Env{Catalog: s.state.catalog}
+		for i, e := range req.GetEnlistments() {
+			item := txn.EnlistItem{
+				Ref: refOf(e.GetTxn()), Shard: e.GetShardId(), OpenedAt: e.GetOpenedAt(),
+				Partitions: e.GetPartitionIds(), Age: e.GetAgeMs(),
+			}
+			needsLog := false
+			if answers[i], needsLog = s.state.txns.PeekEnlist(item, env); needsLog {
+				cmd.Items, at = append(cmd.Items, item), append(at, i)
+			}
+		}
+	})
+	if len(cmd.Items) > 0 {
+		res, err := proposeTxn[txn.EnlistResult](ctx, s.Coordinator, cmd)
+		if err != nil {
+			return nil, err
+		}
+		for i, a := range res.Answers {
+			answers[at[i]] = a
+		}
+	}
+	out := &oncelogv1.EnlistResponse{Answers: make([]*oncelogv1.EnlistAnswer, 0, len(answers))}
+	for _, a := range answers {
+		if a.Invalid {
+			s.log.Error("a shard holds data of a transaction that cannot exist", "shard", a.Shard,
+				"producer_id", a.Ref.ProducerID, "epoch", a.Ref.Epoch, "txn_number", a.Ref.Number)
+		}
+		out.Answers = append(out.Answers, enlistProto(a))
+	}
+	return out, nil
+}
+
+func enlistProto(a txn.EnlistAnswer) *oncelogv1.EnlistAnswer {
+	p := &oncelogv1.EnlistAnswer{
+		Txn: refProto(a.Ref), ShardId: a.Shard, OpenedAt: a.OpenedAt,
+		Verdict: verdictProto(a.Verdict), Invalid: a.Invalid,
+	}
+	if a.Verdict == txn.VerdictDecided {
+		p.Marker = markerProto(a.Marker)
+	}
+	if a.FenceEpoch > 0 {
+		p.Fence = &a.FenceEpoch
+	}
+	return p
+}
+
+// CheckProducers implements the contract. An id that was never a transactional
+// one is not known either, so shards ask only about transactional producers.
+func (s *nodeService) CheckProducers(ctx context.Context, req *oncelogv1.CheckProducersRequest) (*oncelogv1.CheckProducersResponse, error) {
+	if err := checkCount("producer_ids", len(req.GetProducerIds()), maxList); err != nil {
+		return nil, err
+	}
+	if err := s.current(ctx); err != nil {
+		return nil, s.peerFacing(err)
+	}
+	res := &oncelogv1.CheckProducersResponse{}
+	s.state.read(func() {
+		for _, id := range req.GetProducerIds() {
+			if !s.state.txns.Known(id) {
+				res.Gone = append(res.Gone, id)
+			}
+		}
+	})
+	return res, nil
+}

@@ -1,0 +1,197 @@
+package coordinator
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/oncelog/oncelog/api/codec"
+	"github.com/oncelog/oncelog/api/token"
+	"github.com/oncelog/oncelog/coordinator/catalog"
+	"github.com/oncelog/oncelog/coordinator/group"
+	"github.com/oncelog/oncelog/coordinator/txn"
+	"github.com/oncelog/oncelog/raftstore"
+)
+
+// The first byte of a log entry says which core it is for. The numbers are for
+// ever.
+const (
+	entryTxn     = 1
+	entryCatalog = 2
+	entryGroup   = 3
+)
+
+// snapshotVersion is the first byte of a snapshot.
+const snapshotVersion = 1
+
+// maxCoreSnapshot bounds one core's part of a snapshot.
+const maxCoreSnapshot = 1 << 34
+
+// replica is the state machine of the coordinator group: the three cores, and
+// the rules between them. One EndTransaction decides the transaction, checks
+// the group and moves the offsets; one DeleteTopic removes the partitions and
+// lets go of everything that waits for them.
+//
+// The store's loop applies; everybody else reads under the lock.
+type replica struct {
+	mu      sync.RWMutex
+	txns    *txn.Machine
+	groups  *group.Machine
+	catalog *catalog.Catalog
+
+	rules   txn.Config
+	keys    *token.Keyring
+	applied *notifier
+}
+
+func newReplica(rules txn.Config, keys *token.Keyring, applied *notifier) *replica {
+	return &replica{
+		txns:    txn.New(rules),
+		groups:  group.New(),
+		catalog: catalog.New(),
+		rules:   rules,
+		keys:    keys,
+		applied: applied,
+	}
+}
+
+// undecodable is the result of an entry that cannot be read. Every replica runs
+// the same code on the same bytes, so all of them skip it alike.
+type undecodable struct{ err error }
+
+// Apply implements [raftstore.Machine].
+func (r *replica) Apply(e raftstore.Entry, _ raftstore.RowWriter) any {
+	r.mu.Lock()
+	result := r.apply(e.Data)
+	r.mu.Unlock()
+	r.applied.signal()
+	return result
+}
+
+func (r *replica) apply(data []byte) any {
+	if len(data) == 0 {
+		return undecodable{codec.ErrShort}
+	}
+	body := data[1:]
+	switch data[0] {
+	case entryTxn:
+		at, cmd, err := txn.DecodeCommand(body)
+		if err != nil {
+			return undecodable{err}
+		}
+		return r.applyTxn(at, cmd)
+	case entryCatalog:
+		cmd, err := catalog.DecodeCommand(body)
+		if err != nil {
+			return undecodable{err}
+		}
+		return r.applyCatalog(cmd)
+	case entryGroup:
+		cmd, err := group.DecodeCommand(body)
+		if err != nil {
+			return undecodable{err}
+		}
+		return r.groups.Apply(partitionSet{r.catalog}, cmd)
+	default:
+		return undecodable{fmt.Errorf("coordinator: no core has number %d", data[0])}
+	}
+}
+
+// endResult is what an EndTransaction returns: the decision, and what the group
+// said when it refused.
+type endResult struct {
+	txn.EndTransactionResult
+	group group.Refusal
+}
+
+func (r *replica) applyTxn(at txn.Millis, cmd txn.Command) any {
+	env := txn.Env{Catalog: r.catalog}
+	end, ok := cmd.(txn.EndTransaction)
+	if !ok {
+		return r.txns.Apply(at, cmd, env)
+	}
+	var offsets *commitOffsets
+	if len(end.OffsetsPayload) > 0 {
+		if commits, err := group.DecodeCommits(end.OffsetsPayload); err == nil {
+			by := group.TxnRef{ProducerID: end.Ref.ProducerID, Epoch: end.Ref.Epoch, Number: end.Ref.Number}
+			offsets = &commitOffsets{groups: r.groups, catalog: partitionSet{r.catalog}, by: by, commits: commits, at: at}
+			env.Offsets = offsets
+		}
+	}
+	res := endResult{EndTransactionResult: r.txns.EndTransaction(at, end, env)}
+	if offsets != nil {
+		res.group = offsets.refusal
+	}
+	return res
+}
+
+func (r *replica) applyCatalog(cmd catalog.Command) catalog.Result {
+	res := r.catalog.Apply(cmd)
+	for _, removed := range res.Removed {
+		r.txns.RemovePartitions(r.catalog.Now(), removed.Shard, removed.Partitions)
+		r.groups.Apply(partitionSet{r.catalog}, group.RemovePartitions{At: r.catalog.Now(), Partitions: removed.Partitions})
+	}
+	if gone, ok := cmd.(catalog.RemoveShard); ok && res.Changed {
+		r.txns.RemoveShard(r.catalog.Now(), gone.ID)
+	}
+	if res.Changed {
+		r.publishKeys()
+	}
+	return res
+}
+
+// publishKeys hands the signing keys to the gRPC edge; the active one is last.
+func (r *replica) publishKeys() {
+	active, ok := r.catalog.ActiveKey()
+	if !ok {
+		return
+	}
+	var keys []token.Key
+	for _, k := range r.catalog.Keys() {
+		if k.ID != active.ID {
+			keys = append(keys, token.Key{ID: k.ID, Secret: k.Secret})
+		}
+	}
+	r.keys.Set(append(keys, token.Key{ID: active.ID, Secret: active.Secret}))
+}
+
+// Snapshot implements [raftstore.Machine].
+func (r *replica) Snapshot() ([]byte, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	b := []byte{snapshotVersion}
+	b = codec.AppendBytes(b, r.catalog.Snapshot())
+	b = codec.AppendBytes(b, r.groups.Snapshot())
+	return codec.AppendBytes(b, r.txns.Snapshot()), nil
+}
+
+// Restore implements [raftstore.Machine].
+func (r *replica) Restore(_ uint64, data []byte) error {
+	txns, groups, cat := txn.New(r.rules), group.New(), catalog.New()
+	if len(data) > 0 {
+		in := codec.NewReader(data)
+		if v := in.Byte(); v != snapshotVersion {
+			return fmt.Errorf("coordinator: snapshot version %d is not known to this program", v)
+		}
+		parts := [3][]byte{in.Bytes(maxCoreSnapshot), in.Bytes(maxCoreSnapshot), in.Bytes(maxCoreSnapshot)}
+		if err := in.Close(); err != nil {
+			return fmt.Errorf("coordinator: snapshot: %w", err)
+		}
+		if err := errors.Join(cat.Restore(parts[0]), groups.Restore(parts[1]), txns.Restore(parts[2])); err != nil {
+			return fmt.Errorf("coordinator: snapshot: %w", err)
+		}
+	}
+	r.mu.Lock()
+	r.txns, r.groups, r.catalog = txns, groups, cat
+	r.publishKeys()
+	r.mu.Unlock()
+	r.applied.signal()
+	return nil
+}
+
+// read runs fn with the state held still.
+func (r *replica) read(fn func()) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	fn()
+}

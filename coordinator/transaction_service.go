@@ -1,0 +1,343 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"google.golang.org/grpc/peer"
+
+	apierrors "github.com/oncelog/oncelog/api/errors"
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/coordinator/txn"
+)
+
+// transactionService is the part of the gRPC edge that producers use.
+type transactionService struct {
+	oncelogv1.UnimplementedTransactionServiceServer
+	*Coordinator
+}
+
+// InitProducer implements the contract. The epoch is durable before the wait
+// for earlier transactions begins, so a caller that gives up has fenced all the
+// same.
+func (s *transactionService) InitProducer(ctx context.Context, req *oncelogv1.InitProducerRequest) (*oncelogv1.InitProducerResponse, error) {
+	if err := checkInitProducer(req); err != nil {
+		return nil, err
+	}
+	if req.GetTransactionalId() == "" {
+		return s.idempotentProducer(ctx)
+	}
+	res, err := proposeTxn[txn.InitProducerResult](ctx, s.Coordinator, txn.InitProducer{
+		TransactionalID: req.GetTransactionalId(),
+		Timeout:         req.GetTimeoutMs(),
+		RequestID:       requestID(req.GetRequestId()),
+		ClientHost:      clientName(ctx, req.GetClientId()),
+		KeepPrepared:    req.GetKeepPrepared(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.initProducerError(res); err != nil {
+		return nil, err
+	}
+	if !res.Closed.IsZero() {
+		s.aborted.Add(1)
+		s.log.Info("producer fenced", "transactional_id", req.GetTransactionalId(), "producer_id", res.ProducerID,
+			"epoch", res.Epoch, "aborted_txn_number", res.Closed.Number)
+	}
+	out := &oncelogv1.InitProducerResponse{
+		ProducerId:       res.ProducerID,
+		Epoch:            res.Epoch,
+		ProducerToken:    s.keys.Sign(res.ProducerID, res.Epoch),
+		IncompleteShards: res.Incomplete,
+	}
+	if res.Previous.Number != 0 {
+		out.Previous = &oncelogv1.PreviousTransaction{
+			Txn: refProto(res.Previous), Outcome: outcomeProto(res.PreviousOutcome), Reason: reasonProto(res.PreviousReason),
+		}
+	}
+	if len(res.Incomplete) > 0 && !req.GetNoWait() {
+		s.awaitComplete(ctx, res.ProducerID)
+	}
+	s.state.read(func() {
+		out.IncompleteShards = s.state.txns.Incomplete(res.ProducerID)
+		if d, ok := s.state.txns.Describe(req.GetTransactionalId()); ok && d.ProducerID == res.ProducerID {
+			out.TimeoutMs = d.Timeout
+		}
+	})
+	return out, nil
+}
+
+func checkInitProducer(req *oncelogv1.InitProducerRequest) error {
+	if err := checkName("transactional_id", req.GetTransactionalId(), false); err != nil {
+		return err
+	}
+	if err := checkName("client_id", req.GetClientId(), false); err != nil {
+		return err
+	}
+	if len(req.GetRequestId()) > maxRequestID {
+		return tooLong("request_id", maxRequestID)
+	}
+	return nil
+}
+
+func (s *transactionService) initProducerError(res txn.InitProducerResult) error {
+	switch res.Code {
+	case txn.CodeOK:
+		return nil
+	case txn.CodeFenced:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_FENCED,
+			"this request was carried out before, and a newer one has taken over since", epochPair(res.Epoch)...)
+	case txn.CodeLimit:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_LIMIT_EXCEEDED, "the cluster holds as many transactional ids as it may",
+			apierrors.KeyField, "transactional_id", apierrors.KeyLimit, strconv.Itoa(s.cfg.Txn.MaxIDs))
+	default:
+		return s.problem(res.Problem)
+	}
+}
+
+// awaitComplete waits until every shard has applied the ends of the producer's
+// transactions, or for most of the caller's patience: an answer that says what
+// is incomplete is worth more than a deadline.
+func (s *transactionService) awaitComplete(ctx context.Context, producerID uint64) {
+	ctx, cancel := beforeDeadline(ctx)
+	defer cancel()
+	s.await(ctx, func() bool { return len(s.state.txns.Incomplete(producerID)) == 0 })
+}
+
+// idempotentProducer hands out a producer id without transactions.
+func (s *transactionService) idempotentProducer(ctx context.Context) (*oncelogv1.InitProducerResponse, error) {
+	if st := s.group.Status(); !st.Ready {
+		return nil, s.notLeader(uint64(st.Leader))
+	}
+	id, err := s.idBlock.take(func() (first, count uint64, err error) {
+		res, err := proposeTxn[txn.AllocateProducerIDsResult](ctx, s.Coordinator, txn.AllocateProducerIDs{Count: idBlockSize})
+		return res.First, uint64(res.Count), err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &oncelogv1.InitProducerResponse{ProducerId: id, ProducerToken: s.keys.Sign(id, 0)}, nil
+}
+
+// EndTransaction implements the contract: the commit point.
+func (s *transactionService) EndTransaction(ctx context.Context, req *oncelogv1.EndTransactionRequest) (*oncelogv1.EndTransactionResponse, error) {
+	if err := s.checkEnd(req); err != nil {
+		return nil, err
+	}
+	cmd, err := s.endCommand(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	res, err := proposeTxn[endResult](ctx, s.Coordinator, cmd)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.endError(req, res); err != nil {
+		return nil, err
+	}
+	if !res.Repeated {
+		s.countEnd(req.GetCommit(), res.EndTransactionResult)
+	}
+	if req.GetWaitApplied() && len(res.Pending) > 0 {
+		if err := s.awaitApplied(ctx, cmd.Ref); err != nil {
+			return nil, err
+		}
+	}
+	return &oncelogv1.EndTransactionResponse{
+		Outcome: outcomeProto(res.Outcome), Reason: reasonProto(res.Reason), CurrentEpoch: res.CurrentEpoch,
+	}, nil
+}
+
+func (s *transactionService) countEnd(commit bool, res txn.EndTransactionResult) {
+	if commit {
+		s.committed.Add(1)
+	} else {
+		s.aborted.Add(1)
+	}
+	if !res.Superseded.IsZero() {
+		s.aborted.Add(1)
+	}
+}
+
+func (s *transactionService) checkEnd(req *oncelogv1.EndTransactionRequest) error {
+	if err := checkTxn(req.GetTxn()); err != nil {
+		return err
+	}
+	if !s.keys.Check(req.GetProducerToken(), req.GetTxn().GetProducerId(), req.GetTxn().GetEpoch()) {
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INVALID_PRODUCER_TOKEN, "", apierrors.KeyField, "producer_token")
+	}
+	if err := checkCount("partitions", len(req.GetPartitions()), maxList); err != nil {
+		return err
+	}
+	if len(req.GetOffsets()) > 0 && !req.GetCommit() {
+		return apierrors.InvalidArgument("offsets", "an abort moves no offsets; send them with a commit only")
+	}
+	return nil
+}
+
+// endCommand builds the command. Partitions are resolved from what this node
+// has applied, after it has caught up if one is not found; the command checks
+// them again.
+func (s *transactionService) endCommand(ctx context.Context, req *oncelogv1.EndTransactionRequest) (txn.EndTransaction, error) {
+	cmd := txn.EndTransaction{Ref: refOf(req.GetTxn()), Commit: req.GetCommit()}
+	err := s.withCatalog(ctx, func() (err error) {
+		if cmd.Participants, err = s.participants(req); err == nil {
+			cmd.OffsetsPayload, err = s.offsetsPayload(req.GetOffsets())
+		}
+		return err
+	})
+	return cmd, err
+}
+
+// participants groups the named partitions by shard. A partition that is gone
+// holds nothing, so an abort may name it.
+func (s *transactionService) participants(req *oncelogv1.EndTransactionRequest) ([]txn.Participant, error) {
+	var out []txn.Participant
+	for i, p := range req.GetPartitions() {
+		part, err := resolve(s.state.catalog, fmt.Sprintf("partitions[%d].partition", i), p.GetPartition())
+		if err != nil {
+			if !req.GetCommit() {
+				continue
+			}
+			return nil, err
+		}
+		at := slices.IndexFunc(out, func(pt txn.Participant) bool { return pt.Shard == part.ShardID })
+		if at < 0 {
+			at = len(out)
+			out = append(out, txn.Participant{Shard: part.ShardID})
+		}
+		out[at].Progress = append(out[at].Progress, txn.Progress{Partition: part.ID, NextSequence: p.GetNextSequence()})
+	}
+	return out, nil
+}
+
+// endError turns a refusal into what the contract says about it.
+func (s *transactionService) endError(req *oncelogv1.EndTransactionRequest, res endResult) error {
+	switch res.Code {
+	case txn.CodeOK:
+		return nil
+	case txn.CodeUnknownID:
+		return unknownProducer(req.GetTxn().GetProducerId())
+	case txn.CodeFenced:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_FENCED, "", epochPair(res.CurrentEpoch)...)
+	case txn.CodeConflict:
+		return conflict(res.Outcome, res.Reason, res.CurrentEpoch)
+	case txn.CodeForgotten:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_FORGOTTEN, "", epochPair(res.CurrentEpoch)...)
+	case txn.CodeUnsettledSends:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNSETTLED_SENDS, "", apierrors.KeyShards, joinIDs(res.Unsettled))
+	case txn.CodeThrottled:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_THROTTLED, "")
+	case txn.CodeStaleMember:
+		return s.staleMember(res.group)
+	default:
+		if res.Problem == txn.ProblemEpoch || res.Problem == txn.ProblemNumber {
+			return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INVALID_TXN, res.Problem.String(), apierrors.KeyField, "txn")
+		}
+		return s.problem(res.Problem)
+	}
+}
+
+// awaitApplied waits until every shard has applied the decision. The decision
+// stands whatever comes of the wait, and the same call again waits again.
+func (s *transactionService) awaitApplied(ctx context.Context, ref txn.Ref) error {
+	if s.await(ctx, func() bool { return s.state.txns.Phase(ref) != txn.PhaseCompleting }) {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_DEADLINE,
+			"the transaction is decided as asked, but some shard has not applied it yet; repeat the call to wait on")
+	}
+	return s.notLeader(uint64(s.group.Status().Leader))
+}
+
+// GetOutcome implements the contract.
+func (s *transactionService) GetOutcome(ctx context.Context, req *oncelogv1.GetOutcomeRequest) (*oncelogv1.GetOutcomeResponse, error) {
+	if err := checkTxn(req.GetTxn()); err != nil {
+		return nil, err
+	}
+	if err := s.current(ctx); err != nil {
+		return nil, err
+	}
+	var rep txn.OutcomeReport
+	s.state.read(func() { rep = s.state.txns.GetOutcome(refOf(req.GetTxn())) })
+	return &oncelogv1.GetOutcomeResponse{
+		Outcome: statusProto(rep.Status), Reason: reasonProto(rep.Reason), DecidedAtMs: rep.DecidedAt,
+		PendingShards: rep.Pending, Damaged: rep.Damaged,
+	}, nil
+}
+
+// problem turns what the core finds wrong with a request into an error.
+func (s *Coordinator) problem(p txn.Problem) error {
+	rules := s.cfg.Txn
+	switch p {
+	case txn.ProblemTimeout:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INVALID_ARGUMENT,
+			fmt.Sprintf("timeout_ms must be between %d and %d", rules.MinTimeout, rules.MaxTimeout), apierrors.KeyField, "timeout_ms")
+	case txn.ProblemTooMany:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_LIMIT_EXCEEDED,
+			fmt.Sprintf("a transaction may have %d shards and %d partitions", rules.MaxParticipants, rules.MaxPartitionsPerTxn),
+			apierrors.KeyField, "partitions", apierrors.KeyLimit, strconv.Itoa(rules.MaxPartitionsPerTxn))
+	case txn.ProblemShard, txn.ProblemPartition:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INVALID_TXN, p.String(), apierrors.KeyField, "partitions")
+	case txn.ProblemDuplicate:
+		return apierrors.InvalidArgument("partitions", "a partition is named twice")
+	case txn.ProblemID:
+		return apierrors.InvalidArgument("transactional_id", p.String())
+	default:
+		return apierrors.InvalidArgument("request", p.String())
+	}
+}
+
+func conflict(o txn.Outcome, r txn.Reason, epoch uint32) error {
+	message := "the transaction was committed"
+	reason := ""
+	if o == txn.Aborted {
+		reason = r.String()
+		message = "the transaction was aborted: " + strings.ToLower(reason)
+	}
+	return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_CONFLICT, message,
+		append(epochPair(epoch), apierrors.KeyOutcome, o.String(), apierrors.KeyReason, reason)...)
+}
+
+func unknownProducer(id uint64) error {
+	return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PRODUCER,
+		fmt.Sprintf("no transactional id has producer id %d; it may have expired", id))
+}
+
+func epochPair(epoch uint32) []string {
+	return []string{apierrors.KeyCurrentEpoch, strconv.FormatUint(uint64(epoch), 10)}
+}
+
+func joinIDs(ids []uint64) string {
+	parts := make([]string, len(ids))
+	for i, id := range ids {
+		parts[i] = strconv.FormatUint(id, 10)
+	}
+	return strings.Join(parts, ",")
+}
+
+// clientName is what operators see: what the client calls itself, and where it
+// calls from.
+func clientName(ctx context.Context, id string) string {
+	host := ""
+	if p, ok := peer.FromContext(ctx); ok {
+		host = p.Addr.String()
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+	}
+	name := host
+	switch {
+	case id != "" && host != "":
+		name = id + "@" + host
+	case id != "":
+		name = id
+	}
+	return name[:min(len(name), maxName)]
+}
