@@ -287,6 +287,9 @@ func (c *Catalog) Shards() []Shard {
 	return out
 }
 
+// PartitionsIn returns how many partitions live in the shard.
+func (c *Catalog) PartitionsIn(shard uint64) int { return len(c.byShard[shard]) }
+
 // Hosted returns a shard with its partitions.
 func (c *Catalog) Hosted(shard uint64) (HostedShard, bool) {
 	s, ok := c.shards[shard]

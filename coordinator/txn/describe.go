@@ -72,6 +72,8 @@ type Description struct {
 	Timeout           Millis // a span
 	Owner, ClientHost string
 	UpdatedAt         Millis
+	// Last is the highest number opened or decided in this epoch.
+	Last uint64
 	// Open is nil when no transaction is open.
 	Open *OpenTransaction
 	// Completing and Outcomes are in ascending Ref and in the order of
@@ -130,6 +132,7 @@ func (m *Machine) Describe(transactionalID string) (Description, bool) {
 		Owner:           p.owner,
 		ClientHost:      p.clientHost,
 		UpdatedAt:       p.updated,
+		Last:            p.last(),
 	}
 	if o := p.open; o != nil {
 		d.Open = &OpenTransaction{Ref: p.ref(p.epoch, o.number), StartedAt: o.startedAt, Deadline: o.deadline}

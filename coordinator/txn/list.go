@@ -27,6 +27,10 @@ type Summary struct {
 	ProducerID      uint64
 	Epoch           uint32
 	State           State
+	ClientHost      string
+	// Last is the open transaction, or else the newest decided one; its Number
+	// is 0 when there was none.
+	Last Ref
 	// Completing counts the decided transactions that some shard has not
 	// acknowledged.
 	Completing int
@@ -97,10 +101,20 @@ func (p *producer) summary(now Millis) Summary {
 		ProducerID:      p.id,
 		Epoch:           p.epoch,
 		State:           p.state(),
+		ClientHost:      p.clientHost,
+		Last:            p.newest(),
 		Completing:      len(p.completing),
 		Age:             p.age(now),
 		UpdatedAt:       p.updated,
 	}
+}
+
+// newest is the open transaction, or else the newest decided one.
+func (p *producer) newest() Ref {
+	if p.open != nil {
+		return p.ref(p.epoch, p.open.number)
+	}
+	return p.refOf(p.latest)
 }
 
 // Counts are figures for metrics.

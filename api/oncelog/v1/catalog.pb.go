@@ -890,10 +890,10 @@ type DescribeClusterResponse struct {
 	PartitionCount uint32 `protobuf:"varint,9,opt,name=partition_count,json=partitionCount,proto3" json:"partition_count,omitempty"`
 	// Open transactions.
 	OpenTransactions uint64 `protobuf:"varint,10,opt,name=open_transactions,json=openTransactions,proto3" json:"open_transactions,omitempty"`
-	// Decided transactions that some shard has yet to apply.
-	CompletingTransactions uint64 `protobuf:"varint,11,opt,name=completing_transactions,json=completingTransactions,proto3" json:"completing_transactions,omitempty"`
-	unknownFields          protoimpl.UnknownFields
-	sizeCache              protoimpl.SizeCache
+	// Markers of decided transactions that shards have yet to apply.
+	OwedMarkers   uint64 `protobuf:"varint,11,opt,name=owed_markers,json=owedMarkers,proto3" json:"owed_markers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DescribeClusterResponse) Reset() {
@@ -996,9 +996,9 @@ func (x *DescribeClusterResponse) GetOpenTransactions() uint64 {
 	return 0
 }
 
-func (x *DescribeClusterResponse) GetCompletingTransactions() uint64 {
+func (x *DescribeClusterResponse) GetOwedMarkers() uint64 {
 	if x != nil {
-		return x.CompletingTransactions
+		return x.OwedMarkers
 	}
 	return 0
 }
@@ -1068,7 +1068,7 @@ const file_oncelog_v1_catalog_proto_rawDesc = "" +
 	"\x05alive\x18\x04 \x01(\bR\x05alive\x12 \n" +
 	"\flast_seen_ms\x18\x05 \x01(\x03R\n" +
 	"lastSeenMs\"\x18\n" +
-	"\x16DescribeClusterRequest\"\xe5\x03\n" +
+	"\x16DescribeClusterRequest\"\xcf\x03\n" +
 	"\x17DescribeClusterResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x18\n" +
@@ -1082,8 +1082,8 @@ const file_oncelog_v1_catalog_proto_rawDesc = "" +
 	"topicCount\x12'\n" +
 	"\x0fpartition_count\x18\t \x01(\rR\x0epartitionCount\x12+\n" +
 	"\x11open_transactions\x18\n" +
-	" \x01(\x04R\x10openTransactions\x127\n" +
-	"\x17completing_transactions\x18\v \x01(\x04R\x16completingTransactions2\xa9\x03\n" +
+	" \x01(\x04R\x10openTransactions\x12!\n" +
+	"\fowed_markers\x18\v \x01(\x04R\vowedMarkers2\xa9\x03\n" +
 	"\x0eCatalogService\x12N\n" +
 	"\vCreateTopic\x12\x1e.oncelog.v1.CreateTopicRequest\x1a\x1f.oncelog.v1.CreateTopicResponse\x12N\n" +
 	"\vDeleteTopic\x12\x1e.oncelog.v1.DeleteTopicRequest\x1a\x1f.oncelog.v1.DeleteTopicResponse\x12K\n" +
