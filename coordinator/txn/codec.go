@@ -36,7 +36,8 @@ var (
 )
 
 // AppendCommand appends the encoding of c, to be executed at the time at.
-// Commands beyond the limits of this package encode, but do not decode.
+// A command beyond the limits of this package does not decode: whoever proposes
+// one from outside asks [WithinLimits] first.
 func AppendCommand(b []byte, at Millis, c Command) []byte {
 	b = append(b, commandVersion, byte(c.kind()))
 	b = codec.AppendVarint(b, at)
@@ -185,7 +186,7 @@ func readMarkersApplied(r *codec.Reader) MarkersApplied {
 	var c MarkersApplied
 	for n := r.Count(MaxItems); n > 0 && r.Err() == nil; n-- {
 		item := MarkerAck{Ref: readRef(r), Shard: r.Uvarint(), Answer: MarkerAnswer(r.Byte())}
-		if item.Answer == 0 || item.Answer > lastMarkerAnswer {
+		if !item.Answer.legal() {
 			r.Fail(ErrValue)
 		}
 		c.Items = append(c.Items, item)

@@ -83,16 +83,13 @@ func (m *Machine) EndTransaction(at Millis, c EndTransaction, env Env) EndTransa
 		return res
 	}
 	participants := named
-	if c.Commit {
-		if res.Unsettled = p.unsettled(c.Ref, named); len(res.Unsettled) > 0 {
-			res.Code = CodeUnsettledSends
-			return res
-		}
-	} else if p.isOpen(c.Ref) {
-		participants = union(named, p.open.enlisted)
-	} else {
-		participants = union(named, nil)
+	if !c.Commit {
+		participants = union(named, p.enlistedIn(c.Ref))
+	} else if res.Unsettled = p.unsettled(c.Ref, named); len(res.Unsettled) > 0 {
+		res.Code = CodeUnsettledSends
+		return res
 	}
+	// An open transaction was counted when it was opened.
 	if !p.isOpen(c.Ref) && len(participants) > 0 && p.unfinished() >= m.cfg.MaxUnfinished {
 		res.Code = CodeThrottled
 		return res
@@ -149,16 +146,21 @@ func (p *producer) mayEnd(r Ref) (Code, Problem) {
 
 // unsettled lists the shards that enlisted in r and are not named.
 func (p *producer) unsettled(r Ref, named []Participant) []uint64 {
-	if !p.isOpen(r) {
-		return nil
-	}
 	var missing []uint64
-	for _, e := range p.open.enlisted {
+	for _, e := range p.enlistedIn(r) {
 		if _, ok := findParticipant(named, e.shard); !ok {
 			missing = append(missing, e.shard)
 		}
 	}
 	return missing
+}
+
+// enlistedIn lists the shards that enlisted in r, if it is open.
+func (p *producer) enlistedIn(r Ref) []enlisted {
+	if !p.isOpen(r) {
+		return nil
+	}
+	return p.open.enlisted
 }
 
 // complaint is what checkNamed found wrong.

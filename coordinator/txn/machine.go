@@ -83,6 +83,7 @@ func (e Env) hasPartition(shard, partition uint64) bool {
 // Command is one of the command types of this package; no other exists.
 type Command interface {
 	kind() kind
+	withinLimits() bool
 	encode(b []byte) []byte
 	apply(m *Machine, at Millis, env Env) Result
 }

@@ -66,7 +66,7 @@ func (m *Machine) MarkersApplied(at Millis, c MarkersApplied) MarkersAppliedResu
 	var res MarkersAppliedResult
 	for _, item := range c.Items {
 		p := m.byID[item.Ref.ProducerID]
-		if p == nil || item.Answer == 0 || item.Answer > lastMarkerAnswer {
+		if p == nil || !item.Answer.legal() {
 			continue
 		}
 		pt := p.completion(item.Ref).participant(item.Shard)

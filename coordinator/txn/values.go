@@ -27,10 +27,10 @@ func readUint32(r *codec.Reader) uint32 {
 	return uint32(v)
 }
 
-// readTime reads a time or a span, which both lie within maxTime.
+// readTime reads a time or a span.
 func readTime(r *codec.Reader) Millis {
 	v := r.Varint()
-	if v < -maxTime || v > maxTime {
+	if !legalTime(v) {
 		r.Fail(ErrValue)
 		return 0
 	}

@@ -1,0 +1,466 @@
+package txn
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+)
+
+// model is a second, dumb implementation: it remembers every transaction that
+// ever was and derives everything else from that, with loops over maps. It knows
+// no rings, indexes or snapshots.
+type model struct {
+	cfg     Config
+	w       world
+	now     Millis
+	nextID  uint64
+	decided int // order of decisions
+	ended   int // order of completions
+	ids     map[string]*modelID
+}
+
+type modelID struct {
+	pid, lastRequest uint64
+	epoch            uint32
+	timeout, updated Millis
+	requests         map[RequestID]modelRequest
+	txns             map[Ref]*modelTxn
+}
+
+type modelRequest struct {
+	epoch uint32
+	order uint64
+}
+
+type modelTxn struct {
+	open            bool
+	deadline        Millis
+	enlisted        map[uint64]bool
+	outcome         Outcome
+	reason          Reason
+	at              Millis
+	decided, ended  int
+	damaged         bool
+	owed            map[uint64][]Progress
+	everParticipant map[uint64]bool
+}
+
+func newModel(cfg Config, w world) *model {
+	return &model{cfg: cfg, w: w, nextID: 1, ids: map[string]*modelID{}}
+}
+
+func (m *model) byPID(pid uint64) *modelID {
+	for _, p := range m.ids {
+		if p.pid == pid {
+			return p
+		}
+	}
+	return nil
+}
+
+func (p *modelID) open() (Ref, *modelTxn) {
+	for r, x := range p.txns {
+		if x.open {
+			return r, x
+		}
+	}
+	return Ref{}, nil
+}
+
+func (p *modelID) last() uint64 {
+	var last uint64
+	for r := range p.txns {
+		if r.Epoch == p.epoch {
+			last = max(last, r.Number)
+		}
+	}
+	return last
+}
+
+func (p *modelID) unfinished() int {
+	n := 0
+	for _, x := range p.txns {
+		if x.open || len(x.owed) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// remembered: awaiting acknowledgements, or among the last completed ones.
+func (m *model) remembered(p *modelID, r Ref) *modelTxn {
+	x := p.txns[r]
+	if x == nil || x.open {
+		return nil
+	}
+	if len(x.owed) > 0 {
+		return x
+	}
+	later := 0
+	for _, y := range p.txns {
+		if !y.open && len(y.owed) == 0 && y.ended > x.ended {
+			later++
+		}
+	}
+	if later < m.cfg.OutcomesKept {
+		return x
+	}
+	return nil
+}
+
+func (m *model) decide(p *modelID, r Ref, o Outcome, why Reason, owed map[uint64][]Progress) {
+	m.decided++
+	ever := map[uint64]bool{}
+	for shard := range owed {
+		ever[shard] = true
+	}
+	if x := p.txns[r]; x != nil && !x.open {
+		panic("I5: decided twice")
+	}
+	p.txns[r] = &modelTxn{outcome: o, reason: why, at: m.now, decided: m.decided, owed: owed, everParticipant: ever}
+	p.updated = m.now
+	if len(owed) == 0 {
+		m.ended++
+		p.txns[r].ended = m.ended
+	}
+}
+
+func (m *model) closeOpen(p *modelID, why Reason) Ref {
+	r, x := p.open()
+	if x == nil {
+		return Ref{}
+	}
+	owed := map[uint64][]Progress{}
+	for shard := range x.enlisted {
+		owed[shard] = nil
+	}
+	m.decide(p, r, Aborted, why, owed)
+	return r
+}
+
+func (m *model) initProducer(c InitProducer) (Code, uint64, uint32, Ref) {
+	if c.TransactionalID == "" {
+		m.nextID++
+		return CodeOK, m.nextID - 1, 0, Ref{}
+	}
+	p := m.ids[c.TransactionalID]
+	closed := Ref{}
+	if p == nil {
+		p = &modelID{pid: m.nextID, requests: map[RequestID]modelRequest{}, txns: map[Ref]*modelTxn{}}
+		m.nextID++
+		m.ids[c.TransactionalID] = p
+	} else {
+		if q, ok := p.requests[c.RequestID]; ok && p.lastRequest-q.order < uint64(m.cfg.RequestIDsKept) {
+			if q.epoch != p.epoch {
+				return CodeFenced, p.pid, p.epoch, Ref{}
+			}
+			return CodeOK, p.pid, p.epoch, Ref{}
+		}
+		closed = m.closeOpen(p, ReasonFenced)
+		p.epoch++
+	}
+	p.lastRequest++
+	p.requests[c.RequestID] = modelRequest{epoch: p.epoch, order: p.lastRequest}
+	p.timeout, p.updated = c.Timeout, m.now
+	return CodeOK, p.pid, p.epoch, closed
+}
+
+func (m *model) enlist(item EnlistItem) Verdict {
+	p := m.byPID(item.Ref.ProducerID)
+	if p == nil {
+		return VerdictStray
+	}
+	if x := m.remembered(p, item.Ref); x != nil {
+		if _, owes := x.owed[item.Shard]; owes {
+			return VerdictDecided
+		}
+		return VerdictStray
+	}
+	if item.Ref.Epoch != p.epoch || item.Ref.Number == 0 || !m.w.HasShard(item.Shard) {
+		return VerdictStray
+	}
+	r, x := p.open()
+	if x != nil && r == item.Ref {
+		if !x.enlisted[item.Shard] && len(x.enlisted) >= m.cfg.MaxParticipants {
+			return VerdictThrottled
+		}
+		x.enlisted[item.Shard] = true
+		return VerdictAccepted
+	}
+	if item.Ref.Number <= p.last() {
+		return VerdictStray
+	}
+	if p.unfinished() >= m.cfg.MaxUnfinished {
+		return VerdictThrottled
+	}
+	m.closeOpen(p, ReasonSuperseded)
+	age := min(max(item.Age, 0), p.timeout)
+	p.txns[item.Ref] = &modelTxn{open: true, deadline: m.now - age + p.timeout, enlisted: map[uint64]bool{item.Shard: true}}
+	p.updated = m.now
+	return VerdictAccepted
+}
+
+func (m *model) end(c EndTransaction, o *offsets) (Code, Reason) {
+	p := m.byPID(c.Ref.ProducerID)
+	if p == nil {
+		return CodeUnknownID, ReasonNone
+	}
+	if x := m.remembered(p, c.Ref); x != nil {
+		if (x.outcome == Committed) == c.Commit {
+			return CodeOK, x.reason
+		}
+		return CodeConflict, x.reason
+	}
+	switch {
+	case c.Ref.Epoch < p.epoch:
+		return CodeFenced, ReasonNone
+	case c.Ref.Epoch > p.epoch || c.Ref.Number == 0:
+		return CodeInvalid, ReasonNone
+	}
+	openRef, x := p.open()
+	isOpen := x != nil && openRef == c.Ref
+	if !isOpen && c.Ref.Number <= p.last() {
+		return CodeForgotten, ReasonNone
+	}
+	owed := map[uint64][]Progress{}
+	if len(c.Participants) > m.cfg.MaxParticipants {
+		return CodeInvalid, ReasonNone
+	}
+	seen := map[uint64]bool{}
+	for _, pt := range c.Participants {
+		if seen[pt.Shard] {
+			return CodeInvalid, ReasonNone
+		}
+		seen[pt.Shard] = true
+		if c.Commit {
+			if !m.w.HasShard(pt.Shard) {
+				return CodeInvalid, ReasonNone
+			}
+			for i, pr := range pt.Progress {
+				if !m.w.HasPartition(pt.Shard, pr.Partition) || slices.ContainsFunc(pt.Progress[:i], func(q Progress) bool { return q.Partition == pr.Partition }) {
+					return CodeInvalid, ReasonNone
+				}
+			}
+			owed[pt.Shard] = pt.Progress
+		} else if m.w.HasShard(pt.Shard) {
+			owed[pt.Shard] = nil
+		}
+	}
+	if isOpen {
+		for shard := range x.enlisted {
+			if c.Commit && !seen[shard] {
+				return CodeUnsettledSends, ReasonNone
+			}
+			if !c.Commit {
+				owed[shard] = nil
+			}
+		}
+	} else if len(owed) > 0 && p.unfinished() >= m.cfg.MaxUnfinished {
+		return CodeThrottled, ReasonNone
+	}
+	if c.Commit && o != nil && o.refuse {
+		return CodeStaleMember, ReasonNone
+	}
+	if !isOpen {
+		m.closeOpen(p, ReasonSuperseded)
+	}
+	if c.Commit {
+		m.decide(p, c.Ref, Committed, ReasonNone, owed)
+		return CodeOK, ReasonNone
+	}
+	m.decide(p, c.Ref, Aborted, ReasonClient, owed)
+	return CodeOK, ReasonClient
+}
+
+func (m *model) expire(r Ref) Code {
+	p := m.byPID(r.ProducerID)
+	if p == nil {
+		return CodeUnknownID
+	}
+	x := p.txns[r]
+	switch {
+	case x == nil || !x.open:
+		return CodeNotOpen
+	case m.now < x.deadline:
+		return CodeNotDue
+	}
+	m.closeOpen(p, ReasonTimeout)
+	return CodeOK
+}
+
+func (m *model) ack(shard uint64, p *modelID, x *modelTxn, damaged bool) bool {
+	delete(x.owed, shard)
+	x.damaged = x.damaged || damaged
+	if len(x.owed) > 0 {
+		return false
+	}
+	m.ended++
+	x.ended = m.ended
+	p.updated = m.now
+	return true
+}
+
+func (m *model) markersApplied(item MarkerAck) (noted, completed bool) {
+	p := m.byPID(item.Ref.ProducerID)
+	if p == nil {
+		return false, false
+	}
+	x := p.txns[item.Ref]
+	if x == nil || x.open {
+		return false, false
+	}
+	if _, owes := x.owed[item.Shard]; !owes {
+		return false, false
+	}
+	return true, m.ack(item.Shard, p, x, item.Answer == MarkerMissingData || item.Answer == MarkerConflict)
+}
+
+func (m *model) abortTransaction(r Ref) Code {
+	p := m.byPID(r.ProducerID)
+	if p == nil {
+		return CodeUnknownID
+	}
+	if x := m.remembered(p, r); x != nil {
+		if x.outcome == Committed {
+			return CodeConflict
+		}
+		return CodeOK
+	}
+	openRef, x := p.open()
+	switch {
+	case r.Epoch < p.epoch:
+		return CodeFenced
+	case r.Epoch > p.epoch || r.Number == 0:
+		return CodeInvalid
+	case x != nil && openRef == r:
+		m.closeOpen(p, ReasonAdmin)
+		return CodeOK
+	case r.Number > p.last():
+		return CodeNotOpen
+	}
+	return CodeForgotten
+}
+
+func (m *model) fence(id string, epoch uint32) Code {
+	p := m.ids[id]
+	switch {
+	case p == nil:
+		return CodeUnknownID
+	case epoch > p.epoch:
+		return CodeInvalid
+	case epoch == p.epoch:
+		m.closeOpen(p, ReasonFenced)
+		p.epoch++
+		p.updated = m.now
+	}
+	return CodeOK
+}
+
+func (m *model) deleteID(id string) Code {
+	p := m.ids[id]
+	if p == nil {
+		return CodeUnknownID
+	}
+	if _, x := p.open(); x != nil {
+		m.closeOpen(p, ReasonAdmin)
+		p.epoch++
+	}
+	if p.unfinished() > 0 {
+		return CodeIncomplete
+	}
+	delete(m.ids, id)
+	return CodeOK
+}
+
+func (m *model) expireID(pid uint64) Code {
+	for id, p := range m.ids {
+		if p.pid != pid {
+			continue
+		}
+		switch {
+		case p.unfinished() > 0:
+			return CodeIncomplete
+		case m.now-p.updated < m.cfg.IDExpiration:
+			return CodeNotDue
+		}
+		delete(m.ids, id)
+		return CodeOK
+	}
+	return CodeUnknownID
+}
+
+func (m *model) removeShard(shard uint64) {
+	type owing struct {
+		p *modelID
+		x *modelTxn
+	}
+	var list []owing
+	for _, p := range m.ids {
+		for _, x := range p.txns {
+			delete(x.enlisted, shard)
+			if _, owes := x.owed[shard]; owes {
+				list = append(list, owing{p, x})
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b owing) int { return cmp.Compare(a.x.decided, b.x.decided) })
+	for _, o := range list {
+		m.ack(shard, o.p, o.x, false)
+	}
+}
+
+// owedTo lists what the shard is owed, in the order of the decisions.
+func (m *model) owedTo(shard uint64) []Ref {
+	order := map[int]Ref{}
+	for _, p := range m.ids {
+		for r, x := range p.txns {
+			if _, owes := x.owed[shard]; owes {
+				order[x.decided] = r
+			}
+		}
+	}
+	var refs []Ref
+	for _, n := range slices.Sorted(maps.Keys(order)) {
+		refs = append(refs, order[n])
+	}
+	return refs
+}
+
+// completeBelow by its definition: nothing of the producer below it is
+// unfinished, and it is the highest such.
+func (p *modelID) completeBelow() Ref {
+	best := Ref{ProducerID: p.pid, Epoch: p.epoch, Number: p.last() + 1}
+	for r, x := range p.txns {
+		if (x.open || len(x.owed) > 0) && r.Less(best) {
+			best = r
+		}
+	}
+	return best
+}
+
+func (m *model) status(r Ref) (Status, Reason) {
+	p := m.byPID(r.ProducerID)
+	if p == nil {
+		return StatusUnknownID, ReasonNone
+	}
+	if x := m.remembered(p, r); x != nil {
+		if x.outcome == Committed {
+			return StatusCommitted, ReasonNone
+		}
+		return StatusAborted, x.reason
+	}
+	switch {
+	case r.Number == 0 || r.Epoch > p.epoch:
+		return StatusInvalid, ReasonNone
+	case r.Epoch == p.epoch && (p.txns[r] != nil && p.txns[r].open || r.Number > p.last()):
+		return StatusOpen, ReasonNone
+	case r.Epoch == p.epoch:
+		return StatusForgotten, ReasonNone
+	}
+	for d, x := range p.txns {
+		if !x.open && d.Compare(r) >= 0 {
+			return StatusForgotten, ReasonNone
+		}
+	}
+	return StatusAborted, ReasonFenced
+}

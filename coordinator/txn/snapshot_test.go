@@ -1,0 +1,189 @@
+package txn
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// golden compares text with a file of testdata, or rewrites the file.
+func golden(t *testing.T, name, text string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(want) != text {
+		t.Fatalf("%s differs (go test -update rewrites it):\n%s", path, text)
+	}
+}
+
+// goldenMachine holds at least one of everything a snapshot can hold.
+func goldenMachine(t *testing.T) *Machine {
+	r := newRig(t)
+	r.mustInit("orders", 1)
+	r.commit(ref(1, 0, 1))
+	r.commit(ref(1, 0, 2), at(1, 300), at(2, 5))
+	r.ack(ref(1, 0, 2), 1, MarkerConflict)
+	r.abort(ref(1, 0, 7), at(3, 1))
+	r.enlist(ref(1, 0, 9), 1, 11, 10)
+	r.enlist(ref(1, 0, 9), 4)
+	r.now += 5
+	r.mustInit("bills", 2)
+	r.mustInit("bills", 3)
+	r.m.AllocateProducerIDs(r.now, AllocateProducerIDs{Count: 1000})
+	return r.m
+}
+
+func wrapHex(b []byte) string {
+	s := hex.EncodeToString(b)
+	var out strings.Builder
+	for len(s) > 64 {
+		out.WriteString(s[:64] + "\n")
+		s = s[64:]
+	}
+	return out.String() + s + "\n"
+}
+
+// The bytes of a snapshot outlive the program: this test fails on any change
+// of the format, which then needs a new version and a reader for the old one.
+func TestSnapshotGolden(t *testing.T) {
+	t.Parallel()
+	m := goldenMachine(t)
+	golden(t, "snapshot_v1.hex", wrapHex(m.Snapshot()))
+}
+
+func TestRestoreRefusesGarbage(t *testing.T) {
+	t.Parallel()
+	good := goldenMachine(t).Snapshot()
+	m := New(DefaultConfig())
+	if err := m.Restore(good); err != nil {
+		t.Fatal(err)
+	}
+	refuse := func(what string, b []byte) {
+		t.Helper()
+		err := m.Restore(b)
+		var corrupt *CorruptError
+		if !errors.As(err, &corrupt) || !strings.HasPrefix(err.Error(), "txn: ") {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if !bytes.Equal(m.Snapshot(), good) {
+			t.Fatalf("%s: a failed Restore changed the machine", what)
+		}
+	}
+	refuse("nothing", nil)
+	refuse("version 0", append([]byte{0}, good[1:]...))
+	refuse("trailing byte", append(bytes.Clone(good), 0))
+	for n := range good {
+		refuse("cut", good[:n])
+	}
+	// Other limits: the state of one cluster is not that of another.
+	other := New(tightConfig())
+	if err := other.Restore(good); err == nil {
+		t.Fatal("a snapshot from other limits was taken")
+	}
+	err := m.Restore([]byte{9})
+	if !errors.Is(err, ErrVersion) {
+		t.Fatalf("%v", err)
+	}
+}
+
+// Check must notice what it promises to notice; each row breaks one thing.
+func TestCheckNoticesDamage(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		damage func(m *Machine, orders, bills *producer)
+	}{
+		{"time", func(m *Machine, _, _ *producer) { m.now = 1 }},
+		{"producer id counter", func(m *Machine, _, _ *producer) { m.nextProducerID = 2 }},
+		{"decision counter", func(m *Machine, _, _ *producer) { m.nextDecision = 1 }},
+		{"name index", func(m *Machine, _, _ *producer) { delete(m.byName, "bills") }},
+		{"id index", func(m *Machine, _, b *producer) { m.byID[b.id] = &producer{} }},
+		{"roster", func(m *Machine, _, b *producer) { m.order.remove(b.id) }},
+		{"epoch", func(_ *Machine, _, b *producer) { b.epoch = 0 }},
+		{"timeout", func(_ *Machine, _, b *producer) { b.timeout = 0 }},
+		{"updated", func(m *Machine, _, b *producer) { b.updated = m.now + 1 }},
+		{"request ids", func(_ *Machine, _, b *producer) { b.requests[0] = b.requests[1] }},
+		{"no request id", func(_ *Machine, _, b *producer) { b.requests = nil }},
+		{"latest", func(_ *Machine, o, _ *producer) { o.latest.number = 1 }},
+		{"latest outcome", func(_ *Machine, o, _ *producer) { o.latest.outcome, o.latest.reason = Committed, ReasonNone }},
+		{"outcome value", func(_ *Machine, o, _ *producer) { o.outcomes[0].outcome = 9 }},
+		{"commit with a reason", func(_ *Machine, o, _ *producer) { o.outcomes[0].reason = ReasonAdmin }},
+		{"outcome twice", func(_ *Machine, o, _ *producer) { o.outcomes = append(o.outcomes, o.outcomes[0]) }},
+		{"completing and complete", func(_ *Machine, o, _ *producer) { o.outcomes[0] = o.completing[0].decision }},
+		{"open below the latest", func(_ *Machine, o, _ *producer) { o.open.number = 7 }},
+		{"deadline", func(_ *Machine, o, _ *producer) { o.open.deadline++ }},
+		{"enlisted order", func(_ *Machine, o, _ *producer) { o.open.enlisted[1].shard = 1 }},
+		{"enlisted partitions", func(_ *Machine, o, _ *producer) { o.open.enlisted[0].partitions[0] = 99 }},
+		{"pending", func(_ *Machine, o, _ *producer) { o.completing[0].pending++ }},
+		{"acknowledged silently", func(_ *Machine, o, _ *producer) { o.completing[0].participants[1].acknowledged = true }},
+		{"participant order", func(_ *Machine, o, _ *producer) { o.completing[0].participants[1].shard = 1 }},
+		{"progress order", func(_ *Machine, o, _ *producer) {
+			o.completing[0].participants[1].progress = []Progress{{21, 1}, {20, 1}}
+		}},
+		{"completing order", func(_ *Machine, o, _ *producer) {
+			o.completing[0], o.completing[1] = o.completing[1], o.completing[0]
+		}},
+		{"sequence twice", func(_ *Machine, o, _ *producer) { o.completing[0].sequence = o.completing[1].sequence }},
+		{"deadline index", func(m *Machine, _, _ *producer) { m.deadlines = nil }},
+		{"idle list", func(m *Machine, _, b *producer) { m.idle.remove(b) }},
+		{"idle member", func(m *Machine, o, _ *producer) { m.idle.pushBack(o) }},
+		{"owed list", func(m *Machine, o, _ *producer) { m.settle(&o.completing[0].participants[1]) }},
+		{"owed length", func(m *Machine, _, _ *producer) { m.owed[3].length++ }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			m := goldenMachine(t)
+			test.damage(m, m.byName["orders"], m.byName["bills"])
+			var corrupt *CorruptError
+			if err := m.Check(); !errors.As(err, &corrupt) {
+				t.Fatalf("not noticed: %v", err)
+			}
+		})
+	}
+}
+
+func FuzzRestore(f *testing.F) {
+	m := New(DefaultConfig())
+	f.Add(m.Snapshot())
+	m.InitProducer(5, InitProducer{TransactionalID: "a", RequestID: RequestID{1}})
+	m.Enlist(6, Enlist{Items: []EnlistItem{{Ref: ref(1, 0, 1), Shard: 1, Partitions: []uint64{10}}}}, Env{Catalog: newWorld()})
+	f.Add(m.Snapshot())
+	m.EndTransaction(7, EndTransaction{Ref: ref(1, 0, 2), Commit: true, Participants: []Participant{at(1, 3)}}, Env{Catalog: newWorld()})
+	f.Add(m.Snapshot())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m := New(DefaultConfig())
+		if m.Restore(b) != nil {
+			return
+		}
+		again := New(DefaultConfig())
+		if err := again.Restore(m.Snapshot()); err != nil || !bytes.Equal(again.Snapshot(), m.Snapshot()) {
+			t.Fatalf("a restored state does not survive its own snapshot: %v", err)
+		}
+		for _, shard := range m.OwedShards() {
+			var acks []MarkerAck
+			for mk := range m.Owed(shard) {
+				acks = append(acks, MarkerAck{mk.Ref, shard, MarkerApplied})
+			}
+			m.MarkersApplied(0, MarkersApplied{Items: acks})
+		}
+		if err := m.Check(); err != nil || len(m.OwedShards()) != 0 {
+			t.Fatalf("%v", err)
+		}
+	})
+}
