@@ -1,0 +1,193 @@
+package catalog
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"testing"
+)
+
+// randomCommand makes commands that are mostly right.
+func randomCommand(rng *rand.Rand, at int64) Command {
+	name := fmt.Sprint("t", rng.IntN(6))
+	var nodes []uint64
+	for id := range uint64(6) {
+		if rng.IntN(3) > 0 {
+			nodes = append(nodes, id+1)
+		}
+	}
+	if rng.IntN(2) == 0 {
+		nodes = nil
+	}
+	switch rng.IntN(14) {
+	case 0:
+		return InitCluster{At: at, ClusterID: name, KeySecret: secret(1)}
+	case 1:
+		return UpdateSettings{At: at, Settings: Settings{ShardsPerNode: rng.Uint32N(4), DefaultPartitions: rng.Uint32N(5)}}
+	case 2:
+		return AddKey{At: at, Secret: secret(byte(rng.IntN(20)))}
+	case 3:
+		return ActivateKey{At: at, ID: rng.Uint32N(20)}
+	case 4:
+		return RemoveKey{At: at, ID: rng.Uint32N(20)}
+	case 5, 6:
+		r := node(rng.Uint64N(6))
+		r.At, r.PeerAddress = at, fmt.Sprint("peer", rng.IntN(2))
+		return r
+	case 7:
+		return UnregisterNode{At: at, ID: rng.Uint64N(7)}
+	case 8, 9:
+		return CreateTopic{At: at, Name: name, Partitions: rng.Uint32N(9), ReplicationFactor: rng.Uint32N(5), Nodes: nodes}
+	case 10:
+		return CreatePartitions{At: at, Name: name, Total: rng.Uint32N(20), Nodes: nodes}
+	case 11:
+		return DeleteTopic{At: at, Name: name}
+	case 12:
+		return DrainShard{At: at, ID: rng.Uint64N(40)}
+	default:
+		return RemoveShard{At: at, ID: rng.Uint64N(40)}
+	}
+}
+
+// history watches what may never happen, whatever the commands.
+type history struct {
+	partitions map[uint64]Partition
+	topics     map[uint64]string
+	shards     map[uint64][]uint64
+	gone       map[uint64]bool // partitions and shards and topics, told apart by kind below
+}
+
+const (
+	goneTopic = 1 << 60
+	goneShard = 1 << 61
+)
+
+// see compares the catalogue with everything it ever was.
+func (h *history) see(c *Catalog) error {
+	for _, id := range slices.Sorted(maps.Keys(c.parts)) {
+		if old, ok := h.partitions[id]; ok && old != c.parts[id] || h.gone[id] {
+			return fmt.Errorf("partition %d moved or came back", id)
+		}
+		h.partitions[id] = c.parts[id]
+	}
+	for id := range h.partitions {
+		if _, ok := c.parts[id]; !ok {
+			h.gone[id] = true
+		}
+	}
+	for id, topic := range c.topics {
+		if old, ok := h.topics[id]; ok && old != topic.Name || h.gone[goneTopic|id] {
+			return fmt.Errorf("topic %d was renamed or came back", id)
+		}
+		h.topics[id] = topic.Name
+	}
+	for id := range h.topics {
+		if _, ok := c.topics[id]; !ok {
+			h.gone[goneTopic|id] = true
+		}
+	}
+	for id, s := range c.shards {
+		if old, ok := h.shards[id]; ok && !slices.Equal(old, s.Replicas) || h.gone[goneShard|id] {
+			return fmt.Errorf("shard %d moved or came back", id)
+		}
+		h.shards[id] = s.Replicas
+	}
+	for id := range h.shards {
+		if _, ok := c.shards[id]; !ok {
+			h.gone[goneShard|id] = true
+		}
+	}
+	return nil
+}
+
+// changedShards returns the shards that a node would see differ.
+func changedShards(before, after map[uint64]HostedShard) []uint64 {
+	var out []uint64
+	for _, id := range slices.Sorted(maps.Keys(after)) {
+		a, b := after[id], before[id]
+		a.Version, b.Version = 0, 0
+		if !reflect.DeepEqual(a, b) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+func hostedByID(c *Catalog) map[uint64]HostedShard {
+	out := map[uint64]HostedShard{}
+	for _, s := range c.Shards() {
+		out[s.ID], _ = c.Hosted(s.ID)
+	}
+	return out
+}
+
+// TestRandomCommands runs random commands and checks after each one that the
+// invariants hold, that nothing that was handed out moves or comes back, and
+// that versions tell exactly which shards changed. At the end a replay and a
+// snapshot with the tail give the same bytes.
+func TestRandomCommands(t *testing.T) {
+	t.Parallel()
+	runs := uint64(60)
+	if testing.Short() {
+		runs = 15
+	}
+	for seed := range runs {
+		rng := rand.New(rand.NewPCG(seed, 7))
+		c := New()
+		h := &history{map[uint64]Partition{}, map[uint64]string{}, map[uint64][]uint64{}, map[uint64]bool{}}
+		var log []Command
+		var snapshot []byte
+		tail := 0
+		at := int64(0)
+		for step := range 250 {
+			at += rng.Int64N(20) - 5
+			cmd := randomCommand(rng, at)
+			decoded, err := DecodeCommand(AppendCommand(nil, cmd))
+			if err != nil || !reflect.DeepEqual(decoded, cmd) {
+				t.Fatalf("seed %d, step %d: %+v decoded as %+v, %v", seed, step, cmd, decoded, err)
+			}
+			before, version := hostedByID(c), c.Version()
+			r := c.Apply(decoded)
+			log = append(log, decoded)
+			if err := c.Check(); err != nil {
+				t.Fatalf("seed %d, step %d: %+v: %v", seed, step, cmd, err)
+			}
+			if err := h.see(c); err != nil {
+				t.Fatalf("seed %d, step %d: %+v: %v", seed, step, cmd, err)
+			}
+			if r.Changed && r.Code != CodeOK || r.Changed != (c.Version() == version+1) {
+				t.Fatalf("seed %d, step %d: %+v: %+v", seed, step, cmd, r)
+			}
+			after := hostedByID(c)
+			var touched []uint64
+			for _, s := range c.Shards() {
+				if s.Version > version {
+					touched = append(touched, s.ID)
+				}
+			}
+			if want := changedShards(before, after); !slices.Equal(touched, want) {
+				t.Fatalf("seed %d, step %d: %+v: versions say %v changed, the shards %v", seed, step, cmd, touched, want)
+			}
+			if rng.IntN(60) == 0 {
+				snapshot, tail = c.Snapshot(), len(log)
+			}
+		}
+		replayed, restored := New(), New()
+		if snapshot != nil {
+			if err := restored.Restore(snapshot); err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+		}
+		for i, cmd := range log {
+			replayed.Apply(cmd)
+			if i >= tail {
+				restored.Apply(cmd)
+			}
+		}
+		if !slices.Equal(replayed.Snapshot(), c.Snapshot()) || !slices.Equal(restored.Snapshot(), c.Snapshot()) {
+			t.Fatalf("seed %d: replay, or snapshot and tail, end in another state", seed)
+		}
+	}
+}
