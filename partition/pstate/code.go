@@ -45,12 +45,15 @@ const (
 // before.
 func (c Code) OK() bool { return c == CodeAppended || c == CodeDuplicate }
 
-// Final reports whether the verdict, once true of any applied prefix of the
-// log, is the verdict for every later copy of the batch in that log too. Only
-// such a verdict may be given from [State.Decide] without a log entry: for the
-// others an earlier copy, or the batch before, may be on its way through the
-// log. (CodeStaleTxn is final but for the transaction whose floor was set back
-// by an Invalid answer; refusing it early stores nothing and is therefore safe.)
+// Final reports whether the verdict, found in the state of any applied prefix
+// of the log, may be given to the producer without a log entry. It may if what
+// it says stays true: a stored batch stays stored, fences and outcomes stay,
+// and a copy of the batch that is still on its way through the log meets them
+// too. The other verdicts may be wrong as soon as an entry on its way (the
+// batch before, the partition, an earlier copy) is applied. With CodeStaleTxn
+// an entry on its way may set the floor back (an Invalid answer) and an earlier
+// copy be stored after all; that is safe, as a refused batch is counted in no
+// commit, and a commit covers nothing that was not counted.
 func (c Code) Final() bool {
 	switch c {
 	case CodeMalformed, CodeTooLarge, CodeDuplicate, CodeFenced, CodeTxnEnded, CodeStaleTxn:
