@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 )
@@ -160,6 +161,12 @@ func (s *Store) Groups() ([]GroupID, error) { return s.cfg.Log.Groups() }
 // taken is dropped, and so are messages for groups that do not exist here.
 // The store owns the message from now on.
 func (s *Store) Deliver(group GroupID, m *raftpb.Message) {
+	// Proposals are never forwarded: one that comes from outside would be
+	// appended without the checks its author relies on. The local messages of
+	// raft's async mode have no sender at all.
+	if t := m.GetType(); t == raftpb.MsgProp || raft.IsLocalMsg(t) {
+		return
+	}
 	if !s.in.addMessage(Message{Group: group, Raft: m}, int64(proto.Size(m))) {
 		s.counters.InboundDropped.Add(1)
 	}

@@ -1,0 +1,149 @@
+// Package rafttransport carries raftstore's messages over gRPC: one client
+// stream per ordered pair of nodes, with the messages of all groups that are
+// ready at that moment in one frame, and a stream of its own for each
+// snapshot, so that a large one does not stand before heartbeats.
+package rafttransport
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/oncelog/oncelog/raftstore"
+)
+
+// MaxFrameBytes is the largest frame that is sent. The grpc.Server that serves
+// RaftService must be made with grpc.MaxRecvMsgSize of at least this. It leaves
+// room for one entry of raftstore's default MaxProposalBytes.
+const MaxFrameBytes = 16 << 20
+
+// softFrameBytes ends a frame early: several small frames overlap encoding,
+// network and the receiver better than a large one.
+const softFrameBytes = 1 << 20
+
+// Config describes the sending side. Zero values take the stated defaults.
+type Config struct {
+	Self raftstore.NodeID
+	// ClusterID guards against a node that was wired to another cluster.
+	ClusterID string
+	// Resolve returns the gRPC target of a node. It is asked again before every
+	// connection attempt, so a node may move.
+	Resolve func(raftstore.NodeID) (target string, ok bool)
+	// DialOptions must contain transport credentials. Add keepalive here, with
+	// a matching policy at the server, where networks drop packets silently.
+	DialOptions []grpc.DialOption
+	// QueueBytes bounds what waits for one peer; beyond it messages are
+	// dropped, and Raft repeats them. Default 64 MiB.
+	QueueBytes int
+	// RetryDelay is the pause between connection attempts. Default 50 ms: a
+	// restarted peer must be back well within an election timeout.
+	RetryDelay time.Duration
+	// SnapshotTimeout bounds the transfer of one snapshot. Default 60 s.
+	SnapshotTimeout time.Duration
+	Logger          *slog.Logger
+}
+
+// Transport implements raftstore.Transport.
+type Transport struct {
+	cfg    Config
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool
+	peers  map[raftstore.NodeID]*peer
+}
+
+// New returns a transport. Connections are made when there is something to
+// send.
+func New(cfg Config) *Transport {
+	if cfg.QueueBytes == 0 {
+		cfg.QueueBytes = 64 << 20
+	}
+	if cfg.RetryDelay == 0 {
+		cfg.RetryDelay = 50 * time.Millisecond
+	}
+	if cfg.SnapshotTimeout == 0 {
+		cfg.SnapshotTimeout = 60 * time.Second
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	// gRPC's own reconnection backs off to two minutes by default.
+	cfg.DialOptions = append([]grpc.DialOption{
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: cfg.RetryDelay, Multiplier: 1.2, Jitter: 0.2, MaxDelay: 2 * cfg.RetryDelay},
+			MinConnectTimeout: time.Second,
+		}),
+		grpc.WithDisableRetry(), // Raft repeats what is lost, in the right order
+		grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(MaxFrameBytes)),
+	}, cfg.DialOptions...)
+	t := &Transport{cfg: cfg, peers: make(map[raftstore.NodeID]*peer)}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	return t
+}
+
+// peer returns the peer, starting its goroutine at the first use, or nil after
+// Close.
+func (t *Transport) peer(id raftstore.NodeID) *peer {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil
+	}
+	p := t.peers[id]
+	if p == nil {
+		p = newPeer(t, id)
+		t.peers[id] = p
+		t.wg.Go(p.run)
+	}
+	return p
+}
+
+// Send implements raftstore.Transport.
+func (t *Transport) Send(to raftstore.NodeID, msgs []raftstore.Message) error {
+	p := t.peer(to)
+	if p == nil {
+		return raftstore.ErrUnreachable
+	}
+	size := 0
+	for _, m := range msgs {
+		size += proto.Size(m.Raft)
+	}
+	return p.enqueue(msgs, size)
+}
+
+// SendSnapshot implements raftstore.Transport.
+func (t *Transport) SendSnapshot(to raftstore.NodeID, m raftstore.Message, report func(bool)) {
+	p := t.peer(to)
+	if p == nil {
+		report(false)
+		return
+	}
+	t.wg.Go(func() {
+		err := p.sendSnapshot(m)
+		if err != nil {
+			t.cfg.Logger.Warn("snapshot not delivered", "to", to, "group", m.Group, "error", err)
+		}
+		report(err == nil)
+	})
+}
+
+// Close ends all connections and waits for their goroutines. Call it after the
+// store is closed.
+func (t *Transport) Close() error {
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
+	t.cancel()
+	t.wg.Wait()
+	return nil
+}
+
+var _ raftstore.Transport = (*Transport)(nil)
