@@ -1,0 +1,236 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// Section is the configuration of one kind of process, and one section of the
+// file: [*Coordinator], [*Partition], [*Dev] or [*Client]. What its fields mean
+// is said once, in its table of keys.
+type Section interface {
+	// Name is the section's name in the file.
+	Name() string
+	// keys binds the table of keys to the section's fields.
+	keys() []Key
+	// check finds what does not fit together.
+	check() []Problem
+}
+
+// Log says what is logged, and how.
+type Log struct {
+	Level  slog.Level
+	Format string // FormatText or FormatJSON
+}
+
+// Formats of a log.
+const (
+	FormatText = "text"
+	FormatJSON = "json"
+)
+
+// Logger returns a logger that writes to w.
+func (l Log) Logger(w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: l.Level}
+	if l.Format == FormatJSON {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// Raft are the settings of replication. Those of time must be the same on all
+// nodes that share a group.
+type Raft struct {
+	TickInterval   time.Duration
+	ElectionTicks  int
+	HeartbeatTicks int
+	MinFreeBytes   uint64
+}
+
+// Member is one coordinator node.
+type Member struct {
+	ID            uint64
+	ClientAddress string
+	PeerAddress   string
+}
+
+// String returns the member as --member takes it.
+func (m Member) String() string {
+	return fmt.Sprintf("%d=%s/%s", m.ID, m.ClientAddress, m.PeerAddress)
+}
+
+// Coordinator configures `oncelog coordinator`.
+type Coordinator struct {
+	NodeID       uint64
+	DataDir      string
+	ClientListen string
+	PeerListen   string
+	Members      []Member
+	Raft         Raft
+	Log          Log
+
+	TransactionTimeoutDefault time.Duration
+	TransactionTimeoutMax     time.Duration
+	TransactionalIDExpiration time.Duration
+	ShardsPerNode             uint32
+}
+
+// Partition configures `oncelog partition`.
+type Partition struct {
+	NodeID          uint64
+	DataDir         string
+	ClientListen    string
+	PeerListen      string
+	AdvertiseClient string // empty: ClientListen
+	AdvertisePeer   string // empty: PeerListen
+	Coordinators    []string
+	Raft            Raft
+	Log             Log
+
+	EnlistDelay    time.Duration
+	EnlistInterval time.Duration
+}
+
+// Dev configures `oncelog dev`.
+type Dev struct {
+	DataDir  string
+	Replicas int
+	Host     string
+	BasePort int
+	Log      Log
+}
+
+// Client configures every command that talks to a cluster.
+type Client struct {
+	Servers []string
+	Timeout time.Duration
+	Output  string // OutputTable, OutputJSON or OutputYAML
+}
+
+// Forms of output.
+const (
+	OutputTable = "table"
+	OutputJSON  = "json"
+	OutputYAML  = "yaml"
+)
+
+func defaultRaft() Raft {
+	return Raft{TickInterval: 50 * time.Millisecond, ElectionTicks: 12, HeartbeatTicks: 2, MinFreeBytes: 256 << 20}
+}
+
+// DefaultCoordinator returns the defaults; NodeID and Members have none.
+func DefaultCoordinator() *Coordinator {
+	return &Coordinator{
+		DataDir:                   "data/coordinator",
+		ClientListen:              "127.0.0.1:7100",
+		PeerListen:                "127.0.0.1:7101",
+		Raft:                      defaultRaft(),
+		Log:                       Log{Level: slog.LevelInfo, Format: FormatText},
+		TransactionTimeoutDefault: time.Minute,
+		TransactionTimeoutMax:     15 * time.Minute,
+		TransactionalIDExpiration: 7 * 24 * time.Hour,
+		ShardsPerNode:             1,
+	}
+}
+
+// DefaultPartition returns the defaults; NodeID and Coordinators have none.
+func DefaultPartition() *Partition {
+	return &Partition{
+		DataDir:        "data/partition",
+		ClientListen:   "127.0.0.1:7200",
+		PeerListen:     "127.0.0.1:7201",
+		Raft:           defaultRaft(),
+		Log:            Log{Level: slog.LevelInfo, Format: FormatText},
+		EnlistDelay:    20 * time.Millisecond,
+		EnlistInterval: 3 * time.Second,
+	}
+}
+
+// DefaultDev returns the defaults.
+func DefaultDev() *Dev {
+	return &Dev{
+		DataDir:  "data/dev",
+		Replicas: 1,
+		Host:     "127.0.0.1",
+		BasePort: 7100,
+		Log:      Log{Level: slog.LevelWarn, Format: FormatText},
+	}
+}
+
+// DefaultClient returns the defaults.
+func DefaultClient() *Client {
+	return &Client{Servers: []string{"127.0.0.1:7100"}, Timeout: 30 * time.Second, Output: OutputTable}
+}
+
+// Sections returns one section of each kind, with its defaults, in the order of
+// the file.
+func Sections() []Section {
+	return []Section{DefaultCoordinator(), DefaultPartition(), DefaultDev(), DefaultClient()}
+}
+
+// Name returns "coordinator".
+func (*Coordinator) Name() string { return "coordinator" }
+
+// Name returns "partition".
+func (*Partition) Name() string { return "partition" }
+
+// Name returns "dev".
+func (*Dev) Name() string { return "dev" }
+
+// Name returns "client".
+func (*Client) Name() string { return "client" }
+
+// ClientAddress is where clients reach the node.
+func (p *Partition) ClientAddress() string {
+	if p.AdvertiseClient != "" {
+		return p.AdvertiseClient
+	}
+	return p.ClientListen
+}
+
+// PeerAddress is where other nodes reach the node.
+func (p *Partition) PeerAddress() string {
+	if p.AdvertisePeer != "" {
+		return p.AdvertisePeer
+	}
+	return p.PeerListen
+}
+
+// partitionPorts is how far above the coordinators' ports those of the
+// partition nodes begin.
+const partitionPorts = 100
+
+// Cluster returns the configurations of the nodes of a development cluster:
+// Replicas coordinator nodes and Replicas partition nodes. Node i, from 1, has
+// its client port at BasePort + 2(i-1), its peer port one above; the partition
+// nodes begin 100 above the coordinators.
+func (d *Dev) Cluster() (coordinators []Coordinator, partitions []Partition) {
+	address := func(port int) string { return net.JoinHostPort(d.Host, strconv.Itoa(port)) }
+	var members []Member
+	var peers []string
+	for i := range d.Replicas {
+		port := d.BasePort + 2*i
+		members = append(members, Member{ID: uint64(i + 1), ClientAddress: address(port), PeerAddress: address(port + 1)})
+		peers = append(peers, address(port+1))
+	}
+	for i, m := range members {
+		c := *DefaultCoordinator()
+		c.NodeID, c.Members, c.Log = m.ID, members, d.Log
+		c.ClientListen, c.PeerListen = m.ClientAddress, m.PeerAddress
+		c.DataDir = filepath.Join(d.DataDir, fmt.Sprintf("coordinator-%d", m.ID))
+		coordinators = append(coordinators, c)
+
+		p := *DefaultPartition()
+		port := d.BasePort + partitionPorts + 2*i
+		p.NodeID, p.Coordinators, p.Log = m.ID, peers, d.Log
+		p.ClientListen, p.PeerListen = address(port), address(port+1)
+		p.DataDir = filepath.Join(d.DataDir, fmt.Sprintf("partition-%d", m.ID))
+		partitions = append(partitions, p)
+	}
+	return coordinators, partitions
+}

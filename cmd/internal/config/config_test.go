@@ -1,0 +1,431 @@
+package config_test
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/oncelog/oncelog/cmd/internal/config"
+)
+
+const member = "1=10.0.0.1:7100/10.0.0.1:7101"
+
+// load loads a coordinator from a file's text, variables and arguments.
+func load(t *testing.T, file string, environ, args []string) (*config.Coordinator, error) {
+	t.Helper()
+	c := config.DefaultCoordinator()
+	return c, loadInto(t, c, file, environ, args)
+}
+
+func loadInto(t *testing.T, s config.Section, file string, environ, args []string) error {
+	t.Helper()
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	config.AddFlags(flags, s)
+	if err := flags.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	path := ""
+	if file != "" {
+		path = writeFile(t, file)
+	}
+	return config.Load(s, config.Sources{File: path, Environ: environ, Flags: flags})
+}
+
+func writeFile(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "oncelog.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestPrecedence(t *testing.T) {
+	t.Parallel()
+	const file = "coordinator:\n  node_id: 1\n  members: [" + member + "]\n  tick_interval: 30ms\n"
+	for _, c := range []struct {
+		name    string
+		file    string
+		environ []string
+		args    []string
+		want    time.Duration
+	}{
+		{"default", "coordinator:\n  node_id: 1\n  members: [" + member + "]\n", nil, nil, 50 * time.Millisecond},
+		{"file over default", file, nil, nil, 30 * time.Millisecond},
+		{"environment over file", file, []string{"ONCELOG_TICK_INTERVAL=40ms"}, nil, 40 * time.Millisecond},
+		{"flag over environment", file, []string{"ONCELOG_TICK_INTERVAL=40ms"}, []string{"--tick-interval", "60ms"}, 60 * time.Millisecond},
+		{"flag over file", file, nil, []string{"--tick-interval=60ms"}, 60 * time.Millisecond},
+		{
+			"a flag that equals the default is a flag", file, []string{"ONCELOG_TICK_INTERVAL=40ms"},
+			[]string{"--tick-interval=50ms"}, 50 * time.Millisecond,
+		},
+		{"no file at all", "", []string{"ONCELOG_NODE_ID=1", "ONCELOG_MEMBERS=" + member}, nil, 50 * time.Millisecond},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			got, err := load(t, c.file, c.environ, c.args)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Raft.TickInterval != c.want || got.NodeID != 1 || len(got.Members) != 1 {
+				t.Errorf("got %+v, want a tick of %v", got, c.want)
+			}
+		})
+	}
+}
+
+// TestEveryKeyFromEverySource sets every key of every section in each of the
+// three places, so that no key is bound to the wrong field.
+func TestEveryKeyFromEverySource(t *testing.T) {
+	t.Parallel()
+	given := map[string]string{
+		"node_id": "7", "data_dir": "/d", "client_listen": "10.0.0.7:1", "peer_listen": "10.0.0.7:2",
+		"members": "7=10.0.0.7:1/10.0.0.7:2", "tick_interval": "20ms", "election_ticks": "50", "heartbeat_ticks": "3",
+		"min_free_bytes": "3MiB", "transaction_timeout_default": "2m", "transaction_timeout_max": "3m",
+		"transactional_id_expiration": "48h", "shards_per_node": "4", "log_level": "debug", "log_format": "json",
+		"advertise_client": "10.0.0.8:1", "advertise_peer": "10.0.0.8:2", "coordinators": "10.0.0.9:2",
+		"enlist_delay": "30ms", "enlist_interval": "5s", "replicas": "3", "host": "10.0.0.7", "base_port": "9000",
+		"servers": "10.0.0.9:1", "timeout": "9s", "output": "json",
+	}
+	for i, name := range []string{"coordinator", "partition", "dev", "client"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var want []string
+			var file strings.Builder
+			file.WriteString(name + ":\n")
+			var environ, args []string
+			for _, k := range config.Keys(config.Sections()[i]) {
+				text := given[k.Name]
+				if text == "" || text == k.Value() {
+					t.Fatalf("%s: give the test a value that is not the default %q", k.Name, k.Value())
+				}
+				want = append(want, k.Name+"="+text)
+				file.WriteString("  " + k.Name + ": \"" + text + "\"\n")
+				environ = append(environ, k.Env()+"="+text)
+				args = append(args, "--"+k.Flag(), text)
+			}
+			for source, load := range map[string]func(config.Section) error{
+				"file":        func(s config.Section) error { return loadInto(t, s, file.String(), nil, nil) },
+				"environment": func(s config.Section) error { return loadInto(t, s, "", environ, nil) },
+				"flags":       func(s config.Section) error { return loadInto(t, s, "", nil, args) },
+			} {
+				s := config.Sections()[i]
+				if err := load(s); err != nil {
+					t.Errorf("%s: %v", source, err)
+					continue
+				}
+				var got []string
+				for _, k := range config.Keys(s) {
+					got = append(got, k.Name+"="+k.Value())
+				}
+				if !reflect.DeepEqual(got, want) {
+					t.Errorf("%s:\n got %v\nwant %v", source, got, want)
+				}
+			}
+		})
+	}
+}
+
+func TestWrongSettingsSaySo(t *testing.T) {
+	t.Parallel()
+	ok := "  node_id: 1\n  members: [" + member + "]\n"
+	for _, c := range []struct {
+		name    string
+		file    string
+		environ []string
+		args    []string
+		want    []string // all of these in one message
+	}{
+		{
+			"unknown key", "coordinator:\n" + ok + "  node_idd: 2\n", nil, nil,
+			[]string{"oncelog.yaml:4:", `unknown key "coordinator.node_idd"`, `did you mean "coordinator.node_id"?`},
+		},
+		{"unknown section", "cordinator:\n" + ok, nil, nil, []string{"oncelog.yaml:1:", `unknown section "cordinator"`, `"coordinator"`}},
+		{
+			"a key of another section", "coordinator:\n" + ok + "client:\n  serverz: x\n", nil, nil,
+			[]string{"oncelog.yaml:5:", `unknown key "client.serverz"`, `"client.servers"`},
+		},
+		{"key twice", "coordinator:\n" + ok + "  node_id: 2\n", nil, nil, []string{"node_id is given twice, first in line 2"}},
+		{"no mapping", "coordinator: 1\n", nil, nil, []string{"coordinator must be a mapping"}},
+		{"no YAML", "coordinator: [\n", nil, nil, []string{"is no YAML"}},
+		{"two documents", "coordinator:\n" + ok + "---\nclient:\n", nil, nil, []string{"second document"}},
+		{
+			"unknown variable", "coordinator:\n" + ok, []string{"ONCELOG_DATADIR=/x"}, nil,
+			[]string{`unknown variable "ONCELOG_DATADIR"`, `did you mean "ONCELOG_DATA_DIR"?`},
+		},
+		{
+			"value in the file", "coordinator:\n" + ok + "  election_ticks: 3\n", nil, nil,
+			[]string{"oncelog.yaml:4: election_ticks is \"3\": it must be a whole number from 5 to 1000"},
+		},
+		{
+			"value in a variable", "coordinator:\n" + ok, []string{"ONCELOG_TICK_INTERVAL=50"}, nil,
+			[]string{`ONCELOG_TICK_INTERVAL: tick_interval is "50": it has no unit: write 50ms`},
+		},
+		{
+			"value in a flag", "coordinator:\n" + ok, nil, []string{"--client-listen=7100"},
+			[]string{`--client-listen: client_listen is "7100": it must be host:port`},
+		},
+		{
+			"all at once", "coordinator:\n" + ok + "  log_level: loud\n  min_free_bytes: much\n", nil, []string{"--data-dir="},
+			[]string{"log_level is \"loud\": it must be one of debug, info, warn, error", "min_free_bytes is \"much\"", "data_dir is \"\": it must not be empty"},
+		},
+		{
+			"missing", "coordinator:\n", nil, nil,
+			[]string{"node_id is missing: give --node-id, ONCELOG_NODE_ID", "members is missing: give --member, ONCELOG_MEMBERS"},
+		},
+		{"member without addresses", "", []string{"ONCELOG_NODE_ID=1", "ONCELOG_MEMBERS=1"}, nil, []string{`members is "1"`, "ID=CLIENT_ADDRESS/PEER_ADDRESS"}},
+		{
+			"member that nobody can reach", "", []string{"ONCELOG_NODE_ID=1"}, []string{"--member", "1=0.0.0.0:1/h:2"},
+			[]string{`the address "0.0.0.0:1"`, "must name a host that others can reach"},
+		},
+		{
+			"not a member", "coordinator:\n  node_id: 2\n  members: [" + member + "]\n", nil, nil,
+			[]string{"node_id is 2, which is not among the members"},
+		},
+		{
+			"member twice", "coordinator:\n  node_id: 1\n  members: [" + member + ", 1=h:1/h:2]\n", nil, nil,
+			[]string{"members has the node id 1 twice"},
+		},
+		{
+			"field of a member", "coordinator:\n  node_id: 1\n  members:\n    - {id: 1, client: h:1, peer_address: h:2}\n", nil, nil,
+			[]string{`unknown field of members "client"`},
+		},
+		{
+			"election and heartbeat", "coordinator:\n" + ok, nil, []string{"--heartbeat-ticks=3"},
+			[]string{"election_ticks is 12, less than five times heartbeat_ticks (3)", "raise it to 15"},
+		},
+		{
+			"timeouts", "coordinator:\n" + ok, nil, []string{"--transaction-timeout-max=30s"},
+			[]string{"transaction_timeout_default is 1m, longer than transaction_timeout_max (30s)"},
+		},
+		{"one port for both", "coordinator:\n" + ok, nil, []string{"--peer-listen=127.0.0.1:7100"}, []string{"peer_listen is \"127.0.0.1:7100\", as client_listen is"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := load(t, c.file, c.environ, c.args)
+			var wrong *config.Error
+			if !errors.As(err, &wrong) {
+				t.Fatalf("got %v, want an *Error", err)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("got:\n%v\nwant in it: %s", err, want)
+				}
+			}
+		})
+	}
+}
+
+func TestMembersInEveryForm(t *testing.T) {
+	t.Parallel()
+	want := []config.Member{
+		{ID: 1, ClientAddress: "a:1", PeerAddress: "a:2"},
+		{ID: 2, ClientAddress: "[::1]:1", PeerAddress: "[::1]:2"},
+		{ID: 3, ClientAddress: "c:1", PeerAddress: "c:2"},
+	}
+	id := []string{"ONCELOG_NODE_ID=1"}
+	for name, c := range map[string]struct {
+		file    string
+		environ []string
+		args    []string
+	}{
+		"mappings": {file: `
+coordinator:
+  members:
+    - {id: 1, client_address: "a:1", peer_address: "a:2"}
+    - id: 2
+      client_address: "[::1]:1"
+      peer_address: "[::1]:2"
+    - {id: 3, client_address: "c:1", peer_address: "c:2"}
+`, environ: id},
+		"texts":           {file: "coordinator:\n  members: [1=a:1/a:2, \"2=[::1]:1/[::1]:2\", 3=c:1/c:2]\n", environ: id},
+		"variable":        {environ: append(id, "ONCELOG_MEMBERS=1=a:1/a:2, 2=[::1]:1/[::1]:2,3=c:1/c:2")},
+		"repeated flags":  {environ: id, args: []string{"--member=1=a:1/a:2", "--member=2=[::1]:1/[::1]:2", "--member=3=c:1/c:2"}},
+		"flag with comma": {environ: id, args: []string{"--member=1=a:1/a:2,2=[::1]:1/[::1]:2", "--member=3=c:1/c:2"}},
+	} {
+		got, err := load(t, c.file, c.environ, c.args)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if !reflect.DeepEqual(got.Members, want) {
+			t.Errorf("%s: %v", name, got.Members)
+		}
+	}
+}
+
+// TestForeignVariablesAreLeftAlone: another section's, Kubernetes', everybody
+// else's.
+func TestForeignVariablesAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	_, err := load(t, "", []string{
+		"ONCELOG_NODE_ID=1", "ONCELOG_MEMBERS=" + member, "PATH=/bin", "ONCELOG_SERVERS=a:1", "ONCELOG_BASE_PORT=9000",
+		"ONCELOG_SERVICE_HOST=10.0.0.1", "ONCELOG_SERVICE_PORT=7100", "ONCELOG_SERVICE_PORT_CLIENT=7100", "ONCELOG_PORT=tcp://10.0.0.1:7100",
+		"ONCELOG_PORT_7100_TCP=tcp://10.0.0.1:7100", "ONCELOG_PORT_7100_TCP_PROTO=tcp", "ONCELOG_COORDINATOR_PORT_7100_TCP_ADDR=10.0.0.1",
+		"ONCELOG_COORDINATOR_SERVICE_HOST=10.0.0.1",
+	}, nil)
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFileFromTheEnvironment(t *testing.T) {
+	t.Parallel()
+	path := writeFile(t, "client:\n  servers: [a:1, b:2]\n")
+	c := config.DefaultClient()
+	if err := config.Load(c, config.Sources{Environ: []string{"ONCELOG_CONFIG=" + path}}); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Join(c.Servers, " ") != "a:1 b:2" {
+		t.Errorf("servers %v", c.Servers)
+	}
+	err := config.Load(config.DefaultClient(), config.Sources{File: filepath.Join(t.TempDir(), "none.yaml")})
+	if err == nil || !strings.Contains(err.Error(), "cannot be read") {
+		t.Errorf("a file that does not exist: %v", err)
+	}
+}
+
+// TestDefaultsFileIsValid: what print-defaults prints can be used as it is, and
+// says the same as the defaults.
+func TestDefaultsFileIsValid(t *testing.T) {
+	t.Parallel()
+	var text bytes.Buffer
+	if err := config.WriteDefaults(&text, config.Sections()); err != nil {
+		t.Fatal(err)
+	}
+	sections, notes, err := config.CheckFile(writeFile(t, text.String()), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(sections) != 4 || len(notes) != 4 {
+		t.Errorf("sections %v, notes %v", sections, notes)
+	}
+	c := config.DefaultCoordinator()
+	want := config.DefaultCoordinator()
+	want.NodeID, want.Members = 1, []config.Member{{ID: 1, ClientAddress: "10.0.0.1:7100", PeerAddress: "10.0.0.1:7101"}}
+	if err := loadInto(t, c, text.String(), []string{"ONCELOG_NODE_ID=1", "ONCELOG_MEMBERS=" + member}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(c, want) {
+		t.Errorf("got %+v\nwant %+v", c, want)
+	}
+	for line := range strings.Lines(text.String()) {
+		if strings.HasPrefix(strings.TrimSpace(line), "#") && len(line) > 80 {
+			t.Errorf("long line: %s", line)
+		}
+	}
+}
+
+func TestPartitionAdvertises(t *testing.T) {
+	t.Parallel()
+	environ := []string{"ONCELOG_NODE_ID=1", "ONCELOG_COORDINATORS=a:1,b:1"}
+	p := config.DefaultPartition()
+	if err := loadInto(t, p, "", environ, nil); err != nil {
+		t.Fatal(err)
+	}
+	if p.ClientAddress() != "127.0.0.1:7200" || p.PeerAddress() != "127.0.0.1:7201" {
+		t.Errorf("addresses %s %s", p.ClientAddress(), p.PeerAddress())
+	}
+	err := loadInto(t, config.DefaultPartition(), "", environ, []string{"--client-listen=:7200", "--peer-listen=[::]:7201"})
+	for _, want := range []string{"advertise_client is missing: client_listen is \":7200\"", "advertise_peer is missing"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+	p = config.DefaultPartition()
+	err = loadInto(t, p, "", environ, []string{"--client-listen=:7200", "--advertise-client=h:1", "--advertise-peer=h:2"})
+	if err != nil || p.ClientAddress() != "h:1" || p.PeerAddress() != "h:2" {
+		t.Errorf("%v, addresses %s %s", err, p.ClientAddress(), p.PeerAddress())
+	}
+}
+
+// TestDevClusterIsValid: the nodes of a development cluster pass the checks of
+// real ones.
+func TestDevClusterIsValid(t *testing.T) {
+	t.Parallel()
+	for _, replicas := range []string{"1", "3", "7"} {
+		d := config.DefaultDev()
+		if err := loadInto(t, d, "", nil, []string{"--replicas", replicas}); err != nil {
+			t.Fatal(err)
+		}
+		coordinators, partitions := d.Cluster()
+		used := map[string]bool{}
+		for _, c := range coordinators {
+			for _, a := range []string{c.ClientListen, c.PeerListen, c.DataDir} {
+				if used[a] {
+					t.Errorf("%s is used twice", a)
+				}
+				used[a] = true
+			}
+			args := []string{"--node-id", "1"}
+			for _, m := range c.Members {
+				args = append(args, "--member", m.String())
+			}
+			if err := loadInto(t, config.DefaultCoordinator(), "", nil, args); err != nil {
+				t.Error(err)
+			}
+		}
+		for _, p := range partitions {
+			for _, a := range []string{p.ClientListen, p.PeerListen, p.DataDir} {
+				if used[a] {
+					t.Errorf("%s is used twice", a)
+				}
+				used[a] = true
+			}
+			if len(p.Coordinators) != len(coordinators) || p.Coordinators[0] != coordinators[0].PeerListen {
+				t.Errorf("coordinators of a partition node: %v", p.Coordinators)
+			}
+		}
+	}
+	if err := loadInto(t, config.DefaultDev(), "", nil, []string{"--base-port=65000", "--host=0.0.0.0"}); err == nil {
+		t.Error("all interfaces were accepted as an address to reach")
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	c := config.DefaultCoordinator()
+	c.Members = make([]config.Member, 3)
+	if w := config.Warnings(c); len(w) != 0 {
+		t.Errorf("defaults warn: %v", w)
+	}
+	c.Members = make([]config.Member, 2)
+	c.PeerListen = "10.0.0.1:7101"
+	w := strings.Join(config.Warnings(c), "\n")
+	if !strings.Contains(w, "2 coordinator nodes") || !strings.Contains(w, "peer_listen is 10.0.0.1:7101, which is not loopback") {
+		t.Errorf("warnings: %s", w)
+	}
+}
+
+func TestLogger(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	config.Log{Level: slog.LevelWarn, Format: config.FormatJSON}.Logger(&out).Info("hidden")
+	config.Log{Level: slog.LevelInfo, Format: config.FormatJSON}.Logger(&out).Info("shown")
+	config.Log{Format: config.FormatText}.Logger(&out).Info("text")
+	if got := out.String(); strings.Contains(got, "hidden") || !strings.Contains(got, `"msg":"shown"`) || !strings.Contains(got, "msg=text") {
+		t.Errorf("got %s", got)
+	}
+}
+
+// FuzzFile: no file makes the loader panic or accept what is out of bounds.
+func FuzzFile(f *testing.F) {
+	f.Add("coordinator:\n  node_id: 1\n  members: [" + member + "]\n")
+	f.Add("coordinator: &a\n  node_id: 1\nclient: *a\n")
+	f.Add("{coordinator: {members: [{id: 1}, [2]]}}")
+	f.Add("? [a]\n: b\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		path := writeFile(t, text)
+		_, _, _ = config.CheckFile(path, nil)
+		c := config.DefaultCoordinator()
+		if config.Load(c, config.Sources{File: path}) == nil && (c.NodeID == 0 || len(c.Members) == 0 || c.Raft.ElectionTicks < 5) {
+			t.Errorf("accepted %+v", c)
+		}
+	})
+}
