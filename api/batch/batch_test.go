@@ -181,7 +181,7 @@ func TestEveryDamageIsNoticed(t *testing.T) {
 			}
 			b[i/8] ^= 1 << (i % 8)
 		}
-		for n := range len(b) {
+		for n := range b {
 			if _, err := Validate(b[:n], Limits{}); !errors.Is(err, ErrCorrupt) {
 				t.Fatalf("%v: cut to %d bytes: %v", c, n, err)
 			}

@@ -48,7 +48,10 @@ func compress(dst, block []byte, codec Codec) (out []byte, shrunk bool, err erro
 		c := lz4Compressors.Get().(*lz4.Compressor)
 		n, err := c.CompressBlock(block, dst[start:cap(dst)])
 		lz4Compressors.Put(c)
-		if err != nil || n == 0 { // 0: incompressible
+		if err != nil {
+			return dst, false, fmt.Errorf("batch: lz4: %w", err)
+		}
+		if n == 0 { // incompressible
 			return dst, false, nil
 		}
 		dst = dst[:start+n]

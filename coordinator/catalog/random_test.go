@@ -129,9 +129,9 @@ func hostedByID(c *Catalog) map[uint64]HostedShard {
 // snapshot with the tail give the same bytes.
 func TestRandomCommands(t *testing.T) {
 	t.Parallel()
-	runs := uint64(60)
+	runs := uint64(15)
 	if testing.Short() {
-		runs = 15
+		runs = 8
 	}
 	for seed := range runs {
 		rng := rand.New(rand.NewPCG(seed, 7))

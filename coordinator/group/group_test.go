@@ -120,11 +120,11 @@ func TestAssignPartitionsRefusals(t *testing.T) {
 func TestCommitCheck(t *testing.T) {
 	t.Parallel()
 	m := New()
-	must(t, m, assign("a", 1, 2))                             // generation 1
+	must(t, m, assign("a", 1, 2)) // generation 1
 	must(t, m, commit("a", 1, first(1, 10), first(2, 10)))
-	must(t, m, assign("b", 2))                                // generation 2
+	must(t, m, assign("b", 2)) // generation 2
 	must(t, m, commit("b", 2, next(2, 10, 12)))
-	must(t, m, assign("a", 1, 2))                             // generation 3: a has 2 back
+	must(t, m, assign("a", 1, 2)) // generation 3: a has 2 back
 	must(t, m, AssignPartitions{Group: "other", Member: "a"})
 
 	tests := []struct {

@@ -360,9 +360,9 @@ func (w *world) compare() {
 // compares the state with a replay and with a snapshot plus the tail.
 func TestAgainstModel(t *testing.T) {
 	t.Parallel()
-	runs := uint64(120)
+	runs := uint64(60)
 	if testing.Short() {
-		runs = 30
+		runs = 20
 	}
 	for seed := range runs {
 		w := &world{
