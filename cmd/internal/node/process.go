@@ -1,0 +1,91 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+)
+
+// process is what both kinds of node have in common: two listeners and an end.
+type process struct {
+	log    *slog.Logger
+	client *listener
+	peer   *listener
+	once   sync.Once
+	failed chan error
+}
+
+func newProcess(log *slog.Logger) process {
+	return process{log: log, failed: make(chan error, 1)}
+}
+
+// fail ends the process: a node that cannot write, or cannot listen, must not
+// linger. Only the first failure counts.
+func (p *process) fail(err error) {
+	select {
+	case p.failed <- err:
+	default:
+	}
+}
+
+// Failed receives an error when the node can no longer go on.
+func (p *process) Failed() <-chan error { return p.failed }
+
+// ClientAddress is where clients reach the node, with the real port.
+func (p *process) ClientAddress() string { return p.client.address() }
+
+// PeerAddress is where nodes reach the node, with the real port.
+func (p *process) PeerAddress() string { return p.peer.address() }
+
+func (p *process) listen(client, peer string) (err error) {
+	if p.client, err = listen("client", client, p.log); err != nil {
+		return err
+	}
+	p.peer, err = listen("peer", peer, p.log)
+	return err
+}
+
+func (p *process) serve() {
+	p.peer.serve(p.fail)
+	p.client.serve(p.fail)
+	p.log.Info("serving", "client_address", p.client.address(), "peer_address", p.peer.address())
+}
+
+// drain tells health checks that the node goes away.
+func (p *process) drain() {
+	for _, l := range []*listener{p.client, p.peer} {
+		if l != nil {
+			l.drain()
+		}
+	}
+}
+
+// stopListeners ends what is under way. The peer listener goes last: other
+// nodes' messages matter until the log is closed.
+func (p *process) stopListeners(ctx context.Context) {
+	for _, l := range []*listener{p.client, p.peer} {
+		if l != nil {
+			l.stop(ctx)
+		}
+	}
+}
+
+// Version is the version of the program as it was built: that of its module, or
+// "devel" with the revision.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "devel"
+	}
+	version := info.Main.Version
+	if version == "" || version == "(devel)" {
+		version = "devel"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && version == "devel" && len(s.Value) >= 12 {
+			version += "-" + s.Value[:12]
+		}
+	}
+	return version
+}
