@@ -1,0 +1,376 @@
+package raftstore_test
+
+import (
+	crand "crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/oncelog/oncelog/raftstore"
+	"github.com/oncelog/oncelog/raftstore/memlog"
+	"github.com/oncelog/oncelog/raftstore/memtransport"
+)
+
+// sim drives three stores with several groups by hand. All randomness comes
+// from one seed, raft's election timeouts included.
+type sim struct {
+	t      *testing.T
+	rng    *rand.Rand
+	queue  *memtransport.Queue
+	flying []memtransport.Envelope
+	nodes  [4]*simNode // by node id
+	groups int
+	cut    [4]bool // isolated nodes
+	// breakWrite makes a node's next write fail, after the messages that may
+	// leave before it have left.
+	breakWrite [4]bool
+	broken     [4]bool // the node's store stopped because of that
+
+	nextCommand uint64
+	acked       map[uint64]uint64 // command -> index, by group in the high bits
+	refused     map[uint64]bool   // surely without effect
+	applied     [8]map[uint64]uint64
+	reads       int
+	trace       uint64
+}
+
+type simNode struct {
+	store  *raftstore.Store
+	log    *memlog.Store
+	groups []*raftstore.Group
+	chains []*simMachine
+}
+
+// simMachine checks on every apply that all replicas, over all restarts,
+// apply the same command at the same index.
+type simMachine struct {
+	chain
+	sim   *sim
+	group int
+}
+
+func (m *simMachine) Apply(e raftstore.Entry, rows raftstore.RowWriter) any {
+	id := binary.BigEndian.Uint64(e.Data)
+	if was, ok := m.sim.applied[m.group][e.Index]; ok && was != id {
+		m.sim.t.Fatalf("group %d: command %d at index %d, was %d", m.group, id, e.Index, was)
+	}
+	if m.sim.refused[id] {
+		m.sim.t.Fatalf("command %d was refused and is applied at %d", id, e.Index)
+	}
+	m.sim.applied[m.group][e.Index] = id
+	return m.chain.Apply(e, rows)
+}
+
+var errDisk = errors.New("disk broke")
+
+// seededReader replaces crypto/rand.Reader.
+type seededReader struct{ rng *rand.Rand }
+
+func (r seededReader) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = byte(r.rng.Uint32())
+	}
+	return len(b), nil
+}
+
+func newSim(t *testing.T, seed uint64, groups int) *sim {
+	s := &sim{
+		t: t, rng: rand.New(rand.NewPCG(seed, 1)), groups: groups,
+		acked: map[uint64]uint64{}, refused: map[uint64]bool{},
+	}
+	for g := range groups {
+		s.applied[g] = map[uint64]uint64{}
+	}
+	old := crand.Reader
+	crand.Reader = seededReader{rand.New(rand.NewPCG(seed, 2))}
+	t.Cleanup(func() { crand.Reader = old })
+	s.queue = memtransport.NewQueue(func(from, to raftstore.NodeID) bool { return s.cut[from] || s.cut[to] })
+	for id := 1; id <= 3; id++ {
+		s.boot(id, memlog.New(func(bool) error {
+			if s.breakWrite[id] {
+				s.breakWrite[id] = false
+				return errDisk
+			}
+			return nil
+		}))
+	}
+	return s
+}
+
+func (s *sim) boot(id int, log *memlog.Store) {
+	n := &simNode{log: log}
+	s.nodes[id] = n
+	var err error
+	n.store, err = raftstore.Open(raftstore.Config{
+		NodeID: raftstore.NodeID(id), Log: log, Transport: s.queue.Transport(raftstore.NodeID(id)),
+		Manual: true, ElectionTicks: 10, HeartbeatTicks: 1, TailCacheBytes: 2000,
+		SnapshotTimeout: time.Second,
+		OnFatal: func(err error) {
+			if s.broken[id] = errors.Is(err, errDisk); !s.broken[id] {
+				s.t.Errorf("node %d: %v", id, err)
+			}
+		},
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for g := range s.groups {
+		m := &simMachine{sim: s, group: g}
+		group, err := n.store.CreateGroup(raftstore.GroupConfig{
+			ID: raftstore.GroupID(g + 1), Members: []raftstore.NodeID{1, 2, 3}, Machine: m,
+			RetainLog: g%2 == 0, SnapshotEntries: 20, TailEntries: 5,
+		})
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		n.groups, n.chains = append(n.groups, group), append(n.chains, m)
+	}
+}
+
+// crash cuts a node's power: of its unsynced batches a random prefix survives.
+func (s *sim) crash(id int) {
+	n := s.nodes[id]
+	before := make([]raftstore.LogState, s.groups)
+	log := n.log.Crash(s.rng.IntN(n.log.Unsynced() + 1))
+	for g := range s.groups {
+		before[g], _, _ = log.Load(raftstore.GroupID(g + 1))
+	}
+	s.boot(id, log)
+	for g, st := range before {
+		if got := s.nodes[id].groups[g].Status(); got.Term < st.Hard.Term {
+			s.t.Fatalf("node %d group %d: term %d after a restart, %d is durable", id, g, got.Term, st.Hard.Term)
+		}
+	}
+}
+
+func (s *sim) propose(id, g int) {
+	s.nextCommand++
+	command := s.nextCommand
+	data := append(binary.BigEndian.AppendUint64(nil, command), make([]byte, s.rng.IntN(200))...)
+	s.nodes[id].groups[g].ProposeAsync(data, 0, func(res raftstore.ProposalResult) {
+		var notLeader *raftstore.NotLeaderError
+		switch {
+		case res.Err == nil:
+			s.acked[command] = res.Index
+			if s.applied[g][res.Index] != command {
+				s.t.Errorf("command %d acknowledged at %d, where %d is", command, res.Index, s.applied[g][res.Index])
+			}
+		case errors.As(res.Err, &notLeader), errors.Is(res.Err, raftstore.ErrOverloaded):
+			s.refused[command] = true
+		case errors.Is(res.Err, raftstore.ErrUnknownResult):
+		default:
+			s.t.Errorf("command %d: %v", command, res.Err)
+		}
+	})
+}
+
+// read starts a linearizable read and checks that its index covers everything
+// acknowledged before it began.
+func (s *sim) read(id, g int) {
+	var floor uint64
+	for command, index := range s.acked {
+		if s.applied[g][index] == command {
+			floor = max(floor, index)
+		}
+	}
+	group := s.nodes[id].groups[g]
+	group.ReadIndexAsync(func(index uint64, err error) {
+		if err != nil {
+			return
+		}
+		s.reads++
+		if index < floor || group.Applied() < index {
+			s.t.Errorf("node %d group %d: read index %d, applied %d, acknowledged before: %d", id, g, index, group.Applied(), floor)
+		}
+	})
+}
+
+// turn lets a node work until it has nothing to do.
+func (s *sim) turn(id int) {
+	for s.nodes[id].store.Turn() {
+	}
+	if s.broken[id] {
+		s.broken[id] = false
+		s.crash(id)
+	}
+	for _, e := range s.queue.Take() {
+		s.trace = s.trace*31 + uint64(e.From)*7 + uint64(e.To)*5 + uint64(e.Group)*3 + uint64(e.Raft.GetType()) + e.Raft.GetTerm()*11
+		s.flying = append(s.flying, e)
+	}
+}
+
+// deliver hands over one message, in or out of order.
+func (s *sim) deliver(chaos bool) {
+	if len(s.flying) == 0 {
+		return
+	}
+	i := 0
+	if chaos && s.rng.IntN(4) == 0 {
+		i = s.rng.IntN(len(s.flying))
+	}
+	e := s.flying[i]
+	drop := s.cut[e.From] || s.cut[e.To] || chaos && s.rng.IntN(20) == 0
+	repeat := chaos && !drop && s.rng.IntN(30) == 0 && e.Report == nil
+	if !repeat {
+		s.flying = slices.Delete(s.flying, i, i+1)
+	}
+	if e.Report != nil {
+		e.Report(!drop)
+	}
+	if drop {
+		return
+	}
+	m := proto.Clone(e.Raft).(*raftpb.Message) // it may be delivered again
+	s.nodes[e.To].store.Deliver(e.Group, m)
+	s.turn(int(e.To))
+}
+
+func (s *sim) step(chaos bool) {
+	id := s.rng.IntN(3) + 1
+	switch n := s.rng.IntN(100); {
+	case n < 12:
+		s.nodes[id].store.Tick()
+		s.turn(id)
+	case n < 22:
+		g := s.rng.IntN(s.groups)
+		for range s.rng.IntN(4) + 1 {
+			s.propose(id, g)
+		}
+		s.turn(id)
+	case n < 25:
+		s.read(id, s.rng.IntN(s.groups))
+		s.turn(id)
+	case chaos && n == 25 && s.rng.IntN(8) == 0:
+		s.crash(id)
+		s.turn(id)
+	case chaos && n == 26 && s.rng.IntN(8) == 0:
+		s.cut[id] = !s.cut[id] && s.rng.IntN(2) == 0
+	case chaos && n == 27 && s.rng.IntN(4) == 0:
+		s.breakWrite[id] = true
+	default:
+		s.deliver(chaos)
+	}
+}
+
+// heal stops the chaos and runs until all replicas agree.
+func (s *sim) heal() {
+	s.cut, s.breakWrite = [4]bool{}, [4]bool{}
+	for round := range 20_000 {
+		for id := 1; id <= 3; id++ {
+			s.nodes[id].store.Tick()
+			s.turn(id)
+		}
+		for range 200 {
+			s.deliver(false)
+		}
+		if round%50 == 0 && s.agreed() {
+			return
+		}
+		if round == 40 { // the healed cluster must do work again
+			for id := 1; id <= 3; id++ {
+				for g := range s.groups {
+					s.propose(id, g)
+				}
+			}
+		}
+	}
+	for g := range s.groups {
+		for id := 1; id <= 3; id++ {
+			s.t.Logf("group %d: %+v", g, s.nodes[id].groups[g].Status())
+		}
+	}
+	s.t.Fatal("the replicas do not agree")
+}
+
+func (s *sim) agreed() bool {
+	for g := range s.groups {
+		first := s.nodes[1].groups[g].Status()
+		if first.Leader == 0 {
+			return false
+		}
+		for id := 1; id <= 3; id++ {
+			if st := s.nodes[id].groups[g].Status(); st.Applied != first.Applied || st.Applied != st.LastIndex || st.Leader != first.Leader {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// check compares the replicas and looks for lost acknowledgements.
+func (s *sim) check() {
+	for g := range s.groups {
+		hash, count := s.nodes[1].chains[g].state()
+		if count != uint64(len(s.applied[g])) {
+			s.t.Errorf("group %d: %d commands applied, %d seen", g, count, len(s.applied[g]))
+		}
+		for id := 2; id <= 3; id++ {
+			if h, n := s.nodes[id].chains[g].state(); h != hash || n != count {
+				s.t.Errorf("group %d: node %d has (%x, %d), node 1 (%x, %d)", g, id, h, n, hash, count)
+			}
+		}
+		for id := 1; id <= 3 && g%2 == 0; id++ { // rows never come with a snapshot
+			key := binary.BigEndian.AppendUint64(nil, count)
+			row, ok, err := s.nodes[id].groups[g].Rows().Get(key)
+			if err != nil || count > 0 && (!ok || binary.BigEndian.Uint64(row) != hash) {
+				s.t.Errorf("group %d node %d: last row %x, %v, %v", g, id, row, ok, err)
+			}
+			st := s.nodes[id].groups[g].Status()
+			if st.FirstIndex != 1 {
+				s.t.Errorf("group %d node %d: log starts at %d although it is the data", g, id, st.FirstIndex)
+			}
+		}
+	}
+}
+
+func runSim(t *testing.T, seed uint64, steps int) (acked int, trace uint64, snapshots uint64) {
+	s := newSim(t, seed, 4)
+	for range steps {
+		s.step(true)
+	}
+	s.heal()
+	s.check()
+	if len(s.acked) == 0 || s.reads == 0 {
+		t.Errorf("%d commands acknowledged, %d reads done", len(s.acked), s.reads)
+	}
+	for id := 1; id <= 3; id++ {
+		snapshots += s.nodes[id].store.Metrics().SnapshotsReceived
+	}
+	return len(s.acked), s.trace, snapshots
+}
+
+// TestSimulation is not parallel: it replaces crypto/rand.Reader.
+func TestSimulation(t *testing.T) {
+	rounds, steps := 20, 6000
+	if testing.Short() {
+		rounds = 6
+	}
+	var snapshots uint64
+	start := rand.Uint64()
+	for i := range uint64(rounds) {
+		t.Run(fmt.Sprintf("seed=%d", start+i), func(t *testing.T) {
+			acked, _, snaps := runSim(t, start+i, steps)
+			snapshots += snaps
+			t.Logf("%d acknowledged, %d snapshots", acked, snaps)
+		})
+	}
+	if snapshots == 0 {
+		t.Error("no follower was ever caught up by a snapshot")
+	}
+}
+
+// TestSimulationIsDeterministic runs one seed twice.
+func TestSimulationIsDeterministic(t *testing.T) {
+	a1, t1, _ := runSim(t, 42, 3000)
+	a2, t2, _ := runSim(t, 42, 3000)
+	if a1 != a2 || t1 != t2 {
+		t.Errorf("the same seed gave %d acknowledgements with trace %x, then %d with %x", a1, t1, a2, t2)
+	}
+}
