@@ -71,6 +71,7 @@ func StartCoordinator(cfg *config.Coordinator, log *slog.Logger) (_ *Coordinator
 // log. It is safe to call more than once.
 func (n *Coordinator) Close(ctx context.Context) {
 	n.once.Do(func() {
+		close(n.closed)
 		n.drain()
 		if n.coordinator != nil {
 			n.coordinator.Close()

@@ -13,11 +13,12 @@ type process struct {
 	client *listener
 	peer   *listener
 	once   sync.Once
+	closed chan struct{}
 	failed chan error
 }
 
 func newProcess(log *slog.Logger) process {
-	return process{log: log, failed: make(chan error, 1)}
+	return process{log: log, closed: make(chan struct{}), failed: make(chan error, 1)}
 }
 
 // fail ends the process: a node that cannot write, or cannot listen, must not

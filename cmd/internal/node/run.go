@@ -1,0 +1,102 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/oncelog/oncelog/cmd/internal/config"
+)
+
+// closeTimeout bounds a graceful stop. It is below the ten seconds after which
+// most supervisors lose their patience.
+const closeTimeout = 8 * time.Second
+
+// RunCoordinator runs a coordinator node until ctx ends, and stops it
+// gracefully. It returns an error when the node could not start or go on.
+func RunCoordinator(ctx context.Context, cfg *config.Coordinator, log *slog.Logger) error {
+	n, err := StartCoordinator(cfg, log)
+	if err != nil {
+		return err
+	}
+	return runUntil(ctx, n)
+}
+
+// RunPartition is RunCoordinator for a partition node.
+func RunPartition(ctx context.Context, cfg *config.Partition, log *slog.Logger) error {
+	n, err := StartPartition(ctx, cfg, log)
+	if err != nil {
+		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			return nil // stopped before it had joined
+		}
+		return err
+	}
+	return runUntil(ctx, n)
+}
+
+// running is a node of either kind.
+type running interface {
+	Close(ctx context.Context)
+	Failed() <-chan error
+}
+
+func runUntil(ctx context.Context, nodes ...running) error {
+	failed := make(chan error, len(nodes))
+	stop := make(chan struct{})
+	defer close(stop)
+	for _, n := range nodes {
+		go func() {
+			select {
+			case err := <-n.Failed():
+				failed <- err
+			case <-stop:
+			}
+		}()
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	closeAll(context.WithoutCancel(ctx), nodes)
+	return err
+}
+
+// closeAll stops nodes one after the other, those that were started last first:
+// partition nodes go before the coordinators that they report to.
+func closeAll(ctx context.Context, nodes []running) {
+	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
+	defer cancel()
+	for i := len(nodes) - 1; i >= 0; i-- {
+		nodes[i].Close(ctx)
+	}
+}
+
+// RunDev runs a whole cluster in this process until ctx ends. ready is called
+// once every node serves.
+func RunDev(ctx context.Context, cfg *config.Dev, log *slog.Logger, ready func()) error {
+	coordinators, partitions := cfg.Cluster()
+	var nodes []running
+	fail := func(err error) error {
+		closeAll(context.WithoutCancel(ctx), nodes)
+		return err
+	}
+	for i := range coordinators {
+		n, err := StartCoordinator(&coordinators[i], log)
+		if err != nil {
+			return fail(fmt.Errorf("coordinator %d: %w", i+1, err))
+		}
+		nodes = append(nodes, n)
+	}
+	for i := range partitions {
+		n, err := StartPartition(ctx, &partitions[i], log)
+		if err != nil {
+			return fail(fmt.Errorf("partition node %d: %w", i+1, err))
+		}
+		nodes = append(nodes, n)
+	}
+	ready()
+	return runUntil(ctx, nodes...)
+}
