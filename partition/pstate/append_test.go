@@ -102,17 +102,19 @@ func TestSequencesArePerTransactionAndPartition(t *testing.T) {
 func TestOrderOfRules(t *testing.T) {
 	t.Parallel()
 	stray := func(r *rig, ref TxnRef, fence uint32) {
-		t.Helper()
+		r.t.Helper()
 		o, _, _, _ := r.s.Find(ref)
 		r.answer(MarkerDiscarded, EnlistAnswer{Ref: ref, OpenedAt: o.OpenedAt, Verdict: VerdictStray, Fence: fence})
 	}
 	t.Run("1 before 2", func(t *testing.T) {
+		t.Parallel()
 		r := newRig(t, Config{}, 1)
 		r.put(t1, 1, 0, 1)
 		r.sync(full(2, 3))
 		r.try(CodeUnknownPartition, t1, 1, 0, 1)
 	})
 	t.Run("2 before 3", func(t *testing.T) {
+		t.Parallel()
 		r := newRig(t, Config{}, 1)
 		r.put(t1, 1, 0, 1)
 		r.put(t2, 1, 0, 1)
@@ -123,6 +125,7 @@ func TestOrderOfRules(t *testing.T) {
 		}
 	})
 	t.Run("2 before 4 of a commit", func(t *testing.T) {
+		t.Parallel()
 		r := newRig(t, Config{}, 1)
 		r.put(t1, 1, 0, 2)
 		r.marker(MarkerApplied, commit(t1, Progress{1, 2}))
@@ -135,6 +138,7 @@ func TestOrderOfRules(t *testing.T) {
 		}
 	})
 	t.Run("4 instead of 2 of an abort", func(t *testing.T) {
+		t.Parallel()
 		r := newRig(t, Config{}, 1)
 		r.put(t1, 1, 0, 2)
 		r.marker(MarkerApplied, abort(t1, ReasonTimeout))
@@ -146,6 +150,7 @@ func TestOrderOfRules(t *testing.T) {
 		}
 	})
 	t.Run("3 before 4 and 5", func(t *testing.T) {
+		t.Parallel()
 		r := newRig(t, Config{}, 1)
 		r.put(t2, 1, 0, 1)
 		stray(r, t2, 1)
@@ -155,12 +160,14 @@ func TestOrderOfRules(t *testing.T) {
 		r.try(CodeAppended, e1, 1, 0, 1)
 	})
 	t.Run("4 before 5 and 6", func(t *testing.T) {
+		t.Parallel()
 		r := newRig(t, Config{}, 1, 2)
 		r.put(t1, 1, 0, 1)
 		r.marker(MarkerApplied, abort(t1, ReasonClient))
 		r.try(CodeTxnEnded, t1, 2, 9, 1)
 	})
 	t.Run("5 before 6", func(t *testing.T) {
+		t.Parallel()
 		r := newRig(t, Config{}, 1, 2)
 		r.put(t2, 1, 0, 1)
 		r.try(CodeStaleTxn, t1, 2, 9, 1)
@@ -168,6 +175,7 @@ func TestOrderOfRules(t *testing.T) {
 		r.try(CodeOutOfOrder, t2, 2, 9, 1)
 	})
 	t.Run("6 before the limits", func(t *testing.T) {
+		t.Parallel()
 		r := newRig(t, Config{MaxOpenPerProducer: 1, MaxProducers: 1}, 1)
 		r.put(t1, 1, 0, 1)
 		r.try(CodeOutOfOrder, t2, 1, 9, 1)

@@ -118,6 +118,14 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// The memory of a shard with many aborts is a promise of the page.
+func TestAbortedEntryIsCompact(t *testing.T) {
+	t.Parallel()
+	if size := reflect.TypeFor[abortedEntry]().Size(); size != 48 {
+		t.Errorf("an entry takes %d bytes", size)
+	}
+}
+
 // The chunked index against a plain slice.
 func TestAbortedIndexAgainstSlice(t *testing.T) {
 	t.Parallel()

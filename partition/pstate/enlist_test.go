@@ -74,6 +74,7 @@ func TestInvalidLeavesNoFloor(t *testing.T) {
 		return EnlistAnswer{Ref: ref, OpenedAt: at, Verdict: VerdictInvalid}
 	}
 	t.Run("first of its producer", func(t *testing.T) {
+		t.Parallel()
 		r := newRig(t, Config{}, 1)
 		r.put(forged, 1, 0, 2)
 		r.answer(MarkerDiscarded, invalid(forged, 2))
@@ -90,6 +91,7 @@ func TestInvalidLeavesNoFloor(t *testing.T) {
 		r.wantPrefix(2, forged, 1, 2, 0, 2)
 	})
 	t.Run("above a real one", func(t *testing.T) {
+		t.Parallel()
 		r := newRig(t, Config{}, 1)
 		r.put(t1, 1, 0, 1)      // 2
 		r.put(forged, 1, 0, 1)  // 3
@@ -107,6 +109,7 @@ func TestInvalidLeavesNoFloor(t *testing.T) {
 		r.wantPrefix(1, t1, 1, 0, 0, 1)
 	})
 	t.Run("a real one ends below it meanwhile", func(t *testing.T) {
+		t.Parallel()
 		r := newRig(t, Config{}, 1)
 		r.put(forged, 1, 0, 1)
 		r.marker(MarkerAlready, abort(t2, ReasonFenced)) // never seen here

@@ -124,8 +124,8 @@ type HiddenRange struct {
 }
 
 // Aborted lists the entries of a partition's aborted index that overlap the
-// offsets from from to before to, ascending by first offset. It looks at the
-// whole index of the partition; it is for people, not for reads.
+// offsets [from, to), ascending by first offset. It looks at the whole index of
+// the partition; it is for people, not for reads.
 func (s *State) Aborted(partition, from uint64, to End) []HiddenRange {
 	part := s.partitions[partition]
 	if part == nil {
