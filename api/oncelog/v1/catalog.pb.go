@@ -28,7 +28,7 @@ type CreateTopicRequest struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Number of partitions, at most 10,000; 0: 1.
 	Partitions uint32 `protobuf:"varint,2,opt,name=partitions,proto3" json:"partitions,omitempty"`
-	// Nodes that keep a copy, at most 7; 0: 3, or the number of registered nodes
+	// Nodes that keep a copy, at most 9; 0: 3, or the number of registered nodes
 	// if that is lower.
 	ReplicationFactor uint32 `protobuf:"varint,3,opt,name=replication_factor,json=replicationFactor,proto3" json:"replication_factor,omitempty"`
 	// Answer when the topic is durable in the catalogue, without waiting for

@@ -422,7 +422,7 @@ func (x *PartitionProgress) GetNextSequence() uint64 {
 // Header is one key and value of a record. Order and repetition are kept.
 type Header struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Key, at most 4,096 bytes.
+	// Key, at most 1,024 bytes.
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// Value; unset is kept apart from empty.
 	Value         []byte `protobuf:"bytes,2,opt,name=value,proto3,oneof" json:"value,omitempty"`
@@ -481,7 +481,7 @@ type Record struct {
 	Key []byte `protobuf:"bytes,1,opt,name=key,proto3,oneof" json:"key,omitempty"`
 	// Value; unset (a tombstone) is kept apart from empty.
 	Value []byte `protobuf:"bytes,2,opt,name=value,proto3,oneof" json:"value,omitempty"`
-	// At most 100 headers.
+	// At most 128 headers.
 	Headers []*Header `protobuf:"bytes,3,rep,name=headers,proto3" json:"headers,omitempty"`
 	// Event time. Unset: the node that accepts the record stamps it.
 	TimestampMs   *int64 `protobuf:"varint,4,opt,name=timestamp_ms,json=timestampMs,proto3,oneof" json:"timestamp_ms,omitempty"`
