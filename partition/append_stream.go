@@ -1,0 +1,138 @@
+package partition
+
+import (
+	"errors"
+	"io"
+	"sync"
+
+	"google.golang.org/grpc"
+
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+)
+
+// AppendStream takes frames of requests and answers each as soon as it is
+// settled, many in one frame when many are. One goroutine reads and proposes,
+// so that requests reach the logs in the order in which they were sent; this
+// one answers.
+func (l logService) AppendStream(stream grpc.BidiStreamingServer[oncelogv1.AppendStreamRequest, oncelogv1.AppendStreamResponse]) error {
+	r := &appendReader{
+		stream: stream, end: make(chan struct{}),
+		appender: newAppender(l.n, newBudget(maxStreamBytes)),
+	}
+	go r.run()
+	answered := uint64(0)
+	reading := r.end
+	for {
+		if calls := r.appender.collect(); len(calls) > 0 {
+			answered += uint64(len(calls))
+			if err := sendAnswers(stream, calls); err != nil {
+				return err
+			}
+			continue
+		}
+		if reading == nil && (r.err != nil || answered == r.taken) {
+			return r.err // all is answered, or the stream is broken
+		}
+		select {
+		case <-r.appender.ready:
+		case <-reading:
+			reading = nil // r.err and r.taken are final
+		case <-l.n.closing:
+			return unavailable()
+		case <-stream.Context().Done():
+			return stream.Context().Err()
+		}
+	}
+}
+
+func sendAnswers(stream grpc.BidiStreamingServer[oncelogv1.AppendStreamRequest, oncelogv1.AppendStreamResponse], calls []*appendCall) error {
+	for len(calls) > 0 {
+		n := min(len(calls), MaxFrameRequests)
+		resp := &oncelogv1.AppendStreamResponse{Responses: make([]*oncelogv1.AppendResponse, n)}
+		for i, c := range calls[:n] {
+			resp.Responses[i] = c.resp
+		}
+		if err := stream.Send(resp); err != nil {
+			return err
+		}
+		calls = calls[n:]
+	}
+	return nil
+}
+
+// appendReader is the reading half of a stream.
+type appendReader struct {
+	stream   grpc.BidiStreamingServer[oncelogv1.AppendStreamRequest, oncelogv1.AppendStreamResponse]
+	appender *appender
+	end      chan struct{} // closed when nothing more is read; then:
+	err      error         // why, if not because the client is done
+	taken    uint64        // requests that were read
+}
+
+func (r *appendReader) run() {
+	defer close(r.end)
+	for {
+		if !r.appender.tally.wait(r.stream.Context().Done()) {
+			r.err = r.stream.Context().Err()
+			return
+		}
+		frame, err := r.stream.Recv()
+		if err != nil {
+			if !errors.Is(err, io.EOF) {
+				r.err = err
+			}
+			return
+		}
+		if len(frame.GetRequests()) > MaxFrameRequests {
+			r.err = failure(tooMuch("requests", MaxFrameRequests))
+			return
+		}
+		for _, req := range frame.GetRequests() {
+			r.taken++
+			r.appender.take(req)
+		}
+		r.appender.flush()
+	}
+}
+
+// budget counts bytes on their way, so that a caller can wait while there are
+// too many of them.
+type budget struct {
+	limit int
+	mu    sync.Mutex
+	used  int
+	room  chan struct{} // size one
+}
+
+func newBudget(limit int) *budget { return &budget{limit: limit, room: make(chan struct{}, 1)} }
+
+func (b *budget) take(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.used += n
+}
+
+func (b *budget) give(n int) {
+	b.mu.Lock()
+	b.used -= n
+	b.mu.Unlock()
+	signal(b.room)
+}
+
+// wait returns once less than the limit is used; false: stop came first. What
+// is taken after that may go beyond the limit by one frame.
+func (b *budget) wait(stop <-chan struct{}) bool {
+	for {
+		b.mu.Lock()
+		ok := b.used < b.limit
+		b.mu.Unlock()
+		if ok {
+			return true
+		}
+		select {
+		case <-b.room:
+		case <-stop:
+			return false
+		}
+	}
+}

@@ -1,0 +1,74 @@
+package partition
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"google.golang.org/protobuf/proto"
+
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/api/token"
+)
+
+const (
+	assignmentFile  = "assignment"
+	assignmentMagic = "olpasgn1"
+)
+
+// loadAssignment reads what the coordinator last told the node, so that it can
+// serve before, and without, a coordinator. Nil: it never told anything.
+func loadAssignment(dir string) (*oncelogv1.HeartbeatResponse, error) {
+	path := filepath.Join(dir, assignmentFile)
+	payload, ok, err := readDataFile(path, assignmentMagic)
+	if err != nil || !ok {
+		return nil, err
+	}
+	a := &oncelogv1.HeartbeatResponse{}
+	if err := proto.Unmarshal(payload, a); err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", path, errDamaged, err)
+	}
+	return a, nil
+}
+
+func saveAssignment(dir string, a *oncelogv1.HeartbeatResponse) error {
+	payload, err := proto.MarshalOptions{Deterministic: true}.Marshal(a)
+	if err == nil {
+		err = writeDataFile(filepath.Join(dir, assignmentFile), assignmentMagic, payload)
+	}
+	if err != nil {
+		return fmt.Errorf("write assignment: %w", err)
+	}
+	return nil
+}
+
+// mergeAssignment returns what the node must host after a heartbeat: the shards
+// of the newer version, and keys and addresses as they came. changed is false
+// when nothing is new.
+func mergeAssignment(old, got *oncelogv1.HeartbeatResponse) (merged *oncelogv1.HeartbeatResponse, changed bool) {
+	merged = &oncelogv1.HeartbeatResponse{
+		Version: old.GetVersion(), Shards: old.GetShards(),
+		TokenKeys: old.GetTokenKeys(), Nodes: old.GetNodes(),
+	}
+	if got.GetVersion() > old.GetVersion() {
+		merged.Version, merged.Shards = got.GetVersion(), got.GetShards()
+	}
+	// An answer without keys or nodes says nothing about them.
+	if len(got.GetTokenKeys()) > 0 {
+		merged.TokenKeys = got.GetTokenKeys()
+	}
+	if len(got.GetNodes()) > 0 {
+		merged.Nodes = got.GetNodes()
+	}
+	return merged, old == nil || !proto.Equal(old, merged)
+}
+
+// tokenKeys returns the usable keys of an assignment.
+func tokenKeys(a *oncelogv1.HeartbeatResponse) []token.Key {
+	keys := make([]token.Key, 0, len(a.GetTokenKeys()))
+	for _, k := range a.GetTokenKeys() {
+		if len(k.GetSecret()) >= token.MinSecret {
+			keys = append(keys, token.Key{ID: k.GetKeyId(), Secret: k.GetSecret()})
+		}
+	}
+	return keys
+}

@@ -1,0 +1,124 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/oncelog/oncelog/partition/pstate"
+	"github.com/oncelog/oncelog/raftstore"
+
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+)
+
+// Coordinator is what a partition node asks of the coordinator. Every method
+// finds the leader by itself. [CoordinatorClient] is the one over gRPC.
+type Coordinator interface {
+	// RegisterNode makes the node known, or updates its addresses.
+	RegisterNode(context.Context, *oncelogv1.RegisterNodeRequest) (*oncelogv1.RegisterNodeResponse, error)
+	// Heartbeat reports the node's shards and returns what it must host.
+	Heartbeat(context.Context, *oncelogv1.HeartbeatRequest) (*oncelogv1.HeartbeatResponse, error)
+	// Enlist tells of open transactions.
+	Enlist(context.Context, *oncelogv1.EnlistRequest) (*oncelogv1.EnlistResponse, error)
+	// CheckProducers tells which producer ids no longer exist.
+	CheckProducers(context.Context, *oncelogv1.CheckProducersRequest) (*oncelogv1.CheckProducersResponse, error)
+}
+
+// Config describes a node. Zero values take the stated defaults.
+type Config struct {
+	// NodeID is above 0, chosen by the operator and never used for another
+	// disk. Required.
+	NodeID uint64
+	// InstanceID names the data directory. Empty: drawn when the directory is
+	// used for the first time, and read from it afterwards. At most 64 bytes.
+	InstanceID string
+	// ClientAddress and PeerAddress are where clients and nodes reach this
+	// node, host:port. Required.
+	ClientAddress, PeerAddress string
+	// DataDir is where identity and last assignment are kept. It exists.
+	// Required.
+	DataDir string
+	// OpenStore opens the node's Raft store once the cluster is known. The
+	// transport of the store belongs to that cluster and finds addresses with
+	// [Node.ResolvePeer]. The node owns the store. Required.
+	OpenStore func(clusterID string) (*raftstore.Store, error)
+	// Coordinator is whom the node asks. Required.
+	Coordinator Coordinator
+	// Clock defaults to [SystemClock].
+	Clock Clock
+	// Logger defaults to none.
+	Logger *slog.Logger
+	// Version of the program, for GetStatus.
+	Version string
+
+	// Shard is what all replicas of a new shard start with: it must be the
+	// same on all nodes of a cluster for ever, as a shard's state depends on
+	// it. Leave it empty outside of tests.
+	Shard pstate.Config
+	// SnapshotEntries is raftstore's GroupConfig.SnapshotEntries of a shard.
+	SnapshotEntries uint64
+
+	// HeartbeatWait is how long a heartbeat may wait at the coordinator for a
+	// change. Default 2 s, at most 5 s. A change on this side is reported at
+	// once whatever it is.
+	HeartbeatWait time.Duration
+	// CallTimeout bounds one call to the coordinator, besides HeartbeatWait.
+	// Default 5 s.
+	CallTimeout time.Duration
+	// RetryDelay is the longest pause after a failed call to the coordinator
+	// or a failed proposal of a duty. Default 200 ms for duties; enlistments
+	// back off up to EnlistInterval.
+	RetryDelay time.Duration
+	// EnlistDelay is how long a new transaction may stay without being
+	// enlisted; it is told to the coordinator after half of that at the
+	// earliest. A transaction whose marker comes sooner never needs it: its
+	// commit names this shard. The delay counts against the transaction
+	// timeout only of producers that die at once. Default 20 ms.
+	EnlistDelay time.Duration
+	// EnlistInterval is how often an accepted transaction is asked about while
+	// it is open. Default 3 s.
+	EnlistInterval time.Duration
+	// CheckProducersInterval is how often a leader asks which of the producers
+	// it remembers are gone. Default 60 s. Each time looks at every producer
+	// of the shard.
+	CheckProducersInterval time.Duration
+}
+
+func (c Config) withDefaults() (Config, error) {
+	def(&c.HeartbeatWait, 2*time.Second)
+	def(&c.CallTimeout, 5*time.Second)
+	def(&c.RetryDelay, 200*time.Millisecond)
+	def(&c.EnlistDelay, 20*time.Millisecond)
+	def(&c.EnlistInterval, 3*time.Second)
+	def(&c.CheckProducersInterval, time.Minute)
+	c.HeartbeatWait = min(c.HeartbeatWait, 5*time.Second)
+	if c.Clock == nil {
+		c.Clock = SystemClock{}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	switch {
+	case c.NodeID == 0:
+		return c, errors.New("partition: NodeID must be above 0")
+	case c.ClientAddress == "" || c.PeerAddress == "":
+		return c, errors.New("partition: ClientAddress and PeerAddress are required")
+	case c.DataDir == "":
+		return c, errors.New("partition: DataDir is required")
+	case c.OpenStore == nil:
+		return c, errors.New("partition: OpenStore is required")
+	case c.Coordinator == nil:
+		return c, errors.New("partition: Coordinator is required")
+	case len(c.InstanceID) > maxInstanceBytes:
+		return c, errors.New("partition: InstanceID is longer than 64 bytes")
+	}
+	return c, nil
+}
+
+func def[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

@@ -1,0 +1,203 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+
+	apierrors "github.com/oncelog/oncelog/api/errors"
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+)
+
+const (
+	firstRetryPause = 10 * time.Millisecond
+	maxRetryPause   = 200 * time.Millisecond
+)
+
+// CoordinatorClientConfig describes a [CoordinatorClient].
+type CoordinatorClientConfig struct {
+	// Seeds are peer addresses of coordinator nodes; any that are right are
+	// enough. Required.
+	Seeds []string
+	// Credentials secure the connections. Nil: none, for a trusted network.
+	Credentials credentials.TransportCredentials
+	// DialOptions are added to the client's own, for tests and metrics.
+	DialOptions []grpc.DialOption
+	// AttemptTimeout bounds one attempt at one address, in addition to what a
+	// heartbeat asks to wait, so that a machine that vanished without a word
+	// does not hold a call until its deadline. Default 2 s.
+	AttemptTimeout time.Duration
+	// Clock defaults to [SystemClock].
+	Clock Clock
+}
+
+// CoordinatorClient is a [Coordinator] over gRPC. It remembers who leads, goes
+// where a NOT_LEADER answer points, tries the seeds in turn when nobody knows,
+// and repeats a call until its context ends: every call of a node can be
+// repeated. It is safe for concurrent use.
+type CoordinatorClient struct {
+	cfg CoordinatorClientConfig
+
+	mu     sync.Mutex
+	conns  map[string]*grpc.ClientConn
+	leader string // "": unknown
+	next   int    // seed to try
+}
+
+var _ Coordinator = (*CoordinatorClient)(nil)
+
+// NewCoordinatorClient returns a client that connects when it is first used.
+func NewCoordinatorClient(cfg CoordinatorClientConfig) (*CoordinatorClient, error) {
+	if len(cfg.Seeds) == 0 || slices.Contains(cfg.Seeds, "") {
+		return nil, errors.New("partition: name at least one peer address of a coordinator, and no empty one")
+	}
+	cfg.Seeds = slices.Clone(cfg.Seeds)
+	def(&cfg.AttemptTimeout, 2*time.Second)
+	if cfg.Clock == nil {
+		cfg.Clock = SystemClock{}
+	}
+	if cfg.Credentials == nil {
+		cfg.Credentials = insecure.NewCredentials()
+	}
+	return &CoordinatorClient{cfg: cfg, conns: map[string]*grpc.ClientConn{}}, nil
+}
+
+// Close ends all connections.
+func (c *CoordinatorClient) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var errs []error
+	for _, conn := range c.conns {
+		errs = append(errs, conn.Close())
+	}
+	clear(c.conns)
+	return errors.Join(errs...)
+}
+
+// RegisterNode implements [Coordinator].
+func (c *CoordinatorClient) RegisterNode(ctx context.Context, req *oncelogv1.RegisterNodeRequest) (*oncelogv1.RegisterNodeResponse, error) {
+	return call(ctx, c, req, c.cfg.AttemptTimeout, oncelogv1.NodeServiceClient.RegisterNode)
+}
+
+// Heartbeat implements [Coordinator].
+func (c *CoordinatorClient) Heartbeat(ctx context.Context, req *oncelogv1.HeartbeatRequest) (*oncelogv1.HeartbeatResponse, error) {
+	wait := time.Duration(req.GetWaitMs()) * time.Millisecond
+	return call(ctx, c, req, c.cfg.AttemptTimeout+wait, oncelogv1.NodeServiceClient.Heartbeat)
+}
+
+// Enlist implements [Coordinator].
+func (c *CoordinatorClient) Enlist(ctx context.Context, req *oncelogv1.EnlistRequest) (*oncelogv1.EnlistResponse, error) {
+	return call(ctx, c, req, c.cfg.AttemptTimeout, oncelogv1.NodeServiceClient.Enlist)
+}
+
+// CheckProducers implements [Coordinator].
+func (c *CoordinatorClient) CheckProducers(ctx context.Context, req *oncelogv1.CheckProducersRequest) (*oncelogv1.CheckProducersResponse, error) {
+	return call(ctx, c, req, c.cfg.AttemptTimeout, oncelogv1.NodeServiceClient.CheckProducers)
+}
+
+// rpc is a method of the generated client.
+type rpc[Req, Resp any] func(oncelogv1.NodeServiceClient, context.Context, Req, ...grpc.CallOption) (Resp, error)
+
+// call makes one call at whoever leads.
+func call[Req, Resp any](ctx context.Context, c *CoordinatorClient, req Req, timeout time.Duration, method rpc[Req, Resp]) (Resp, error) {
+	pauseFor := firstRetryPause
+	for {
+		address, conn, err := c.target()
+		var resp Resp
+		if err == nil {
+			attempt, cancel := context.WithTimeout(ctx, timeout)
+			resp, err = method(oncelogv1.NewNodeServiceClient(conn), attempt, req)
+			cancel()
+		}
+		if err == nil {
+			c.leads(address)
+			return resp, nil
+		}
+		failure := apierrors.From(err)
+		if ctx.Err() != nil || !c.retry(address, failure) {
+			return resp, failure
+		}
+		if !pause(c.cfg.Clock, pauseFor, nil, ctx.Done()) {
+			return resp, failure
+		}
+		pauseFor = min(2*pauseFor, maxRetryPause)
+	}
+}
+
+// target returns a connection to the leader, or to the next one to ask.
+func (c *CoordinatorClient) target() (string, *grpc.ClientConn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	address := c.leader
+	if address == "" {
+		address = c.cfg.Seeds[c.next%len(c.cfg.Seeds)]
+	}
+	if conn := c.conns[address]; conn != nil {
+		return address, conn, nil
+	}
+	c.dropStrangers()
+	opts := append([]grpc.DialOption{
+		grpc.WithTransportCredentials(c.cfg.Credentials),
+		// A coordinator that restarts must be found again at once.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: firstRetryPause, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxRetryPause},
+			MinConnectTimeout: time.Second,
+		}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxRequestBytes), grpc.MaxCallSendMsgSize(MaxRequestBytes)),
+	}, c.cfg.DialOptions...)
+	conn, err := grpc.NewClient(address, opts...)
+	if err != nil {
+		return address, nil, apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNAVAILABLE, fmt.Sprintf("coordinator address %q: %v", address, err))
+	}
+	c.conns[address] = conn
+	return address, conn, nil
+}
+
+// dropStrangers closes connections that are neither to a seed nor to the
+// leader, so that hints do not pile them up. The lock is held.
+func (c *CoordinatorClient) dropStrangers() {
+	for address, conn := range c.conns {
+		if address != c.leader && !slices.Contains(c.cfg.Seeds, address) {
+			_ = conn.Close() // nothing is under way that its caller will not repeat
+			delete(c.conns, address)
+		}
+	}
+}
+
+func (c *CoordinatorClient) leads(address string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.leader = address
+}
+
+// retry says whether a call that failed at an address is to be made again, and
+// decides where.
+func (c *CoordinatorClient) retry(address string, failure *apierrors.Error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch failure.Code {
+	case oncelogv1.ErrorCode_ERROR_CODE_NOT_LEADER:
+		if hint := failure.Metadata[apierrors.KeyLeaderAddress]; hint != "" && hint != address {
+			c.leader = hint
+			return true
+		}
+	case oncelogv1.ErrorCode_ERROR_CODE_UNAVAILABLE, oncelogv1.ErrorCode_ERROR_CODE_DEADLINE:
+	case oncelogv1.ErrorCode_ERROR_CODE_OVERLOADED, oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_RESULT:
+		return true // the same one again
+	default:
+		return false
+	}
+	if c.leader == address || c.leader == "" {
+		c.leader = ""
+		c.next = (c.next + 1) % len(c.cfg.Seeds)
+	}
+	return true
+}

@@ -1,0 +1,162 @@
+package partition
+
+import (
+	"context"
+	"time"
+
+	apierrors "github.com/oncelog/oncelog/api/errors"
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/partition/pstate"
+)
+
+// beatSpacing is the least time between two heartbeats: when many shards change
+// leaders at once, one report tells of all of them.
+const beatSpacing = 5 * time.Millisecond
+
+// register makes the node known under its addresses and the disk one of the
+// cluster. permanent: repeating cannot help.
+func (n *Node) register(ctx context.Context) (permanent bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.CallTimeout)
+	defer cancel()
+	n.mu.RLock()
+	id := n.id
+	n.mu.RUnlock()
+	resp, err := n.cfg.Coordinator.RegisterNode(ctx, &oncelogv1.RegisterNodeRequest{
+		NodeId: id.node, InstanceId: id.instance, ClusterId: id.cluster,
+		ClientAddress: n.cfg.ClientAddress, PeerAddress: n.cfg.PeerAddress,
+	})
+	if err != nil {
+		return apierrors.ClassOf(err) == apierrors.Fatal, err
+	}
+	id, err = id.join(n.cfg.DataDir, resp.GetClusterId())
+	if err != nil {
+		return true, err
+	}
+	n.mu.Lock()
+	n.id = id
+	n.mu.Unlock()
+	return false, nil
+}
+
+// registerUntilDone is the first registration of a new disk.
+func (n *Node) registerUntilDone(ctx context.Context) error {
+	for {
+		permanent, err := n.register(ctx)
+		switch {
+		case err == nil:
+			return nil
+		case permanent:
+			return err
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case n.ctx.Err() != nil:
+			return n.ctx.Err()
+		}
+		n.log.Warn("registration failed; trying again", "error", err)
+		pause(n.cfg.Clock, n.cfg.RetryDelay, n.ctx.Done(), ctx.Done())
+	}
+}
+
+// heartbeats reports and learns until the node closes. A node that started from
+// its disk registers first, in case its addresses have changed.
+func (n *Node) heartbeats(registered bool) {
+	known := uint64(0) // ask for everything once per process
+	for n.ctx.Err() == nil {
+		if !registered {
+			permanent, err := n.register(n.ctx)
+			if permanent && n.ctx.Err() == nil {
+				n.fail(err)
+				return
+			}
+			if registered = err == nil; !registered {
+				n.retryPause()
+				continue
+			}
+		}
+		resp, interrupted, err := n.heartbeat(known)
+		switch {
+		case err == nil:
+			if err := n.learn(resp); err != nil {
+				if n.ctx.Err() == nil {
+					n.fail(err)
+				}
+				return
+			}
+			known = max(known, resp.GetVersion())
+		case interrupted:
+		case apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_NODE:
+			registered = false
+		case apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_NODE_ID_IN_USE,
+			apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_WRONG_CLUSTER:
+			n.fail(err)
+			return
+		default:
+			n.log.Debug("heartbeat failed", "error", err)
+			n.retryPause()
+			continue
+		}
+		pause(n.cfg.Clock, beatSpacing, nil, n.ctx.Done())
+	}
+}
+
+func (n *Node) retryPause() { pause(n.cfg.Clock, n.cfg.RetryDelay, nil, n.ctx.Done()) }
+
+// heartbeat makes one call. A change to report interrupts it: the next one
+// tells.
+func (n *Node) heartbeat(known uint64) (resp *oncelogv1.HeartbeatResponse, interrupted bool, err error) {
+	ctx, cancel := context.WithTimeout(n.ctx, n.cfg.CallTimeout+n.cfg.HeartbeatWait)
+	defer cancel()
+	select {
+	case <-n.beat: // the report below has it
+	default:
+	}
+	req := n.report(known)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-n.beat:
+			interrupted = true
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	resp, err = n.cfg.Coordinator.Heartbeat(ctx, req)
+	cancel()
+	<-done
+	return resp, interrupted, err
+}
+
+// report says what this node has and leads.
+func (n *Node) report(known uint64) *oncelogv1.HeartbeatRequest {
+	n.mu.RLock()
+	instance := n.id.instance
+	n.mu.RUnlock()
+	req := &oncelogv1.HeartbeatRequest{
+		NodeId: n.cfg.NodeID, InstanceId: instance,
+		KnownVersion: known, WaitMs: n.cfg.HeartbeatWait.Milliseconds(),
+	}
+	for _, s := range n.allShards() {
+		lead := s.group.Leadership()
+		r := &oncelogv1.ShardReport{ShardId: s.id, Leader: uint64(lead.Leader), Term: lead.Term, Ready: lead.Ready}
+		s.machine.read(func(st *pstate.State) { r.PartitionsVersion = st.CatalogVersion() })
+		req.Shards = append(req.Shards, r)
+	}
+	return req
+}
+
+// learn takes what the coordinator answered: first to disk, then into use.
+func (n *Node) learn(resp *oncelogv1.HeartbeatResponse) error {
+	n.mu.RLock()
+	old := n.assignment
+	n.mu.RUnlock()
+	merged, changed := mergeAssignment(old, resp)
+	if !changed {
+		return nil
+	}
+	if err := saveAssignment(n.cfg.DataDir, merged); err != nil {
+		// A restart without a coordinator would know less; that is all.
+		n.log.Error("cannot keep the assignment on disk", "error", err)
+	}
+	return n.adopt(merged)
+}

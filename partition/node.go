@@ -1,0 +1,273 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	apierrors "github.com/oncelog/oncelog/api/errors"
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/api/token"
+	"github.com/oncelog/oncelog/raftstore"
+)
+
+// Node is one partition node. Make it with [New], start it with [Node.Start],
+// end it with [Node.Close]. Its services answer UNAVAILABLE before and after.
+type Node struct {
+	cfg      Config
+	log      *slog.Logger
+	started  time.Time
+	routing  *routing
+	keys     token.Keyring
+	enlist   *enlister
+	counters counters
+
+	beat    chan struct{} // wakes the heartbeat: something to report
+	fatal   chan error    // see Fatal
+	closing chan struct{} // closed when reads end
+	ctx     context.Context
+	cancel  context.CancelFunc // ends the background work
+	work    sync.WaitGroup
+
+	// reads is held for reading while rows or entries are read: a store must
+	// not be closed under a reader.
+	reads sync.RWMutex
+
+	mu         sync.RWMutex
+	id         identity
+	assignment *oncelogv1.HeartbeatResponse
+	store      *raftstore.Store
+	shards     map[uint64]*shard
+	closed     bool
+}
+
+// New checks the configuration and opens the identity of the data directory.
+// It refuses the directory of another node with NODE_ID_IN_USE.
+func New(cfg Config) (*Node, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{
+		cfg: cfg, log: cfg.Logger, started: cfg.Clock.Now(), routing: newRouting(),
+		beat: make(chan struct{}, 1), fatal: make(chan error, 1), closing: make(chan struct{}),
+		shards: map[uint64]*shard{},
+	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.enlist = newEnlister(n)
+	if n.id, err = openIdentity(cfg.DataDir, cfg.NodeID, cfg.InstanceID); err != nil {
+		return nil, err
+	}
+	n.assignment, err = loadAssignment(cfg.DataDir)
+	if errors.Is(err, errDamaged) {
+		// The coordinator has it. Until it answers, no shard is served here.
+		n.log.Error("last assignment is lost; waiting for the coordinator", "error", err)
+		n.assignment, err = nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read assignment: %w", err)
+	}
+	return n, nil
+}
+
+// Start opens the store and the shards of the last assignment and begins to
+// work. A node that has been in a cluster before needs no coordinator for that.
+// A new one registers first, and repeats it until ctx ends; the errors of that
+// are WRONG_CLUSTER, NODE_ID_IN_USE and ctx's. Start is called once.
+func (n *Node) Start(ctx context.Context) error {
+	registered := false
+	if n.clusterID() == "" {
+		if err := n.registerUntilDone(ctx); err != nil {
+			return err
+		}
+		registered = true
+	}
+	store, err := n.cfg.OpenStore(n.clusterID())
+	if err != nil {
+		return fmt.Errorf("open raft store: %w", err)
+	}
+	n.mu.Lock()
+	closed := n.closed
+	if !closed {
+		n.store = store
+	}
+	n.mu.Unlock()
+	if closed {
+		return errors.Join(errors.New("partition: node was closed"), store.Close(ctx))
+	}
+	if err := n.adopt(n.assignment); err != nil {
+		return err
+	}
+	n.goWork(func() { n.heartbeats(registered) })
+	n.goWork(n.enlist.run)
+	return nil
+}
+
+// goWork runs fn in the background until Close, which waits for it.
+func (n *Node) goWork(fn func()) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if !n.closed {
+		n.work.Go(fn)
+	}
+}
+
+// Fatal receives at most one error: the node cannot go on, and its process
+// should close it and exit. Failures of the store are told to the OnFatal of
+// raftstore's Config instead.
+func (n *Node) Fatal() <-chan error { return n.fatal }
+
+func (n *Node) fail(err error) {
+	n.log.Error("partition node cannot go on", "error", err)
+	select {
+	case n.fatal <- err:
+	default:
+	}
+}
+
+// Close ends reads, hands every led shard to another member, and closes the
+// store. Appends that are under way meanwhile are answered. ctx bounds the
+// hand-over; the node is closed in any case. The Raft transport must work
+// until Close returns.
+func (n *Node) Close(ctx context.Context) error {
+	n.mu.Lock()
+	if n.closed {
+		n.mu.Unlock()
+		return nil
+	}
+	n.closed = true
+	store := n.store
+	n.mu.Unlock()
+	n.cancel()
+	n.work.Wait()
+	n.reads.Lock() // whoever reads now has finished; later ones see closing
+	close(n.closing)
+	n.reads.Unlock()
+	if store == nil {
+		return nil
+	}
+	return store.Close(ctx)
+}
+
+func (n *Node) isClosing() bool {
+	select {
+	case <-n.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// reading lets fn read rows and entries, unless the store is going away.
+func (n *Node) reading(fn func() error) error {
+	n.reads.RLock()
+	defer n.reads.RUnlock()
+	if n.isClosing() {
+		return unavailable()
+	}
+	return fn()
+}
+
+func (n *Node) clusterID() string {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.id.cluster
+}
+
+func (n *Node) shard(id uint64) *shard {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.shards[id]
+}
+
+// allShards returns the shards by id.
+func (n *Node) allShards() []*shard {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	out := make([]*shard, 0, len(n.shards))
+	for _, id := range slices.Sorted(maps.Keys(n.shards)) {
+		out = append(out, n.shards[id])
+	}
+	return out
+}
+
+// adopt makes an assignment the one that is served.
+func (n *Node) adopt(a *oncelogv1.HeartbeatResponse) error {
+	n.keys.Set(tokenKeys(a))
+	n.routing.set(a)
+	for _, sa := range a.GetShards() {
+		if s := n.shard(sa.GetShardId()); s != nil {
+			s.assigned.Store(sa)
+			signal(s.duty)
+			continue
+		}
+		if err := n.host(sa); err != nil {
+			return err
+		}
+	}
+	n.mu.Lock()
+	n.assignment = a
+	n.mu.Unlock()
+	return nil
+}
+
+// host begins to keep a shard.
+func (n *Node) host(a *oncelogv1.ShardAssignment) error {
+	n.mu.RLock()
+	store := n.store
+	n.mu.RUnlock()
+	s, err := n.openShard(store, a)
+	switch {
+	case errors.Is(err, raftstore.ErrStopped):
+		return err
+	case errors.Is(err, raftstore.ErrCorrupt):
+		return fmt.Errorf("shard %d: the node must not start from this disk; join as a new node: %w", a.GetShardId(), err)
+	case err != nil:
+		return fmt.Errorf("open shard %d: %w", a.GetShardId(), err)
+	}
+	n.mu.Lock()
+	n.shards[s.id] = s
+	n.mu.Unlock()
+	n.log.Info("hosting shard", "shard", s.id, "replicas", a.GetReplicas(), "partitions", len(a.GetPartitions()))
+	n.goWork(s.runDuties)
+	return nil
+}
+
+// RegisterClient registers the services of the client address.
+func (n *Node) RegisterClient(s grpc.ServiceRegistrar) {
+	oncelogv1.RegisterLogServiceServer(s, logService{n: n})
+}
+
+// RegisterPeer registers the services of the peer address, except the Raft
+// transport's.
+func (n *Node) RegisterPeer(s grpc.ServiceRegistrar) {
+	oncelogv1.RegisterShardServiceServer(s, shardService{n: n})
+}
+
+// logService is the gRPC edge for clients.
+type logService struct {
+	oncelogv1.UnimplementedLogServiceServer
+	n *Node
+}
+
+// shardService is the gRPC edge for the coordinator.
+type shardService struct {
+	oncelogv1.UnimplementedShardServiceServer
+	n *Node
+}
+
+// failure turns err into what a handler returns: nil stays nil, and a typed nil
+// never becomes an error.
+func failure(err *apierrors.Error) error {
+	if err == nil {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,138 @@
+package partition
+
+import (
+	"context"
+
+	"github.com/oncelog/oncelog/api/batch"
+	apierrors "github.com/oncelog/oncelog/api/errors"
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/partition/log"
+	"github.com/oncelog/oncelog/partition/pstate"
+)
+
+// partitionReader reads one partition under one isolation level. Everything
+// that shows records to anybody goes through it.
+type partitionReader struct {
+	n     *Node
+	shard *shard
+	id    uint64
+	ref   *oncelogv1.PartitionRef
+	level pstate.Isolation
+}
+
+// visibleBatch is a stored batch of which the first records may be shown.
+type visibleBatch struct {
+	log.Batch
+	visible uint32 // how many, at least 1
+	data    []byte
+}
+
+// reader returns a reader of a partition that this node serves.
+func (n *Node) reader(ref *oncelogv1.PartitionRef, level oncelogv1.IsolationLevel) (*partitionReader, *apierrors.Error) {
+	r := &partitionReader{n: n, level: pstate.ReadCommitted}
+	switch level {
+	case oncelogv1.IsolationLevel_ISOLATION_LEVEL_UNSPECIFIED, oncelogv1.IsolationLevel_ISOLATION_LEVEL_READ_COMMITTED:
+	case oncelogv1.IsolationLevel_ISOLATION_LEVEL_READ_UNCOMMITTED:
+		r.level = pstate.ReadUncommitted
+	default:
+		return nil, apierrors.InvalidArgument("isolation", "unknown level")
+	}
+	var err *apierrors.Error
+	if r.shard, r.ref, err = n.find("partition", ref); err != nil {
+		return nil, err
+	}
+	r.id = r.ref.GetPartitionId()
+	return r, nil
+}
+
+// bounds returns what may be read now. The rows up to the ends are readable.
+func (r *partitionReader) bounds(ctx context.Context) (view, *apierrors.Error) {
+	if err := r.shard.serving(); err != nil {
+		return view{}, err
+	}
+	v, ok := r.shard.view(r.id, r.level)
+	if !ok {
+		return view{}, unknownPartition(r.ref)
+	}
+	return v, r.shard.published(ctx, v.index)
+}
+
+// step reads visible batches in [from, end), end being at most the visible end
+// of an earlier look at the bounds, and returns the offset to go on from, which
+// is past what is hidden. It stops before it exceeds maxBytes of stored
+// batches, but not before it has one.
+func (r *partitionReader) step(from, end uint64, maxBytes int) (batches []visibleBatch, next uint64, err error) {
+	err = r.n.reading(func() error {
+		var found []log.Batch
+		bytes := 0
+		scanErr := r.shard.index.Scan(r.id, from, end, func(b log.Batch) bool {
+			if len(found) > 0 && bytes+int(b.Length) > maxBytes {
+				return false
+			}
+			bytes += int(b.Length)
+			found = append(found, b)
+			return len(found) < maxScanBatches && bytes < maxBytes
+		})
+		if scanErr != nil {
+			return r.internal(scanErr)
+		}
+		if next = end; len(found) > 0 {
+			next = found[len(found)-1].End()
+		}
+		var filterErr *apierrors.Error
+		if batches, filterErr = r.filter(found, from); filterErr != nil {
+			return filterErr
+		}
+		for i := range batches {
+			if batches[i].data, scanErr = r.shard.index.Read(batches[i].Batch); scanErr != nil {
+				return r.internal(scanErr)
+			}
+		}
+		return nil
+	})
+	return batches, next, err
+}
+
+// filter keeps what the isolation level shows of batches below its end.
+//
+// The outcome of every transaction below the stable end is final, so the state
+// of now tells what it told when the bounds were taken. Two things may have
+// changed that take away what it tells: the partition was removed, or retention
+// moved its start and dropped the aborted index below.
+func (r *partitionReader) filter(found []log.Batch, from uint64) (out []visibleBatch, err *apierrors.Error) {
+	r.shard.machine.read(func(st *pstate.State) {
+		p, ok := st.Partition(r.id)
+		switch {
+		case !ok:
+			err = unknownPartition(r.ref)
+			return
+		case from < p.Start:
+			err = outOfRange(from, p.Start, uint64(p.Applied))
+			return
+		}
+		for _, b := range found {
+			visible := b.Count
+			if r.level == pstate.ReadCommitted {
+				visible = st.CommittedPrefix(r.id, b.Ref, b.BaseOffset, b.BaseSequence, b.Count)
+			}
+			if visible > 0 && b.BaseOffset+uint64(visible) > from {
+				out = append(out, visibleBatch{Batch: b, visible: visible})
+			}
+		}
+	})
+	return out, err
+}
+
+func (r *partitionReader) internal(err error) error {
+	r.n.log.Error("reading a partition failed", "partition", r.id, "shard", r.shard.id, "error", err)
+	return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INTERNAL, err.Error())
+}
+
+// decodeLimits hold a stored batch to what an append could have stored, without
+// what only its producer could know: its records were never looked at.
+func decodeLimits() batch.Limits {
+	l := batchLimits()
+	l.MaxRecordBytes, l.MaxKeyBytes, l.MaxHeaderKeyBytes = MaxUncompressedBytes, MaxUncompressedBytes, MaxUncompressedBytes
+	l.MaxHeaders = MaxUncompressedBytes
+	return l
+}

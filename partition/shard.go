@@ -1,0 +1,174 @@
+package partition
+
+import (
+	"context"
+	"sync/atomic"
+
+	apierrors "github.com/oncelog/oncelog/api/errors"
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/partition/log"
+	"github.com/oncelog/oncelog/partition/pstate"
+	"github.com/oncelog/oncelog/raftstore"
+)
+
+// shard is this node's copy of one shard.
+type shard struct {
+	node    *Node
+	id      uint64
+	machine *machine
+	waiters *waiters
+	group   *raftstore.Group
+	index   *log.Index
+	// assigned is what the coordinator last said about the shard.
+	assigned atomic.Pointer[oncelogv1.ShardAssignment]
+	// duty wakes the goroutine of duties.
+	duty chan struct{}
+}
+
+// openShard opens or creates the shard's Raft group.
+func (n *Node) openShard(store *raftstore.Store, a *oncelogv1.ShardAssignment) (*shard, error) {
+	w := newWaiters()
+	s := &shard{
+		node: n, id: a.GetShardId(), waiters: w, machine: newMachine(n.cfg.Shard, w),
+		duty: make(chan struct{}, 1),
+	}
+	s.assigned.Store(a)
+	members := make([]raftstore.NodeID, len(a.GetReplicas()))
+	for i, id := range a.GetReplicas() {
+		members[i] = raftstore.NodeID(id)
+	}
+	group, err := store.CreateGroup(raftstore.GroupConfig{
+		ID: raftstore.GroupID(s.id), Members: members, Machine: s.machine,
+		RetainLog: true, SnapshotEntries: n.cfg.SnapshotEntries,
+		OnLeadership: func(raftstore.Leadership) { s.leadershipChanged() },
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.group = group
+	s.index = log.NewIndex(group.Rows(), group)
+	return s, nil
+}
+
+// leadershipChanged is called by the owner loop, also before openShard returns.
+func (s *shard) leadershipChanged() {
+	s.waiters.wakeAll()
+	signal(s.duty)
+	signal(s.node.beat)
+	signal(s.node.enlist.wake)
+}
+
+// signal wakes whoever waits on a channel of size one, now or later.
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// serving refuses a request that this node cannot serve for the shard: it must
+// lead and have applied an entry of its own term (E16).
+func (s *shard) serving() *apierrors.Error {
+	lead := s.group.Leadership()
+	switch {
+	case s.node.isClosing():
+		return unavailable()
+	case lead.Ready:
+		return nil
+	case lead.IsLeader: // nobody else does, and this node not yet
+		return s.node.notLeader(0, 0)
+	}
+	return s.node.notLeader(lead.Leader, lead.Term)
+}
+
+// propose queues a command; see raftstore's Group.ProposeAsync. A term above 0
+// is a condition. When done is called the entry's rows are visible.
+func (s *shard) propose(term uint64, data []byte, done func(raftstore.ProposalResult)) {
+	s.group.ProposeAsync(data, term, func(res raftstore.ProposalResult) {
+		s.waiters.flush()
+		if s.machine.opened.Swap(false) {
+			signal(s.node.enlist.wake)
+		}
+		done(res)
+	})
+}
+
+// proposeWait proposes and waits for what Apply returned.
+func (s *shard) proposeWait(ctx context.Context, term uint64, data []byte) (any, error) {
+	ch := make(chan raftstore.ProposalResult, 1)
+	s.propose(term, data, func(res raftstore.ProposalResult) { ch <- res })
+	select {
+	case res := <-ch:
+		return res.Value, res.Err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// view is what may be seen of a partition at one log index.
+type view struct {
+	start   uint64 // first offset that is kept
+	visible uint64 // end for the isolation level, exclusive
+	stable  uint64 // end of read_committed, exclusive
+	applied uint64 // end of what is stored, exclusive
+	index   uint64 // of the state this was read from
+}
+
+// view reads a partition's bounds in one look. False: not hosted here.
+func (s *shard) view(partition uint64, level pstate.Isolation) (v view, ok bool) {
+	s.machine.read(func(st *pstate.State) {
+		var end pstate.End
+		if end, ok = st.VisibleEnd(partition, level); !ok {
+			return
+		}
+		v = view{
+			start: st.LogStart(partition), visible: uint64(end),
+			stable: uint64(st.StableEnd(partition)), applied: uint64(st.AppliedEnd(partition)),
+			index: st.Index(),
+		}
+	})
+	return v, ok
+}
+
+// published waits until the rows of the entries up to index are visible. That
+// takes no longer than a pass of the Raft loop. While this node leads, every
+// entry it applies is a proposal of its own, whose answer flushes the waiters,
+// or is followed by a change of leadership, which does too.
+func (s *shard) published(ctx context.Context, index uint64) *apierrors.Error {
+	for s.group.Applied() < index {
+		next := s.waiters.publication()
+		if s.group.Applied() >= index {
+			return nil
+		}
+		if err := s.serving(); err != nil {
+			return err
+		}
+		select {
+		case <-next:
+		case <-s.node.closing:
+			return unavailable()
+		case <-ctx.Done():
+			return s.node.proposalError(ctx.Err())
+		}
+	}
+	return nil
+}
+
+// find returns the shard that hosts a partition, if this node serves it.
+func (n *Node) find(field string, ref *oncelogv1.PartitionRef) (*shard, *oncelogv1.PartitionRef, *apierrors.Error) {
+	if err := checkRef(field, ref); err != nil {
+		return nil, nil, err
+	}
+	rt, ok := n.routing.get().find(ref)
+	if !ok {
+		return nil, nil, unknownPartition(ref)
+	}
+	s := n.shard(rt.shard)
+	if s == nil {
+		return nil, nil, unavailable()
+	}
+	if err := s.serving(); err != nil {
+		return nil, nil, err
+	}
+	return s, rt.ref, nil
+}

@@ -1,0 +1,50 @@
+package partition
+
+import (
+	"sync/atomic"
+
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/raftstore"
+)
+
+// counters count what this node did as a leader since it started.
+type counters struct {
+	records, duplicates atomic.Uint64
+}
+
+// Status returns the node's view of itself.
+func (n *Node) Status() *oncelogv1.GetStatusResponse {
+	n.mu.RLock()
+	st := &oncelogv1.GetStatusResponse{
+		ClusterId: n.id.cluster, NodeId: n.cfg.NodeID,
+		Role:    oncelogv1.NodeRole_NODE_ROLE_PARTITION,
+		Version: n.cfg.Version, StartedAtMs: n.started.UnixMilli(),
+		Counters: &oncelogv1.NodeCounters{
+			RecordsAppended: n.counters.records.Load(), DuplicateAppends: n.counters.duplicates.Load(),
+		},
+	}
+	store := n.store
+	n.mu.RUnlock()
+	if store != nil {
+		m := store.Metrics()
+		st.Counters.Fsyncs, st.Counters.RaftEntries = m.Syncs, m.Entries
+		st.Counters.RaftMessages, st.Counters.RaftFrames = m.MessagesSent, m.FramesSent
+		st.Counters.Proposals = m.Proposals
+	}
+	for _, s := range n.allShards() {
+		st.Groups = append(st.Groups, groupStatus(s.group.Status()))
+	}
+	return st
+}
+
+func groupStatus(g raftstore.Status) *oncelogv1.GroupStatus {
+	out := &oncelogv1.GroupStatus{
+		GroupId: uint64(g.ID), Leader: uint64(g.Leader), Term: g.Term,
+		Commit: g.Commit, Applied: g.Applied, FirstIndex: g.FirstIndex, LastIndex: g.LastIndex,
+		Ready: g.Ready,
+	}
+	for _, m := range g.Members {
+		out.Members = append(out.Members, uint64(m))
+	}
+	return out
+}
