@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -51,8 +52,12 @@ func (l *loop) createGroup(cfg GroupConfig, store *Store) (*Group, error) {
 	r.role = raft.StateFollower
 	r.group = newGroup(store, r, st.Members.GetVoters())
 	l.insert(r)
-	if len(st.Members.GetVoters()) == 1 {
-		_ = r.rn.Campaign() // nobody else could: lead at once
+	// A group of one leads at once. A new group is led first by a member that
+	// depends on its id, without waiting for a timeout: many groups then start
+	// with their leaders spread over the nodes.
+	voters := st.Members.GetVoters()
+	if first := voters[uint64(cfg.ID)%uint64(len(voters))]; first == uint64(l.cfg.NodeID) && (!ok || len(voters) == 1) {
+		_ = r.rn.Campaign() // refused only if a configuration change is pending
 	}
 	r.publish()
 	r.touch()
@@ -153,7 +158,6 @@ func (l *loop) startTransfer(r *replica, to NodeID, done func(error)) {
 // handOver transfers every group led here away and calls drained when none is
 // left, which is at once if there was none.
 func (l *loop) handOver(drained func()) {
-	l.closing = true
 	l.onDrained = drained
 	for _, r := range l.order {
 		if r.role != raft.StateLeader {
@@ -194,10 +198,15 @@ func (l *raftLogger) Infof(f string, v ...any) {
 		l.log.Debug(fmt.Sprintf(f, v...))
 	}
 }
-func (l *raftLogger) Warning(v ...any)            { l.log.Warn(fmt.Sprint(v...)) }
-func (l *raftLogger) Warningf(f string, v ...any) { l.log.Warn(fmt.Sprintf(f, v...)) }
-func (l *raftLogger) Error(v ...any)              { l.log.Error(fmt.Sprint(v...)) }
-func (l *raftLogger) Errorf(f string, v ...any)   { l.log.Error(fmt.Sprintf(f, v...)) }
+func (l *raftLogger) Warning(v ...any) { l.log.Warn(fmt.Sprint(v...)) }
+func (l *raftLogger) Warningf(f string, v ...any) {
+	if strings.Contains(f, "uncommitted entry size limit") {
+		return // once per refused proposal; its author gets ErrOverloaded
+	}
+	l.log.Warn(fmt.Sprintf(f, v...))
+}
+func (l *raftLogger) Error(v ...any)            { l.log.Error(fmt.Sprint(v...)) }
+func (l *raftLogger) Errorf(f string, v ...any) { l.log.Error(fmt.Sprintf(f, v...)) }
 
 // Raft calls the following when an invariant is broken; it must not go on.
 func (l *raftLogger) Fatal(v ...any)            { panic(fmt.Sprint(v...)) }

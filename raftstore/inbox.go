@@ -50,8 +50,8 @@ func (b *inbox) addRead(r groupRead) bool {
 
 func (b *inbox) addMessage(m Message, size int64) bool {
 	return b.add(func() bool {
-		// One message always fits, however large: snapshots do.
-		if b.bytes > 0 && b.bytes+size > b.maxBytes {
+		// One message always fits, however large.
+		if b.bytes > 0 && size > 0 && b.bytes+size > b.maxBytes {
 			return false
 		}
 		b.bytes += size

@@ -35,7 +35,6 @@ type loop struct {
 
 	ticks     uint64
 	diskLow   bool
-	closing   bool
 	onDrained func() // called once no group with other members is led here
 	failed    error
 	// dead is set when the store failed or was closed; callers read it.

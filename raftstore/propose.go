@@ -139,9 +139,8 @@ func (r *replica) dropWaiters(n int) {
 	if n == 0 {
 		return
 	}
-	rest := copy(r.waiters, r.waiters[n:])
-	clear(r.waiters[rest:])
-	r.waiters = r.waiters[:rest]
+	clear(r.waiters[:n])
+	r.waiters = r.waiters[n:] // append moves the rest when it needs room
 }
 
 // failStale ends the waiters whose entries this node no longer leads.

@@ -37,6 +37,7 @@ func Open(cfg Config) (*Store, error) {
 	if _, err := rand.Reader.Read(seed[:]); err != nil {
 		return nil, fmt.Errorf("raftstore: draw an incarnation: %w", err)
 	}
+	cfg.OnFatal = onceFatal(cfg.OnFatal)
 	s := &Store{cfg: cfg, stop: make(chan struct{}), stopped: make(chan struct{})}
 	s.in.wake = make(chan struct{}, 1)
 	s.in.maxBytes = cfg.MaxInboundBytes
@@ -53,25 +54,32 @@ func Open(cfg Config) (*Store, error) {
 	return s, nil
 }
 
+// onceFatal makes sure that only the first cause is reported.
+func onceFatal(report func(error)) func(error) {
+	var once sync.Once
+	return func(err error) { once.Do(func() { report(err) }) }
+}
+
 // run is the owner goroutine.
 func (s *Store) run() {
 	ticker := time.NewTicker(s.cfg.TickInterval)
 	defer ticker.Stop()
-	for {
+	// A closed channel takes the place of wake while there is more to do, so
+	// that ticks and the end are seen under any load.
+	always := make(chan struct{})
+	close(always)
+	for more := false; ; more = s.Turn() {
+		wake := (<-chan struct{})(s.in.wake)
+		if more {
+			wake = always
+		}
 		select {
 		case <-s.stop:
 			s.finish()
 			return
 		case <-ticker.C:
 			s.Tick()
-		case <-s.in.wake:
-		}
-		for s.Turn() {
-			select {
-			case <-ticker.C:
-				s.Tick()
-			default:
-			}
+		case <-wake:
 		}
 	}
 }
@@ -167,7 +175,11 @@ func (s *Store) Deliver(group GroupID, m *raftpb.Message) {
 	if t := m.GetType(); t == raftpb.MsgProp || raft.IsLocalMsg(t) {
 		return
 	}
-	if !s.in.addMessage(Message{Group: group, Raft: m}, int64(proto.Size(m))) {
+	size := int64(0)
+	if m.GetType() != raftpb.MsgSnap { // its sender was told it arrived
+		size = int64(proto.Size(m))
+	}
+	if !s.in.addMessage(Message{Group: group, Raft: m}, size) {
 		s.counters.InboundDropped.Add(1)
 	}
 }

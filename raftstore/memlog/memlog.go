@@ -214,7 +214,7 @@ func (b *batch) Append(id raftstore.GroupID, entries []*raftpb.Entry, _ uint64) 
 	entries = slices.Clone(entries)
 	b.add(id, func(g *group) {
 		keep := entries[0].GetIndex() - g.state.CompactedIndex - 1
-		g.entries = append(g.entries[:keep:keep], entries...)
+		g.entries = append(g.entries[:keep], entries...) // readers have copies
 		g.state.LastIndex = entries[len(entries)-1].GetIndex()
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -49,6 +50,30 @@ type Store struct {
 	fs     vfs.FS
 	dir    string
 	failed bool // after a failed commit Pebble must be left alone
+
+	// Pebble panics when it is used after Close, so readers are counted.
+	readers atomic.Int64
+	closed  atomic.Bool
+	idle    chan struct{}
+}
+
+// enter begins a read; leave must follow unless it fails.
+func (s *Store) enter() error {
+	s.readers.Add(1)
+	if s.closed.Load() {
+		s.leave()
+		return raftstore.ErrStopped
+	}
+	return nil
+}
+
+func (s *Store) leave() {
+	if s.readers.Add(-1) == 0 && s.closed.Load() {
+		select {
+		case s.idle <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // Open opens or creates the store. An error that wraps raftstore.ErrCorrupt
@@ -75,7 +100,7 @@ func Open(cfg Config) (*Store, error) {
 		cache.Unref()
 		return nil, fmt.Errorf("pebblelog: open %s: %w", cfg.Dir, named(err))
 	}
-	s := &Store{db: db, cache: cache, fs: cfg.FS, dir: cfg.Dir}
+	s := &Store{db: db, cache: cache, fs: cfg.FS, dir: cfg.Dir, idle: make(chan struct{}, 1)}
 	if err := s.checkFormat(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -146,12 +171,12 @@ func named(err error) error {
 }
 
 // NewBatch implements raftstore.LogStore.
-func (s *Store) NewBatch() raftstore.LogBatch { return &batch{b: s.db.NewBatch()} }
+func (s *Store) NewBatch() raftstore.LogBatch { return &batch{db: s.db} }
 
 // Commit implements raftstore.LogStore.
 func (s *Store) Commit(lb raftstore.LogBatch, sync bool) (err error) {
 	b := lb.(*batch)
-	if b.err != nil {
+	if b.err != nil || b.b == nil {
 		return b.err
 	}
 	defer func() {
@@ -313,11 +338,15 @@ func (s *Store) FreeBytes() (uint64, error) {
 	return u.AvailBytes, err
 }
 
-// Close implements raftstore.LogStore. After a failed write Pebble can not be
+// Close implements raftstore.LogStore. It waits for reads under way; later
+// ones fail with raftstore.ErrStopped. After a failed write Pebble can not be
 // closed in order; its files are left as a crash would leave them.
 func (s *Store) Close() error {
-	if s.failed {
+	if s.closed.Swap(true) || s.failed {
 		return nil
+	}
+	for s.readers.Load() > 0 {
+		<-s.idle
 	}
 	err := s.db.Close()
 	s.cache.Unref()
@@ -326,6 +355,10 @@ func (s *Store) Close() error {
 
 // get calls fn with the value at key, which is valid only during the call.
 func (s *Store) get(key []byte, fn func(v []byte) error) (ok bool, err error) {
+	if err := s.enter(); err != nil {
+		return false, err
+	}
+	defer s.leave()
 	v, closer, err := s.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return false, nil
@@ -339,6 +372,10 @@ func (s *Store) get(key []byte, fn func(v []byte) error) (ok bool, err error) {
 
 // scan calls fn for [lo, hi) until it returns false or an error.
 func (s *Store) scan(lo, hi []byte, fn func(k, v []byte) (bool, error)) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
 	if err != nil {
 		return named(err)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -208,4 +209,47 @@ func flip(t *testing.T, fs vfs.FS, path string, at int64) {
 	if _, err := f.WriteAt(b, at); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestReadersSurviveClose reads while the store is closed: the reads must end
+// with an error, not a panic.
+func TestReadersSurviveClose(t *testing.T) {
+	t.Parallel()
+	s := open(t, vfs.NewMem(), "db")
+	b := s.NewBatch()
+	b.SetMembers(1, &raftpb.ConfState{Voters: []uint64{1}})
+	b.Append(1, logtest.Entries(1, 10, 1, 10), 0)
+	b.Rows(1).Set([]byte("k"), []byte("v"))
+	if err := s.Commit(b, true); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	started := make(chan struct{}, 4)
+	for range 4 {
+		wg.Go(func() {
+			started <- struct{}{}
+			for {
+				_, err := s.ReadEntry(1, 3, 0, -1)
+				if err == nil {
+					err = s.Rows(1).Scan(nil, nil, func(_, _ []byte) bool {
+						_, _, err := s.Rows(1).Get([]byte("k")) // while Close waits
+						return err == nil
+					})
+				}
+				if err != nil {
+					if !errors.Is(err, raftstore.ErrStopped) {
+						t.Error(err)
+					}
+					return
+				}
+			}
+		})
+	}
+	for range 4 {
+		<-started
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
 }

@@ -40,6 +40,10 @@ func (r rows) scan(lo, hi []byte, start, step func(*pebble.Iterator) bool, fn fu
 	if bytes.Compare(opts.LowerBound, opts.UpperBound) >= 0 {
 		return nil
 	}
+	if err := r.s.enter(); err != nil {
+		return err
+	}
+	defer r.s.leave()
 	it, err := r.s.db.NewIter(opts)
 	if err != nil {
 		return named(err)

@@ -62,14 +62,14 @@ type node struct {
 }
 
 type cluster struct {
-	t     *testing.T
+	t     testing.TB
 	addrs map[raftstore.NodeID]string
 	logs  map[raftstore.NodeID]raftstore.LogStore
 	nodes map[raftstore.NodeID]*node
 	group raftstore.GroupConfig
 }
 
-func newCluster(t *testing.T, group raftstore.GroupConfig) *cluster {
+func newCluster(t testing.TB, group raftstore.GroupConfig) *cluster {
 	c := &cluster{
 		t: t, group: group,
 		addrs: map[raftstore.NodeID]string{},
@@ -337,6 +337,22 @@ func TestServerRefuses(t *testing.T) {
 		}
 		if _, err := stream.CloseAndRecv(); status.Code(err) != c.want {
 			t.Errorf("snapshot %s: %v, want %v", name, err, c.want)
+		}
+	}
+}
+
+// BenchmarkProposeOverLoopback measures proposals over gRPC with logs in
+// memory: the cost of the wire and of raft without a disk.
+func BenchmarkProposeOverLoopback(b *testing.B) {
+	c := newCluster(b, raftstore.GroupConfig{SnapshotEntries: 1 << 40})
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	g := c.leader(ctx).group
+	data := make([]byte, 256)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := g.Propose(ctx, data); err != nil {
+			b.Fatal(err)
 		}
 	}
 }
