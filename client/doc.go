@@ -1,0 +1,42 @@
+// Package client is the Go SDK of oncelog: exactly-once transactions over
+// partitioned logs.
+//
+// # The order of things
+//
+// Types carry the order, so what must not be done has no method:
+//
+//	Dial -> Client -> InitTransactions -> Producer -> Begin -> Tx -> Commit or Abort
+//	               -> IdempotentProducer                (no transactions)
+//	               -> Consume -> Consumer -> Poll -> Batch
+//
+// A transaction is a handle, as in database/sql: a finished one answers
+// [ErrTxDone], and a deferred [Tx.Abort] is harmless after [Tx.Commit].
+// Everything that can block takes a context. Nothing has to be drained and no
+// callback runs under a lock.
+//
+// # What an error means
+//
+// [ClassOf] says what to do next: retriable (the same call again), abortable
+// (abort the transaction and start it over) or fatal (InitTransactions again, or
+// stop). The package repeats retriable calls itself until the context ends,
+// always with identical bytes under the identity of the first attempt, so a
+// repetition never does anything twice. [*Error] carries the details, and
+// errors.Is finds the sentinels, such as [ErrFenced].
+//
+// Commit has exactly four endings:
+//
+//	nil                      committed, for ever
+//	class abortable          surely not committed: abort, start over
+//	class fatal              this producer is finished
+//	ErrOutcomeUnknown        the answer was lost: call Commit again, ask
+//	                         Client.Outcome, or after a crash Producer.Previous
+//
+// One failed Send dooms the transaction, and Commit then returns that failure:
+// nobody needs to look at single records to be correct.
+//
+// # Concurrency
+//
+// Client, Producer, IdempotentProducer and Consumer are safe for concurrent use.
+// A Producer has one transaction at a time; several goroutines may Send to it. A
+// Consumer is polled by one goroutine at a time; others wait.
+package client

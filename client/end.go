@@ -1,0 +1,339 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"google.golang.org/grpc"
+
+	apierrors "github.com/oncelog/oncelog/api/errors"
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+)
+
+// abortLimit bounds Abort, which does not listen to its context's end.
+const abortLimit = 10 * time.Second
+
+// Commit makes everything sent in the transaction visible at once, together with
+// the positions given to SendOffsets. It flushes first, and is repeated until the
+// cluster has answered or ctx ends. Calling it again is safe: a transaction is
+// decided once. It has four endings:
+//
+//   - nil: committed, for ever.
+//   - class abortable: surely not committed. Abort it (a deferred Abort does), and
+//     start over.
+//   - class fatal: surely not committed, and starting over cannot help: the
+//     producer was fenced, or something sent can never be accepted.
+//   - ErrOutcomeUnknown: ctx ended before the answer came. Call Commit again with
+//     another context, or ask Client.Outcome.
+//
+// After Commit was called nothing can be added. A transaction in which nothing
+// was sent is committed without asking anybody.
+func (t *Tx) Commit(ctx context.Context) error {
+	if err := t.lock(ctx); err != nil {
+		return t.commitEnded(err, len(t.ending) > 0)
+	}
+	defer t.unlock()
+	switch state, doomed := t.current(); {
+	case state == txCommitted:
+		return nil
+	case state == txUnknown:
+		return t.decide(ctx)
+	case state != txOpen:
+		return t.failed("commit", "TXN_ENDED", ClassFatal, outcomeIn(state), ErrTxDone)
+	case doomed != nil:
+		return t.notCommitted(doomed)
+	}
+	t.seal()
+	if err := t.w.flush(ctx); err != nil {
+		if _, doomed := t.current(); doomed != nil {
+			return t.notCommitted(doomed)
+		}
+		return t.commitEnded(err, false)
+	}
+	if t.commit == nil {
+		if !t.w.touched() && len(t.consumed()) == 0 {
+			t.leave(txCommitted, ErrTxDone)
+			return nil
+		}
+		t.commit = &oncelogv1.EndTransactionRequest{
+			Txn: t.w.ref, ProducerToken: t.p.token, Commit: true,
+			Partitions: t.w.progress(), Offsets: t.groupOffsets(),
+		}
+	}
+	return t.decide(ctx)
+}
+
+// seal refuses further records and offsets.
+func (t *Tx) seal() {
+	t.mu.Lock()
+	t.sealed = true
+	t.mu.Unlock()
+	t.w.seal()
+}
+
+// decide sends the commit until its answer is known or ctx ends.
+func (t *Tx) decide(ctx context.Context) error {
+	uncertain, err := t.end(ctx, t.commit)
+	t.uncertain = t.uncertain || uncertain
+	if err == nil {
+		t.committed()
+		return nil
+	}
+	var refused *apierrors.Error
+	if !errors.As(err, &refused) || refused.Code == oncelogv1.ErrorCode_ERROR_CODE_INTERNAL {
+		return t.commitEnded(err, t.uncertain)
+	}
+	switch refused.Code {
+	case oncelogv1.ErrorCode_ERROR_CODE_CONFLICT:
+		return t.aborted(refused)
+	case oncelogv1.ErrorCode_ERROR_CODE_FENCED, oncelogv1.ErrorCode_ERROR_CODE_FORGOTTEN:
+		return t.outlived(ctx, refused)
+	}
+	// Refused, and nothing decided. But an earlier attempt may still be on its way
+	// and meet other circumstances: an abort makes the refusal final.
+	if t.uncertain {
+		return t.settle(ctx, refused)
+	}
+	e := t.tag(fromServer("commit", refused))
+	e.Outcome = OutcomeOpen
+	t.markStale(refused, e)
+	t.doom(e)
+	return e
+}
+
+// end sends an EndTransaction until it is answered.
+func (t *Tx) end(ctx context.Context, req *oncelogv1.EndTransactionRequest) (uncertain bool, err error) {
+	return t.p.c.invoke(ctx, call{}, func(ctx context.Context, cc *grpc.ClientConn) error {
+		_, err := oncelogv1.NewTransactionServiceClient(cc).EndTransaction(ctx, req)
+		return err
+	})
+}
+
+// commitEnded is the ending of a Commit that got no answer in time.
+func (t *Tx) commitEnded(err error, uncertain bool) error {
+	state, _ := t.current()
+	if !uncertain && state == txOpen {
+		e := *wrap("commit", err)
+		e.Outcome, e.TxID = OutcomeOpen, t.id
+		if e.Class == ClassRetriable {
+			e.Class = ClassAbortable
+		}
+		return &e
+	}
+	t.mu.Lock()
+	if t.state == txOpen {
+		t.state = txUnknown
+	}
+	t.mu.Unlock()
+	return t.failed("commit", codeOutcomeUnknown, ClassRetriable, OutcomeUnknown,
+		errors.Join(ErrOutcomeUnknown, err))
+}
+
+// committed takes note of a commit.
+func (t *Tx) committed() {
+	for _, o := range t.consumed() {
+		o.consumer.positionsCommitted(o)
+	}
+	t.leave(txCommitted, ErrTxDone)
+}
+
+// aborted takes note of an abort that somebody else decided.
+func (t *Tx) aborted(refused *apierrors.Error) error {
+	e := t.tag(fromServer("commit", refused))
+	if refused.Metadata[apierrors.KeyOutcome] == "COMMITTED" {
+		e.Outcome = OutcomeCommitted // this client never asked for the opposite
+		t.leave(txCommitted, e)
+		return e
+	}
+	e.Outcome = OutcomeAborted
+	t.rewind()
+	t.leave(txAborted, e)
+	if finishesProducer(e) {
+		t.p.finish(e)
+	}
+	return e
+}
+
+// outlived is the ending of a transaction whose producer has been replaced. If a
+// commit may have arrived before that, its outcome is asked for: the answer to
+// the repetition says only that it is not remembered.
+func (t *Tx) outlived(ctx context.Context, refused *apierrors.Error) error {
+	e := t.tag(fromServer("commit", refused))
+	e.Outcome = OutcomeAborted
+	state := txAborted
+	if t.uncertain {
+		o, err := t.p.c.Outcome(ctx, t.id)
+		switch {
+		case err != nil:
+			return t.commitEnded(err, true)
+		case o == OutcomeCommitted:
+			t.committed()
+			return nil
+		case o != OutcomeAborted:
+			e.Outcome, state = OutcomeForgotten, txFinished
+		}
+	}
+	t.rewind()
+	t.leave(state, e)
+	t.p.finish(e)
+	return e
+}
+
+// settle makes a refusal final after attempts without an answer, by an abort.
+func (t *Tx) settle(ctx context.Context, refused *apierrors.Error) error {
+	e := t.tag(fromServer("commit", refused))
+	_, err := t.end(ctx, t.abortRequest())
+	var conflict *apierrors.Error
+	switch {
+	case err == nil:
+	case !errors.As(err, &conflict):
+		return t.commitEnded(err, true)
+	case conflict.Code == oncelogv1.ErrorCode_ERROR_CODE_CONFLICT &&
+		conflict.Metadata[apierrors.KeyOutcome] == "COMMITTED":
+		t.committed() // the late attempt was accepted
+		return nil
+	case conflict.Code == oncelogv1.ErrorCode_ERROR_CODE_FENCED, conflict.Code == oncelogv1.ErrorCode_ERROR_CODE_FORGOTTEN:
+		return t.outlived(ctx, conflict)
+	default:
+		return t.commitEnded(err, true)
+	}
+	e.Outcome = OutcomeAborted
+	t.markStale(refused, e)
+	t.rewind()
+	t.leave(txAborted, e)
+	if finishesProducer(e) {
+		t.p.finish(e)
+	}
+	return e
+}
+
+// Abort discards everything sent in the transaction and takes its consumers back
+// to where they were. It does nothing when the transaction has ended, so a
+// deferred Abort is harmless. It goes on when ctx is cancelled, for 10 s at most.
+//
+// After a commit without an answer it sends nothing and returns
+// ErrOutcomeUnknown. Other errors are retriable: the abort is not confirmed. The
+// transaction ends all the same, by its timeout or with the producer's next one,
+// which Begin allows. Abort never returns class abortable.
+func (t *Tx) Abort(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortLimit)
+	defer cancel()
+	if err := t.lock(ctx); err != nil {
+		return t.tag(wrap("abort", err))
+	}
+	defer t.unlock()
+	switch state, _ := t.current(); state {
+	case txCommitted, txAborted, txFinished:
+		return nil
+	case txUnknown:
+		return t.failed("abort", codeOutcomeUnknown, ClassRetriable, OutcomeUnknown, ErrOutcomeUnknown)
+	case txOpen:
+		t.leave(txAborting, ErrTxDone)
+		t.rewind()
+	}
+	if (!t.w.touched() && t.commit == nil) || t.fenced() {
+		t.leave(txAborted, ErrTxDone)
+		return nil
+	}
+	return t.sendAbort(ctx)
+}
+
+// fenced reports whether the cluster has aborted the transaction with its
+// producer.
+func (t *Tx) fenced() bool {
+	_, doomed := t.current()
+	return doomed != nil && errors.Is(doomed, ErrFenced)
+}
+
+// abortRequest names every partition that something may have arrived in.
+func (t *Tx) abortRequest() *oncelogv1.EndTransactionRequest {
+	return &oncelogv1.EndTransactionRequest{
+		Txn: t.w.ref, ProducerToken: t.p.token, Partitions: t.w.progress(),
+	}
+}
+
+func (t *Tx) sendAbort(ctx context.Context) error {
+	req := t.abortRequest()
+	_, err := t.end(ctx, req)
+	if apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_INVALID_TXN && len(req.GetPartitions()) > 0 {
+		// A partition was deleted meanwhile. Naming none is enough: shards that
+		// hold data have made themselves known, or will ask.
+		req.Partitions = nil
+		_, err = t.end(ctx, req)
+	}
+	if err == nil {
+		t.leave(txAborted, ErrTxDone)
+		return nil
+	}
+	e := t.tag(wrap("abort", err))
+	switch apierrors.CodeOf(serverError(e)) {
+	case oncelogv1.ErrorCode_ERROR_CODE_FENCED:
+		t.p.finish(e)
+		fallthrough // a newer producer had it aborted
+	case oncelogv1.ErrorCode_ERROR_CODE_FORGOTTEN:
+		t.leave(txAborted, e) // over long ago, and nobody has asked for a commit
+		return nil
+	case oncelogv1.ErrorCode_ERROR_CODE_CONFLICT:
+		return t.aborted(apierrors.From(serverError(e)))
+	}
+	if e.Class == ClassAbortable {
+		e.Class = ClassRetriable
+	}
+	if finishesProducer(e) {
+		t.p.finish(e)
+	}
+	return e
+}
+
+// consumed returns what was given to SendOffsets. Once the transaction is sealed
+// or over it no longer changes.
+func (t *Tx) consumed() []*txOffsets {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.offsets
+}
+
+// rewind takes consumers back to where the transaction found them.
+func (t *Tx) rewind() {
+	for _, o := range t.consumed() {
+		o.consumer.rewind(o)
+	}
+}
+
+// markStale ends the consumers of the group that a commit was refused for: they
+// own less than they think, or their positions were moved.
+func (t *Tx) markStale(refused *apierrors.Error, e *Error) {
+	if refused.Code != oncelogv1.ErrorCode_ERROR_CODE_STALE_MEMBER {
+		return
+	}
+	for _, o := range t.consumed() {
+		if group := refused.Metadata[apierrors.KeyGroup]; group == "" || group == o.consumer.group {
+			o.consumer.markStale(e)
+		}
+	}
+}
+
+// notCommitted is Commit's word about a doomed transaction.
+func (t *Tx) notCommitted(doomed *Error) error {
+	e := *doomed
+	e.Op, e.TxID, e.Outcome = "commit", t.id, OutcomeOpen
+	return &e
+}
+
+func (t *Tx) failed(op, code string, class Class, o Outcome, err error) *Error {
+	return &Error{Op: op, Code: code, Class: class, Outcome: o, TxID: t.id, Err: err}
+}
+
+func outcomeIn(s txState) Outcome {
+	switch s {
+	case txAborted:
+		return OutcomeAborted
+	case txCommitted:
+		return OutcomeCommitted
+	case txFinished:
+		return OutcomeForgotten
+	default:
+		return OutcomeOpen
+	}
+}

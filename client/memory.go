@@ -1,0 +1,79 @@
+package client
+
+import (
+	"context"
+	"slices"
+	"sync"
+)
+
+// memory bounds the bytes of records that a producer holds. Who waits is served
+// in the order of asking, so a large record is not starved by small ones.
+type memory struct {
+	limit int
+
+	mu      sync.Mutex
+	used    int
+	waiters []*memoryWaiter
+}
+
+type memoryWaiter struct {
+	n       int
+	granted chan struct{}
+}
+
+func newMemory(limit int) *memory { return &memory{limit: limit} }
+
+// acquire takes n bytes. It returns ctx's error, or ErrTxDone when stop is closed.
+// A record larger than the whole buffer takes all of it.
+func (m *memory) acquire(ctx context.Context, stop <-chan struct{}, n int) (taken int, err error) {
+	n = min(n, m.limit)
+	m.mu.Lock()
+	if len(m.waiters) == 0 && m.used+n <= m.limit {
+		m.used += n
+		m.mu.Unlock()
+		return n, nil
+	}
+	w := &memoryWaiter{n: n, granted: make(chan struct{})}
+	m.waiters = append(m.waiters, w)
+	m.mu.Unlock()
+
+	select {
+	case <-w.granted:
+		return n, nil
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-stop:
+		err = ErrTxDone
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i := slices.Index(m.waiters, w); i >= 0 {
+		m.waiters = slices.Delete(m.waiters, i, i+1)
+	} else {
+		m.used -= n // granted in the meantime
+	}
+	m.grant()
+	return 0, err
+}
+
+func (m *memory) release(n int) {
+	if n == 0 {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.used -= n
+	if m.used < 0 {
+		panic("client: more buffer memory was released than taken")
+	}
+	m.grant()
+}
+
+// grant serves waiters while there is room.
+func (m *memory) grant() {
+	for len(m.waiters) > 0 && m.used+m.waiters[0].n <= m.limit {
+		m.used += m.waiters[0].n
+		close(m.waiters[0].granted)
+		m.waiters = m.waiters[1:]
+	}
+}

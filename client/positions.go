@@ -1,0 +1,220 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/grpc"
+
+	apierrors "github.com/oncelog/oncelog/api/errors"
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+)
+
+// txOffsets is what a transaction commits for one consumer.
+type txOffsets struct {
+	consumer *Consumer
+	moves    []positionMove
+	batches  []*Batch
+}
+
+// positionMove is the way of one position in a transaction.
+type positionMove struct {
+	reader   *reader
+	start    int64   // where the consumer goes back to if the transaction is aborted
+	next     int64   // what is committed
+	expected *uint64 // the committed position that this member knew
+}
+
+// addOffsets adds a batch to what the transaction commits.
+func (t *Tx) addOffsets(b *Batch) error {
+	if b == nil || b.consumer == nil {
+		return invalid("send offsets", "no batch")
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sealed || t.state != txOpen {
+		return ErrTxDone // Commit or Abort came first
+	}
+	var o *txOffsets
+	for _, x := range t.offsets {
+		if x.consumer == b.consumer {
+			o = x
+		}
+	}
+	if o == nil {
+		o = &txOffsets{consumer: b.consumer}
+	}
+	if err := b.consumer.prepare(o, b); err != nil {
+		return err
+	}
+	if len(o.batches) == 1 {
+		t.offsets = append(t.offsets, o)
+	}
+	return nil
+}
+
+// prepare checks that a batch may be committed and notes what that means.
+func (k *Consumer) prepare(o *txOffsets, b *Batch) error {
+	if k.group == "" {
+		return invalid("send offsets", "the consumer has no group")
+	}
+	if b.committed.Load() {
+		return staleBatch("the batch has been committed before")
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case k.closed:
+		return ErrClosed
+	case k.stale != nil:
+		return k.stale
+	}
+	for _, p := range b.parts {
+		// After an abort or a Seek the batch is old, unless the consumer stands
+		// again exactly where the batch begins: then it counts as read again, and
+		// the next Poll goes on after it.
+		if p.reader.seek != p.seek && p.reader.position != p.start {
+			return staleBatch(fmt.Sprintf("the consumer has moved in %v since the batch was polled", p.reader.tp))
+		}
+	}
+	for i := range b.parts {
+		p := &b.parts[i]
+		if p.reader.seek != p.seek {
+			p.reader.moveTo(p.next)
+			p.seek = p.reader.seek
+		}
+		o.move(p)
+	}
+	o.batches = append(o.batches, b)
+	return nil
+}
+
+// move extends the way of one position by a batch.
+func (o *txOffsets) move(p *batchPart) {
+	for i := range o.moves {
+		if o.moves[i].reader == p.reader {
+			o.moves[i].next = p.next
+			return
+		}
+	}
+	o.moves = append(o.moves, positionMove{
+		reader: p.reader, start: p.start, next: p.next, expected: p.reader.committed,
+	})
+}
+
+func staleBatch(why string) *Error {
+	return &Error{Op: "send offsets", Code: codeStaleBatch, Class: ClassFatal, Err: errors.New(why)}
+}
+
+// groupOffsets is what the commit carries.
+func (t *Tx) groupOffsets() []*oncelogv1.GroupOffsets {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var out []*oncelogv1.GroupOffsets
+	for _, o := range t.offsets {
+		out = append(out, o.proto())
+	}
+	return out
+}
+
+func (o *txOffsets) proto() *oncelogv1.GroupOffsets {
+	k := o.consumer
+	g := &oncelogv1.GroupOffsets{GroupId: k.group, MemberId: k.member, Generation: k.generation}
+	for _, m := range o.moves {
+		g.Offsets = append(g.Offsets, &oncelogv1.OffsetCommit{
+			Partition: m.reader.ref, Offset: uint64(m.next), ExpectedOffset: m.expected,
+		})
+	}
+	return g
+}
+
+// positionsCommitted takes note of a commit.
+func (k *Consumer) positionsCommitted(o *txOffsets) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, m := range o.moves {
+		next := uint64(m.next)
+		m.reader.committed = &next
+	}
+	for _, b := range o.batches {
+		b.committed.Store(true)
+	}
+}
+
+// rewind goes back to where an aborted transaction began.
+func (k *Consumer) rewind(o *txOffsets) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, m := range o.moves {
+		m.reader.moveTo(m.start)
+	}
+}
+
+// markStale ends a consumer that the group has gone on without.
+func (k *Consumer) markStale(err error) {
+	k.mu.Lock()
+	if k.stale == nil {
+		k.stale = err
+	}
+	k.mu.Unlock()
+	k.signal()
+}
+
+// Commit moves the committed positions of the consumer's group past a batch,
+// without a transaction: what the batch led to happens at least once. Batches are
+// committed in the order in which they were polled.
+//
+// Errors: ErrStaleMember when another member has taken over a partition or moved
+// a position; the end of ctx, after which it may have happened.
+func (k *Consumer) Commit(ctx context.Context, b *Batch) error {
+	const op = "commit offsets"
+	if b == nil || b.consumer != k {
+		return invalid(op, "a batch of this consumer is needed")
+	}
+	o := &txOffsets{consumer: k}
+	if err := k.prepare(o, b); err != nil {
+		e := *wrap(op, err)
+		e.Op = op
+		return &e
+	}
+	req := &oncelogv1.CommitOffsetsRequest{Offsets: o.proto()}
+	uncertain, err := k.c.invoke(ctx, call{}, func(ctx context.Context, cc *grpc.ClientConn) error {
+		_, err := oncelogv1.NewGroupServiceClient(cc).CommitOffsets(ctx, req)
+		return err
+	})
+	if uncertain && apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_STALE_MEMBER && k.tookEffect(ctx, o) {
+		err = nil // the position differs from what was expected because an attempt without an answer moved it
+	}
+	if err == nil {
+		k.positionsCommitted(o)
+		return nil
+	}
+	e := wrap(op, err)
+	if errors.Is(e, ErrStaleMember) {
+		k.markStale(e)
+	}
+	return e
+}
+
+// tookEffect reports whether the group's positions are those of o.
+func (k *Consumer) tookEffect(ctx context.Context, o *txOffsets) bool {
+	req := &oncelogv1.FetchOffsetsRequest{GroupId: k.group}
+	for _, m := range o.moves {
+		req.Partitions = append(req.Partitions, m.reader.ref)
+	}
+	var resp *oncelogv1.FetchOffsetsResponse
+	_, err := k.c.invoke(ctx, call{}, func(ctx context.Context, cc *grpc.ClientConn) (err error) {
+		resp, err = oncelogv1.NewGroupServiceClient(cc).FetchOffsets(ctx, req)
+		return err
+	})
+	if err != nil || len(resp.GetOffsets()) != len(o.moves) {
+		return false
+	}
+	for i, c := range resp.GetOffsets() {
+		if c.Offset == nil || c.GetOffset() != uint64(o.moves[i].next) {
+			return false
+		}
+	}
+	return true
+}

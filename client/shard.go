@@ -1,0 +1,55 @@
+package client
+
+import (
+	"context"
+
+	apierrors "github.com/oncelog/oncelog/api/errors"
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+)
+
+// askShard repeats a question to the leader of a shard until it is answered or
+// ctx ends. It is for calls that change nothing.
+func (c *Client) askShard(ctx context.Context, topic string, shard uint64,
+	ask func(ctx context.Context, s oncelogv1.LogServiceClient) error) error {
+	pauses := c.backoff()
+	var last *apierrors.Error
+	for {
+		switch {
+		case c.isClosed():
+			return ErrClosed
+		case ctx.Err() != nil:
+			return &endedError{ctx: ctx.Err(), last: last}
+		}
+		moved := false
+		if address := c.meta.target(shard); address == "" {
+			c.meta.refresh(topic)
+		} else {
+			err := c.askNode(ctx, address, ask)
+			if err == nil {
+				c.meta.confirm(shard, address)
+				return nil
+			}
+			if last = apierrors.From(err); !repeatable(last) {
+				return last
+			}
+			moved = c.meta.lesson(shard, topic, address, last)
+		}
+		if moved && pauses.current == 0 {
+			pauses.next() // straight to a leader just heard of, once
+			continue
+		}
+		if pause(ctx, pauses.next()) != nil {
+			return &endedError{ctx: ctx.Err(), last: last}
+		}
+	}
+}
+
+func (c *Client) askNode(ctx context.Context, address string, ask func(ctx context.Context, s oncelogv1.LogServiceClient) error) error {
+	service, err := c.logService(address)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.requestTimeout)
+	defer cancel()
+	return ask(ctx, service)
+}

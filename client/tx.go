@@ -1,0 +1,207 @@
+package client
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+)
+
+// Tx is one transaction: a handle that ends with Commit or Abort. Its methods
+// are safe for concurrent use.
+type Tx struct {
+	p  *Producer
+	id TxID
+	w  *writer
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	timer  *time.Timer // ends ctx at the transaction's timeout
+
+	ending chan struct{} // holds a token while Commit or Abort runs
+
+	mu      sync.Mutex
+	state   txState
+	doomed  *Error // why it can only be aborted
+	sealed  bool   // Commit was called: nothing can be added
+	offsets []*txOffsets
+
+	// Guarded by ending.
+	commit    *oncelogv1.EndTransactionRequest // what every Commit sends
+	uncertain bool                             // a commit may have arrived without an answer
+}
+
+// txState is where a transaction stands.
+type txState uint8
+
+const (
+	txOpen      txState = iota
+	txUnknown           // a commit was sent and its answer lost
+	txAborting          // Abort was called; the cluster has not confirmed it
+	txCommitted         // confirmed
+	txAborted           // confirmed, or nothing was there to abort
+	txFinished          // over, and the cluster has forgotten how
+)
+
+func newTx(ctx context.Context, p *Producer, id TxID) *Tx {
+	t := &Tx{p: p, id: id, ending: make(chan struct{}, 1)}
+	t.ctx, t.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	t.w = newWriter(p.c, &p.cfg, p.mem, id, p.token, t.doom)
+	return t
+}
+
+// ID names the transaction. It may be stored and asked about later, see
+// Client.Outcome.
+func (t *Tx) ID() TxID { return t.id }
+
+// Context ends with the transaction, when it is doomed, or when its timeout has
+// passed since the first Send; context.Cause tells which. It has the values of
+// the context that Begin was given.
+func (t *Tx) Context() context.Context { return t.ctx }
+
+// Send accepts records for the transaction, in their order. Their bytes are
+// copied; they travel in the background. Send blocks only for buffer space, and
+// for the first record of a topic until the topic's partitions are known.
+//
+// A Send that fails, for whatever reason, dooms the transaction: it can only be
+// aborted. That includes the end of ctx, for then records are missing.
+//
+// Errors: abortable and fatal ones; ErrTxDone when the transaction has ended.
+func (t *Tx) Send(ctx context.Context, rs ...*Record) error {
+	if err := t.usable("send"); err != nil {
+		return err
+	}
+	t.startTimer()
+	return t.w.send(ctx, rs)
+}
+
+// Flush waits until every record sent so far is durable, not yet committed.
+// Afterwards Partition and Offset of the records are set. The end of ctx does not
+// doom the transaction.
+func (t *Tx) Flush(ctx context.Context) error {
+	if err := t.usable("flush"); err != nil {
+		return err
+	}
+	if err := t.w.flush(ctx); err != nil {
+		return t.tag(wrap("flush", err))
+	}
+	return nil
+}
+
+// SendOffsets makes the commit of the transaction move the position of the
+// batch's consumer group past the batch. If the transaction is aborted, its
+// consumer reads the batch again. Nothing is sent before Commit; ctx is there for
+// consumers that the future may bring.
+//
+// Batches of one consumer are given in the order in which they were polled.
+// A failed SendOffsets dooms the transaction.
+func (t *Tx) SendOffsets(ctx context.Context, b *Batch) error {
+	if err := t.usable("send offsets"); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		e := t.tag(wrap("send offsets", err))
+		e.Class = ClassAbortable
+		t.doom(e)
+		return e
+	}
+	if err := t.addOffsets(b); err != nil {
+		e := t.tag(wrap("send offsets", err))
+		t.doom(e)
+		return e
+	}
+	return nil
+}
+
+// usable reports why nothing can be added to the transaction any more.
+func (t *Tx) usable(op string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.state != txOpen || t.sealed:
+		return &Error{Op: op, Code: "TXN_ENDED", Class: ClassFatal, TxID: t.id, Err: ErrTxDone}
+	case t.doomed != nil:
+		return t.doomed
+	}
+	return nil
+}
+
+// startTimer counts the transaction's timeout from the first Send, which is
+// before the cluster starts to count.
+func (t *Tx) startTimer() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.timer == nil {
+		t.timer = time.AfterFunc(t.p.cfg.timeout, func() {
+			t.cancel(&Error{Op: "transaction", Code: codeTxTimeout, Class: ClassAbortable, TxID: t.id, Err: ErrTxTimeout})
+		})
+	}
+}
+
+// doom leaves nothing but Abort. The first reason stays.
+func (t *Tx) doom(e *Error) {
+	t.mu.Lock()
+	if t.doomed != nil || t.state != txOpen {
+		t.mu.Unlock()
+		return
+	}
+	t.doomed = e
+	t.mu.Unlock()
+	t.cancel(e)
+	t.w.fail(e) // harmless if the writer has failed before
+	if finishesProducer(e) {
+		t.p.finish(e)
+	}
+}
+
+// released reports whether the producer may go on to its next transaction. An
+// abort that the cluster has not confirmed does not hold it up: nothing but that
+// abort can be sent for the transaction any more, and the next transaction closes
+// it, too.
+func (t *Tx) released() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.state != txOpen && t.state != txUnknown
+}
+
+// leave ends the transaction locally and releases what it holds.
+func (t *Tx) leave(state txState, cause error) {
+	t.mu.Lock()
+	t.state = state
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+	t.mu.Unlock()
+	t.w.stop()
+	t.cancel(cause)
+}
+
+// lock waits for another Commit or Abort of the same transaction to return.
+func (t *Tx) lock(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case t.ending <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (t *Tx) unlock() { <-t.ending }
+
+func (t *Tx) current() (txState, *Error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.state, t.doomed
+}
+
+// tag names the transaction in an error.
+func (t *Tx) tag(e *Error) *Error {
+	if e.TxID != t.id {
+		e.TxID = t.id
+	}
+	return e
+}

@@ -1,0 +1,354 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/oncelog/oncelog/api/batch"
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+)
+
+// writer delivers the records of one identity: of one transaction, or of one
+// idempotent producer. Per partition it numbers records, forms batches, and
+// sends and resends them in the order of their sequences.
+type writer struct {
+	c     *Client
+	cfg   *producerConfig
+	mem   *memory
+	ref   *oncelogv1.TxnRef // identity of every request, with token
+	token []byte
+	id    TxID
+	// fatalOnly: a record that is refused before it has a sequence fails its call
+	// alone. So it is for an idempotent producer, whose records are independent.
+	fatalOnly bool
+	// onFail is told of the failure that ended the writer, once, without locks.
+	onFail func(*Error)
+
+	mu         sync.Mutex
+	partitions map[TopicPartition]*partitionWriter
+	order      []*partitionWriter // in the order of their first record
+	sticky     map[string]int32   // partition of records that stay together, by topic
+	sealed     bool               // Commit was called: no more records
+	wire       bool               // some batch was handed to a stream
+	linger     *time.Timer        // runs while some record lingers
+	lingering  bool
+	err        *Error        // why the writer ended
+	ended      chan struct{} // closed when it ended
+	changed    chan struct{} // closed by the next acknowledgement; nil while nobody waits
+}
+
+func newWriter(c *Client, cfg *producerConfig, mem *memory, id TxID, token []byte, onFail func(*Error)) *writer {
+	return &writer{
+		c: c, cfg: cfg, mem: mem, ref: id.ref(), token: token, id: id, onFail: onFail,
+		partitions: make(map[TopicPartition]*partitionWriter),
+		sticky:     make(map[string]int32),
+		ended:      make(chan struct{}),
+	}
+}
+
+// errSealed refuses a record that came after Commit.
+var errSealed = &Error{Op: "send", Code: "TXN_ENDED", Class: ClassFatal, Err: ErrTxDone}
+
+// send accepts records in their order. The first that cannot be accepted ends
+// the writer: a transaction of which a part is missing must not be committed.
+func (w *writer) send(ctx context.Context, rs []*Record) error {
+	for i, r := range rs {
+		err := w.accept(ctx, r)
+		if err == nil {
+			continue
+		}
+		if f := w.failure(); f != nil {
+			return f
+		}
+		if errors.Is(err, errSealed) && i == 0 {
+			return errSealed // nothing of this call is in the transaction
+		}
+		e := *wrap("send", err)
+		e.TxID = w.id
+		if e.Code == codeContextEnded {
+			e.Class = ClassAbortable // the record is missing, and that cannot be repaired
+		}
+		if r != nil && e.Topic == "" {
+			e.Topic, e.Partition = r.Topic, r.Partition
+		}
+		if w.fatalOnly {
+			return &e
+		}
+		return w.fail(&e)
+	}
+	return nil
+}
+
+func (w *writer) accept(ctx context.Context, r *Record) error {
+	if r == nil || r.Topic == "" {
+		return invalid("send", "a record needs a topic")
+	}
+	if err := w.failure(); err != nil {
+		return err
+	}
+	topic, err := w.c.meta.topic(ctx, r.Topic)
+	if err != nil {
+		return err
+	}
+	n, err := w.mem.acquire(ctx, w.ended, r.memory())
+	if err != nil {
+		if ended := w.failure(); ended != nil {
+			return ended
+		}
+		return err
+	}
+	if r.Timestamp.IsZero() {
+		r.Timestamp = time.Now()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil || w.sealed {
+		w.mem.release(n)
+		return errSealed // or the failure, which send looks for first
+	}
+	p, err := w.choose(topic, r)
+	if err != nil {
+		w.mem.release(n)
+		return err
+	}
+	r.Partition, r.Offset = p, -1
+	pw := w.partition(topic, p)
+	if err := pw.add(r, n); err != nil {
+		w.mem.release(n)
+		return err
+	}
+	w.lingerOrSend(pw)
+	return nil
+}
+
+// choose picks the partition of a record. w.mu is held.
+func (w *writer) choose(topic *topicMeta, r *Record) (int32, error) {
+	n := len(topic.partitions)
+	if n == 0 {
+		return 0, invalid("send", "topic %s has no partitions", topic.name)
+	}
+	if r.pinned {
+		if r.Partition < 0 || int(r.Partition) >= n {
+			return 0, invalid("send", "partition %d of topic %s: it has %d", r.Partition, topic.name, n)
+		}
+		return r.Partition, nil
+	}
+	p := w.cfg.partitioner(r, n)
+	if p >= n {
+		return 0, invalid("send", "the partitioner chose %d of %d partitions of topic %s", p, n, topic.name)
+	}
+	if p >= 0 {
+		return int32(p), nil
+	}
+	if p, ok := w.sticky[topic.name]; ok && int(p) < n {
+		return p, nil
+	}
+	stick := int32(rand.IntN(n))
+	w.sticky[topic.name] = stick
+	return stick, nil
+}
+
+// unstick makes the next records without a place of their own go elsewhere, after
+// a batch of this partition was closed. w.mu is held.
+func (w *writer) unstick(tp TopicPartition, partitions int) {
+	if p, ok := w.sticky[tp.Topic]; !ok || p != tp.Partition || partitions < 2 {
+		return
+	}
+	w.sticky[tp.Topic] = (tp.Partition + 1 + int32(rand.IntN(partitions-1))) % int32(partitions)
+}
+
+// partition returns the writer of one partition. w.mu is held.
+func (w *writer) partition(topic *topicMeta, p int32) *partitionWriter {
+	tp := TopicPartition{Topic: topic.name, Partition: p}
+	if pw, ok := w.partitions[tp]; ok {
+		return pw
+	}
+	pw := &partitionWriter{
+		w: w, tp: tp, ref: topic.ref(p), shard: topic.partitions[p].shard,
+		siblings: len(topic.partitions),
+		pauses:   w.c.backoff(),
+	}
+	w.partitions[tp] = pw
+	w.order = append(w.order, pw)
+	return pw
+}
+
+// lingerOrSend starts the clock for a new record, or sends without one. w.mu is
+// held.
+func (w *writer) lingerOrSend(pw *partitionWriter) {
+	switch {
+	case w.cfg.linger == 0:
+		pw.due = true
+		pw.schedule()
+	case pw.sendable():
+		pw.schedule()
+		fallthrough
+	default:
+		if w.lingering || pw.builder == nil {
+			return
+		}
+		w.lingering = true
+		if w.linger == nil {
+			w.linger = time.AfterFunc(w.cfg.linger, w.lingered)
+		} else {
+			w.linger.Reset(w.cfg.linger)
+		}
+	}
+}
+
+// lingered sends what has waited. Some of it has waited less; one clock per
+// writer is enough.
+func (w *writer) lingered() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lingering = false
+	w.sendAll()
+}
+
+// sendAll makes every record due. w.mu is held.
+func (w *writer) sendAll() {
+	if w.err != nil {
+		return
+	}
+	for _, pw := range w.order {
+		if pw.builder != nil {
+			pw.due = true
+		}
+		pw.schedule()
+	}
+}
+
+// seal refuses further records, so that what flush waits for is all there is.
+func (w *writer) seal() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sealed = true
+}
+
+// flush waits until everything accepted so far is acknowledged.
+func (w *writer) flush(ctx context.Context) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	type goal struct {
+		pw   *partitionWriter
+		next uint64
+	}
+	var goals []goal
+	for _, pw := range w.order {
+		goals = append(goals, goal{pw, pw.next + uint64(len(pw.records))})
+	}
+	w.sendAll()
+	for {
+		if w.err != nil {
+			return w.err
+		}
+		for len(goals) > 0 && goals[0].pw.acknowledgedTo() >= goals[0].next {
+			goals = goals[1:]
+		}
+		if len(goals) == 0 {
+			return nil
+		}
+		if w.changed == nil {
+			w.changed = make(chan struct{})
+		}
+		changed := w.changed
+		w.mu.Unlock()
+		var err error
+		select {
+		case <-changed:
+		case <-w.ended:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		w.mu.Lock()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (w *writer) failure() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.failureLocked()
+}
+
+func (w *writer) failureLocked() error {
+	if w.err == nil {
+		return nil
+	}
+	return w.err
+}
+
+// fail ends the writer: what is not on the wire never will be, and what is will
+// not be waited for. It returns the first failure.
+func (w *writer) fail(e *Error) *Error {
+	w.mu.Lock()
+	if w.err != nil {
+		defer w.mu.Unlock()
+		return w.err
+	}
+	w.err = e
+	close(w.ended)
+	if w.linger != nil {
+		w.linger.Stop()
+	}
+	freed := 0
+	for _, pw := range w.order {
+		freed += pw.discard()
+	}
+	w.mu.Unlock()
+	w.mem.release(freed)
+	if w.onFail != nil {
+		w.onFail(e)
+	}
+	return e
+}
+
+// stop ends the writer of a transaction that has ended.
+func (w *writer) stop() {
+	w.fail(&Error{Op: "send", Code: "TXN_ENDED", Class: ClassFatal, TxID: w.id, Err: ErrTxDone})
+}
+
+// wakeFlush tells those in flush that something was acknowledged. w.mu is held.
+func (w *writer) wakeFlush() {
+	if w.changed != nil {
+		close(w.changed)
+		w.changed = nil
+	}
+}
+
+// progress names every partition that something was handed to the wire for, and
+// the sequence after the last record that was.
+func (w *writer) progress() []*oncelogv1.PartitionProgress {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []*oncelogv1.PartitionProgress
+	for _, pw := range w.order {
+		if pw.highest > 0 {
+			out = append(out, &oncelogv1.PartitionProgress{Partition: pw.ref, NextSequence: pw.highest})
+		}
+	}
+	return out
+}
+
+// touched reports whether anything was handed to the wire.
+func (w *writer) touched() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.wire
+}
+
+// tooLarge turns a refusal of package batch into an *Error.
+func tooLarge(pw *partitionWriter, err error) *Error {
+	var limit *batch.LimitError
+	e := &Error{Op: "send", Code: codeInvalidArgument, Class: ClassFatal, TxID: pw.w.id,
+		Topic: pw.tp.Topic, Partition: pw.tp.Partition, Err: err}
+	if errors.As(err, &limit) {
+		e.Code, e.Class = codeBatchTooLarge, ClassAbortable
+	}
+	return e
+}
