@@ -93,7 +93,9 @@ func (l *loop) raftConfig(r *replica) *raft.Config {
 		MaxCommittedSizePerReady:  16 << 20,
 		MaxUncommittedEntriesSize: l.cfg.MaxUncommittedBytes,
 		MaxInflightMsgs:           l.cfg.MaxInflightMsgs,
-		MaxInflightBytes:          max(64<<20, l.cfg.MaxSizePerMsg),
+		// Bounds what one step reads from disk for a follower that is behind,
+		// and so how long the loop is away.
+		MaxInflightBytes:          max(16<<20, l.cfg.MaxSizePerMsg),
 		CheckQuorum:               true,
 		PreVote:                   true,
 		DisableProposalForwarding: true,

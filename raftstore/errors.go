@@ -11,7 +11,8 @@ var (
 	// mark. The proposal surely has no effect; try again later.
 	ErrOverloaded = errors.New("raftstore: overloaded")
 	// ErrUnknownResult ends a proposal that was handed to Raft when this node
-	// lost leadership or stopped. It may or may not take effect.
+	// lost leadership and did not see it applied within half an election
+	// timeout, or stopped. It may or may not take effect.
 	ErrUnknownResult = errors.New("raftstore: result of the proposal is unknown")
 	// ErrProposalTooLarge refuses a proposal above Config.MaxProposalBytes.
 	ErrProposalTooLarge = errors.New("raftstore: proposal too large")

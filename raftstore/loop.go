@@ -258,7 +258,6 @@ func (l *loop) finishPass() {
 			l.fail(err)
 			return
 		}
-		r.failStale()
 		r.publish()
 		if r.rn.HasReady() || r.canStartReads() {
 			r.touch()

@@ -107,7 +107,9 @@ func (r *replica) assignWaiters() {
 	if n > len(r.rd.Entries) {
 		panic(fmt.Sprintf("raftstore: group %d: %d proposals accepted, %d entries appended", r.id(), n, len(r.rd.Entries)))
 	}
-	for i, e := range r.rd.Entries[len(r.rd.Entries)-n:] {
+	appended := r.rd.Entries[len(r.rd.Entries)-n:]
+	r.dropReplaced(appended[0].GetIndex())
+	for i, e := range appended {
 		if done := r.stepped[i].done; done != nil {
 			r.waiters = append(r.waiters, waiter{index: e.GetIndex(), term: e.GetTerm(), done: done})
 		}
@@ -116,9 +118,23 @@ func (r *replica) assignWaiters() {
 	r.stepped = r.stepped[:0]
 }
 
+// dropReplaced ends waiters of an earlier term at indexes this node, leading
+// again, now writes anew. Their entries may still come to be: another member
+// may hold them and be elected before ours are committed. It keeps waiters in
+// index order.
+func (r *replica) dropReplaced(first uint64) {
+	n := len(r.waiters)
+	for n > 0 && r.waiters[n-1].index >= first {
+		n--
+		r.loop.answer(r.waiters[n].done, ProposalResult{Err: ErrUnknownResult})
+	}
+	clear(r.waiters[n:])
+	r.waiters = r.waiters[:n]
+}
+
 // answerUpTo answers the waiter of the entry just applied. A waiter at this
-// index with another term lost: its entry was replaced and surely has no
-// effect.
+// index with another term lost: another entry is committed in its place, so it
+// surely has no effect.
 func (r *replica) answerUpTo(index, term uint64, result any) {
 	n := 0
 	for ; n < len(r.waiters) && r.waiters[n].index <= index; n++ {
@@ -143,14 +159,25 @@ func (r *replica) dropWaiters(n int) {
 	r.waiters = r.waiters[n:] // append moves the rest when it needs room
 }
 
-// failStale ends the waiters whose entries this node no longer leads.
-func (r *replica) failStale() {
+// expireWaiters ends the waiters whose entries this node no longer leads, after
+// half an election timeout of grace: a successor usually commits them, and then
+// the result is known after all.
+func (r *replica) expireWaiters() {
 	n := 0
 	for ; n < len(r.waiters); n++ {
-		w := r.waiters[n]
-		if r.role == raft.StateLeader && w.term == r.hard.Term {
+		if r.role == raft.StateLeader && r.waiters[n].term == r.hard.Term {
 			break
 		}
+	}
+	if n == 0 {
+		r.staleTicks = 0
+		return
+	}
+	if r.staleTicks++; r.staleTicks <= r.loop.cfg.ElectionTicks/2 {
+		return
+	}
+	r.staleTicks = 0
+	for _, w := range r.waiters[:n] {
 		r.loop.answer(w.done, ProposalResult{Err: ErrUnknownResult})
 	}
 	r.dropWaiters(n)

@@ -42,14 +42,16 @@ type replica struct {
 	checkpointIndex uint64
 	checkpointBytes uint64 // entry data applied since
 
-	queued   []proposal // of this turn, not yet stepped
-	stepped  []proposal // accepted by raft, index not yet known
-	waiters  []waiter   // in index order
-	reads    []read
-	readsAge int // ticks since reads was last sent off
-	batches  []readBatch
-	sends    map[NodeID]snapshotSend
-	transfer *transfer
+	queued  []proposal // of this turn, not yet stepped
+	stepped []proposal // accepted by raft, index not yet known
+	waiters []waiter   // in index order
+	// staleTicks counts how long waiters have outlived their leadership.
+	staleTicks int
+	reads      []read
+	readsAge   int // ticks since reads was last sent off
+	batches    []readBatch
+	sends      map[NodeID]snapshotSend
+	transfer   *transfer
 	// propEntries is scratch space for one MsgProp.
 	propEntries []*raftpb.Entry
 }
@@ -74,6 +76,7 @@ func (r *replica) touch() {
 func (r *replica) tick() {
 	r.rn.Tick()
 	r.expireReads()
+	r.expireWaiters()
 	for _, to := range slices.Sorted(maps.Keys(r.sends)) {
 		s := r.sends[to]
 		if s.ticksLeft--; s.ticksLeft > 0 {

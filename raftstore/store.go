@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -69,6 +70,9 @@ func (s *Store) run() {
 	always := make(chan struct{})
 	close(always)
 	for more := false; ; more = s.Turn() {
+		// Whoever was just answered gets to propose again before the next
+		// write begins: larger batches, at no cost to a lone proposer.
+		runtime.Gosched()
 		wake := (<-chan struct{})(s.in.wake)
 		if more {
 			wake = always
@@ -137,9 +141,10 @@ func (s *Store) do(ctx context.Context, fn func()) error {
 }
 
 // CreateGroup opens the group from local data or, if there is none, starts it
-// with cfg.Members. The machine's Restore is called before it returns, then
-// Apply for entries that were committed behind the last checkpoint. A group of
-// one member leads at once.
+// with cfg.Members. The machine's Restore is called before it returns; the
+// loop then applies what was committed behind the last checkpoint. A group of
+// one member leads at once. It waits for the loop, so a machine or a callback
+// must not call it.
 func (s *Store) CreateGroup(cfg GroupConfig) (*Group, error) {
 	cfg, err := cfg.withDefaults(s.cfg.NodeID)
 	if err != nil {

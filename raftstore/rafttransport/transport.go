@@ -90,10 +90,8 @@ func New(cfg Config) *Transport {
 }
 
 // peer returns the peer, starting its goroutine at the first use, or nil after
-// Close.
+// Close. t.mu must be held.
 func (t *Transport) peer(id raftstore.NodeID) *peer {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	if t.closed {
 		return nil
 	}
@@ -108,7 +106,9 @@ func (t *Transport) peer(id raftstore.NodeID) *peer {
 
 // Send implements raftstore.Transport.
 func (t *Transport) Send(to raftstore.NodeID, msgs []raftstore.Message) error {
+	t.mu.Lock()
 	p := t.peer(to)
+	t.mu.Unlock()
 	if p == nil {
 		return raftstore.ErrUnreachable
 	}
@@ -121,9 +121,11 @@ func (t *Transport) Send(to raftstore.NodeID, msgs []raftstore.Message) error {
 
 // SendSnapshot implements raftstore.Transport.
 func (t *Transport) SendSnapshot(to raftstore.NodeID, m raftstore.Message, report func(bool)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	p := t.peer(to)
 	if p == nil {
-		report(false)
+		go report(false)
 		return
 	}
 	t.wg.Go(func() {
