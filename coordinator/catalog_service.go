@@ -11,8 +11,13 @@ import (
 	"github.com/oncelog/oncelog/coordinator/catalog"
 )
 
-// maxTopicWait bounds how long CreateTopic waits for leaders.
-const maxTopicWait = 30 * time.Second
+const (
+	// maxTopicWait bounds how long CreateTopic waits for leaders.
+	maxTopicWait = 30 * time.Second
+	// defaultReplicas is how many copies a topic has where nobody says, and
+	// nodes suffice.
+	defaultReplicas = 3
+)
 
 // catalogService is the part of the gRPC edge about topics and places.
 type catalogService struct {
@@ -28,9 +33,10 @@ func (s *catalogService) CreateTopic(ctx context.Context, req *oncelogv1.CreateT
 	if err := s.current(ctx); err != nil {
 		return nil, err
 	}
+	replicas, nodes := s.placeOn(req.GetReplicationFactor())
 	res, err := proposeCatalog(ctx, s.Coordinator, catalog.CreateTopic{
 		At: s.now(), Name: req.GetName(), Partitions: req.GetPartitions(),
-		ReplicationFactor: req.GetReplicationFactor(), Nodes: s.aliveNodes(),
+		ReplicationFactor: replicas, Nodes: nodes,
 	})
 	if err != nil {
 		return nil, err
@@ -43,55 +49,72 @@ func (s *catalogService) CreateTopic(ctx context.Context, req *oncelogv1.CreateT
 	out := &oncelogv1.CreateTopicResponse{}
 	s.state.read(func() { out.Topic = topicProto(s.state.catalog, res.Topic, true) })
 	if !req.GetNoWait() {
-		ctx, cancelWait := context.WithTimeout(ctx, maxTopicWait)
-		defer cancelWait()
-		wait, cancel := beforeDeadline(ctx)
-		defer cancel()
-		out.Ready = s.awaitServed(wait, res.Topic)
+		out.Ready = s.awaitServed(ctx, res.Topic)
 	}
 	return out, nil
 }
 
-// aliveNodes lists the nodes that were heard of lately; none means that nothing
-// is known yet, and the catalogue takes all.
-func (s *catalogService) aliveNodes() []uint64 {
+// placeOn returns the replication factor of a new topic and the nodes that its
+// shards may be on.
+//
+// The default counts the registered nodes, whether or not they are up: a topic
+// that is made while a node restarts must not be kept in fewer copies for ever.
+// Nodes that are down are left out where the others suffice; where they do not,
+// all are taken, for a shard works with a majority of its nodes.
+func (s *catalogService) placeOn(asked uint32) (replicas uint32, nodes []uint64) {
+	alive, registered := s.usableNodes()
+	replicas = asked
+	if replicas == 0 {
+		s.state.read(func() { replicas = s.state.catalog.Settings().DefaultReplicationFactor })
+	}
+	if replicas == 0 {
+		replicas = uint32(min(defaultReplicas, max(registered, 1)))
+	}
+	if uint64(len(alive)) < uint64(replicas) {
+		return replicas, nil
+	}
+	return replicas, alive
+}
+
+// usableNodes lists the nodes that may get shards and tells how many are
+// registered.
+func (s *catalogService) usableNodes() (alive []uint64, registered int) {
 	now := s.clock.Now()
-	var alive []uint64
 	s.state.read(func() {
-		for _, n := range s.state.catalog.Nodes() {
-			if at, ok := s.registry.lastSeen(n.ID); ok && now.Sub(at) <= s.cfg.NodeTimeout {
+		all := s.state.catalog.Nodes()
+		registered = len(all)
+		for _, n := range all {
+			if s.registry.usable(n.ID, now, s.cfg.NodeTimeout) {
 				alive = append(alive, n.ID)
 			}
 		}
 	})
-	return alive
+	return alive, registered
 }
 
 // awaitServed waits until every shard of the topic has a leader whose log knows
-// the topic's partitions.
+// the topic's partitions. It says no when that does not come in time, or cannot
+// be known here any more, or the topic was deleted meanwhile.
 func (s *catalogService) awaitServed(ctx context.Context, t catalog.Topic) bool {
-	for {
-		changed := s.registry.watch()
-		served := true
-		s.state.read(func() {
-			for _, id := range t.Partitions {
-				p, exists := s.state.catalog.Partition(id)
-				shard, _ := s.state.catalog.Shard(p.ShardID)
-				if exists && !s.registry.serves(shard) {
-					served = false
-					break
-				}
+	ctx, cancel := beforeDeadline(ctx)
+	defer cancel()
+	ctx, cancelWait := context.WithTimeout(ctx, maxTopicWait)
+	defer cancelWait()
+	deleted := false
+	err := s.await(ctx, s.registry.watch, func() bool {
+		for _, id := range t.Partitions {
+			p, exists := s.state.catalog.Partition(id)
+			if !exists {
+				deleted = true
+				return true
 			}
-		})
-		if served {
-			return true
+			if shard, _ := s.state.catalog.Shard(p.ShardID); !s.registry.serves(shard) {
+				return false
+			}
 		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return false
-		}
-	}
+		return true
+	})
+	return err == nil && !deleted
 }
 
 // DeleteTopic implements the contract.
@@ -140,8 +163,12 @@ func (s *catalogService) GetMetadata(_ context.Context, req *oncelogv1.GetMetada
 	if err := checkCount("topic_ids", len(req.GetTopicIds()), maxTopicNames); err != nil {
 		return nil, err
 	}
-	st := s.group.Status()
-	res := &oncelogv1.GetMetadataResponse{CoordinatorLeader: uint64(st.Leader)}
+	for i, name := range req.GetTopics() {
+		if len(name) > maxName {
+			return nil, tooLong(fmt.Sprintf("topics[%d]", i), maxName)
+		}
+	}
+	res := &oncelogv1.GetMetadataResponse{CoordinatorLeader: uint64(s.group.Leadership().Leader)}
 	for _, m := range s.cfg.Members {
 		res.Coordinators = append(res.Coordinators, memberProto(m))
 	}
@@ -240,7 +267,7 @@ func (c *Coordinator) catalogError(res catalog.Result, topic string) error {
 	case catalog.CodeOK:
 		return nil
 	case catalog.CodeNotInitialized:
-		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNAVAILABLE, "the cluster is being initialised")
+		return uninitialised()
 	case catalog.CodeTopicExists:
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_TOPIC_EXISTS, "topic "+strconv.Quote(topic)+" exists", apierrors.KeyTopic, topic)
 	case catalog.CodeUnknownTopic:
@@ -257,7 +284,7 @@ func (c *Coordinator) catalogError(res catalog.Result, topic string) error {
 			apierrors.KeyField, "replication_factor", apierrors.KeyLimit, strconv.Itoa(catalog.MaxReplicationFactor))
 	case catalog.CodeInsufficientNodes:
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INSUFFICIENT_NODES,
-			fmt.Sprintf("the replication factor is %d, but %d partition nodes are up", res.Need, res.Have),
+			fmt.Sprintf("the replication factor is %d, but %d partition nodes are registered", res.Need, res.Have),
 			apierrors.KeyWanted, strconv.FormatUint(res.Need, 10), apierrors.KeyRegistered, strconv.FormatUint(res.Have, 10))
 	case catalog.CodeLimitExceeded:
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_LIMIT_EXCEEDED,

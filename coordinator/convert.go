@@ -118,19 +118,21 @@ func markerProto(m txn.Marker) *oncelogv1.Marker {
 	return p
 }
 
-func markerAnswer(r oncelogv1.MarkerResult) txn.MarkerAnswer {
+// markerAnswer returns what a shard answered, and false for what no shard of
+// this version answers.
+func markerAnswer(r oncelogv1.MarkerResult) (txn.MarkerAnswer, bool) {
 	switch r {
 	case oncelogv1.MarkerResult_MARKER_RESULT_APPLIED:
-		return txn.MarkerApplied
+		return txn.MarkerApplied, true
 	case oncelogv1.MarkerResult_MARKER_RESULT_ALREADY:
-		return txn.MarkerAlready
+		return txn.MarkerAlready, true
 	case oncelogv1.MarkerResult_MARKER_RESULT_MISSING_DATA:
-		return txn.MarkerMissingData
+		return txn.MarkerMissingData, true
 	case oncelogv1.MarkerResult_MARKER_RESULT_CONFLICT:
-		return txn.MarkerConflict
-	case oncelogv1.MarkerResult_MARKER_RESULT_UNSPECIFIED:
+		return txn.MarkerConflict, true
+	default:
+		return 0, false
 	}
-	return 0 // ignored by the machine, so the marker stays owed
 }
 
 func topicProto(cat *catalog.Catalog, t catalog.Topic, withPartitions bool) *oncelogv1.Topic {

@@ -81,7 +81,8 @@ type Coordinator struct {
 	log       *slog.Logger
 	state     *replica
 	group     *raftstore.Group
-	applied   *notifier
+	applied   *notifier // see replica
+	placed    *notifier // see replica
 	registry  *registry
 	keys      *token.Keyring
 	peers     *peerConns
@@ -95,7 +96,11 @@ type Coordinator struct {
 	// wanting is how many callers wait for markers: acknowledgements are then
 	// logged at once.
 	wanting atomic.Int64
+	// hurry tells the sender of markers that somebody begins to wait.
+	hurry chan struct{}
 
+	// closing is closed when Close begins: every wait ends.
+	closing <-chan struct{}
 	stop    context.CancelFunc
 	stopped sync.WaitGroup
 }
@@ -117,20 +122,25 @@ func New(cfg Config) (*Coordinator, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	// The machine bounds the rules; errors must name the bounds that hold.
+	cfg.Txn = txn.New(cfg.Txn).Config()
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Coordinator{
 		cfg:        cfg,
 		clock:      cfg.Clock,
 		log:        cfg.Logger,
 		applied:    newNotifier(),
+		placed:     newNotifier(),
 		registry:   newRegistry(),
 		keys:       &token.Keyring{},
 		peers:      newPeerConns(cfg.DialPeer),
 		startedAt:  cfg.Clock.Now(),
 		leadership: make(chan raftstore.Leadership, 1),
+		hurry:      make(chan struct{}, 1),
+		closing:    ctx.Done(),
 		stop:       stop,
 	}
-	c.state = newReplica(cfg.Txn, c.keys, c.applied)
+	c.state = newReplica(cfg.Txn, c.keys, c.applied, c.placed)
 	members := make([]raftstore.NodeID, 0, len(cfg.Members))
 	for _, m := range cfg.Members {
 		members = append(members, raftstore.NodeID(m.ID))
@@ -155,8 +165,9 @@ func New(cfg Config) (*Coordinator, error) {
 	return c, nil
 }
 
-// Close ends the duties. Requests that are still under way are answered by the
-// store when it closes.
+// Close ends the duties and the waits of requests: what they wait for does not
+// come from here any more. Requests that are waiting for the log are answered by
+// the store when it closes. Closing twice is no error.
 func (c *Coordinator) Close() {
 	c.stop()
 	c.stopped.Wait()
@@ -219,7 +230,7 @@ func (c *Coordinator) followLeadership(ctx context.Context) {
 // one.
 func (c *Coordinator) takeOffice(ctx context.Context, term uint64) *office {
 	c.log.Info("this node leads the coordinator", "term", term)
-	c.registry.reset()
+	c.registry.begin(term, c.clock.Now())
 	c.idBlock.reset()
 	ctx, resign := context.WithCancel(ctx)
 	o := &office{term: term, resign: resign, done: make(chan struct{})}

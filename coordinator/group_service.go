@@ -28,7 +28,7 @@ func (s *groupService) AssignPartitions(ctx context.Context, req *oncelogv1.Assi
 	if err != nil {
 		return nil, err
 	}
-	res, err := proposeGroup[group.Result](ctx, s.Coordinator, group.AssignPartitions{
+	res, err := proposeGroup(ctx, s.Coordinator, group.AssignPartitions{
 		At: s.now(), Group: req.GetGroupId(), Member: req.GetMemberId(),
 		ClientID: req.GetClientId(), Host: clientName(ctx, ""), Partitions: ids,
 	})
@@ -38,7 +38,11 @@ func (s *groupService) AssignPartitions(ctx context.Context, req *oncelogv1.Assi
 	if err := s.groupError(res.Refusal); err != nil {
 		return nil, err
 	}
-	return &oncelogv1.AssignPartitionsResponse{Generation: res.Generation, Offsets: s.offsetsProto(res.Offsets)}, nil
+	out := &oncelogv1.AssignPartitionsResponse{Generation: res.Generation}
+	if len(ids) > 0 { // the core takes none for all
+		out.Offsets = s.offsetsProto(res.Offsets)
+	}
+	return out, nil
 }
 
 // LeaveGroup implements the contract.
@@ -46,7 +50,7 @@ func (s *groupService) LeaveGroup(ctx context.Context, req *oncelogv1.LeaveGroup
 	if err := checkMember(req.GetGroupId(), req.GetMemberId()); err != nil {
 		return nil, err
 	}
-	res, err := proposeGroup[group.Result](ctx, s.Coordinator,
+	res, err := proposeGroup(ctx, s.Coordinator,
 		group.LeaveGroup{At: s.now(), Group: req.GetGroupId(), Member: req.GetMemberId()})
 	if err != nil {
 		return nil, err
@@ -63,15 +67,18 @@ func (s *groupService) LeaveGroup(ctx context.Context, req *oncelogv1.LeaveGroup
 
 // CommitOffsets implements the contract.
 func (s *groupService) CommitOffsets(ctx context.Context, req *oncelogv1.CommitOffsetsRequest) (*oncelogv1.CommitOffsetsResponse, error) {
+	if err := checkGroupOffsets("offsets", req.GetOffsets()); err != nil {
+		return nil, err
+	}
 	var commit group.Commit
-	err := s.withCatalog(ctx, func() (err error) {
-		commit, err = s.commitOf("offsets", req.GetOffsets())
-		return err
+	err := s.withCatalog(ctx, func() (unknown error) {
+		commit, unknown = s.commitOf("offsets", req.GetOffsets())
+		return unknown
 	})
 	if err != nil {
 		return nil, err
 	}
-	res, err := proposeGroup[group.Result](ctx, s.Coordinator, group.CommitOffsets{At: s.now(), Commit: commit})
+	res, err := proposeGroup(ctx, s.Coordinator, group.CommitOffsets{At: s.now(), Commit: commit})
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +169,7 @@ func (s *groupService) DeleteGroup(ctx context.Context, req *oncelogv1.DeleteGro
 	if err := checkName("group_id", req.GetGroupId(), true); err != nil {
 		return nil, err
 	}
-	res, err := proposeGroup[group.Result](ctx, s.Coordinator, group.DeleteGroup{At: s.now(), Group: req.GetGroupId()})
+	res, err := proposeGroup(ctx, s.Coordinator, group.DeleteGroup{At: s.now(), Group: req.GetGroupId()})
 	if err != nil {
 		return nil, err
 	}
@@ -179,33 +186,23 @@ func checkMember(groupID, memberID string) error {
 	return checkName("member_id", memberID, true)
 }
 
-// withCatalog runs fn, which resolves partitions, under the read lock, and once
-// more after catching up when a partition was not found.
-func (c *Coordinator) withCatalog(ctx context.Context, fn func() error) error {
-	var err error
-	c.state.read(func() { err = fn() })
-	switch apierrors.CodeOf(err) {
-	case oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION, oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_TOPIC:
-		if err := c.current(ctx); err != nil {
-			return err
-		}
-		c.state.read(func() { err = fn() })
-	}
-	return err
-}
-
 // partitionIDs resolves a list of partitions.
 func (s *groupService) partitionIDs(ctx context.Context, refs []*oncelogv1.PartitionRef) ([]uint64, error) {
 	if err := checkCount("partitions", len(refs), maxList); err != nil {
 		return nil, err
 	}
+	for i, ref := range refs {
+		if err := checkPartition(ref, func() string { return fmt.Sprintf("partitions[%d]", i) }); err != nil {
+			return nil, err
+		}
+	}
 	var ids []uint64
 	err := s.withCatalog(ctx, func() error {
 		ids = make([]uint64, 0, len(refs))
 		for i, ref := range refs {
-			p, err := resolve(s.state.catalog, fmt.Sprintf("partitions[%d]", i), ref)
-			if err != nil {
-				return err
+			p, ok := resolve(s.state.catalog, ref)
+			if !ok {
+				return unknownPartition(s.state.catalog, fmt.Sprintf("partitions[%d]", i), ref)
 			}
 			ids = append(ids, p.ID)
 		}

@@ -76,7 +76,11 @@ func (d *duties) initCluster(ctx context.Context) bool {
 			d.log.Info("cluster initialised", "cluster_id", res.ClusterID)
 			return true
 		}
-		d.log.Warn("initialising the cluster failed; trying again", "error", err, "code", res.Code.String())
+		if err != nil {
+			d.logFailure(ctx, "initialising the cluster", err)
+		} else {
+			d.log.Error("the settings of the new cluster are refused", "code", res.Code.String())
+		}
 		d.pause(ctx, dutyRetry)
 	}
 	return false
@@ -100,7 +104,7 @@ func (d *duties) expire(ctx context.Context) {
 			now := max(d.now(), d.state.txns.Now())
 			due = d.state.txns.Expired(now, expireBatch)
 			if next, ok := d.state.txns.NextDeadline(); ok {
-				sleep = min(sleep, time.Duration(max(next-now, 1))*time.Millisecond)
+				sleep = time.Duration(min(max(next-now, 1), maxSleep.Milliseconds())) * time.Millisecond
 			}
 		})
 		if len(due) == 0 {
@@ -148,21 +152,28 @@ func (d *duties) expireIDs(ctx context.Context) {
 func (d *duties) expireIDsNow(ctx context.Context, idle []uint64) bool {
 	ctx, cancel := context.WithTimeout(ctx, dutyTimeout)
 	defer cancel()
-	if _, err := proposeTxn[txn.ExpireIDsResult](ctx, d.Coordinator, txn.ExpireIDs{ProducerIDs: idle}); err != nil {
+	res, err := proposeTxn[txn.ExpireIDsResult](ctx, d.Coordinator, txn.ExpireIDs{ProducerIDs: idle})
+	if err != nil {
 		d.logFailure(ctx, "removing idle transactional ids", err)
 		return false
 	}
-	d.log.Info("idle transactional ids removed", "count", len(idle))
+	removed := 0
+	for _, code := range res.Codes {
+		if code == txn.CodeOK {
+			removed++
+		}
+	}
+	d.log.Info("idle transactional ids removed", "count", removed)
 	return true
 }
 
 // logFailure reports a duty that will be repeated. Losing the office is no
 // failure.
-func (d *duties) logFailure(ctx context.Context, what string, err error) {
+func (c *Coordinator) logFailure(ctx context.Context, what string, err error) {
 	if ctx.Err() != nil || apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_NOT_LEADER {
 		return
 	}
-	d.log.Warn(what+" failed; trying again", "error", err)
+	c.log.Warn(what+" failed; trying again", "error", err)
 }
 
 // pause waits for a span, or for the end of ctx.

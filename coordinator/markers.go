@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
@@ -16,43 +17,56 @@ const (
 	markerBatch = 2000
 	// markerTimeout bounds one request; an unreachable shard is tried again.
 	markerTimeout = 2 * time.Second
-	// markerRetryMin and markerRetryMax bound the pause after a failed request.
-	markerRetryMin = 20 * time.Millisecond
-	markerRetryMax = time.Second
+	// firstMarkerRetry and lastMarkerRetry bound the pause after a failed request.
+	firstMarkerRetry = 20 * time.Millisecond
+	lastMarkerRetry  = time.Second
 )
 
 // markerSender delivers decisions to shards for one term of office. One
 // request per shard is under way at a time; what is decided meanwhile goes into
-// the next one. All of its memory is about pace: what is owed is in the state.
+// the next one. What is owed is in the state; its own memory is about pace, and
+// about answers that are true whether or not they are in the log yet.
+//
+// All of it belongs to the goroutine that runs it, but for the two channels.
 type markerSender struct {
 	*Coordinator
 	shards map[uint64]*delivery
-	// answers carries finished requests to the loop, logged those that were
-	// acknowledged in the log.
+	// underWay counts the goroutines that will send on answers or logged.
+	underWay int
+	// answers carries finished requests to the loop, logged the results of
+	// proposals of acknowledgements.
 	answers chan answer
 	logged  chan loggedAcks
-	// acks waits to be logged; logging says that a proposal is under way.
-	acks    []txn.MarkerAck
-	acksAt  time.Time
-	logging bool
+	// acks waits to be logged from acksAt on; logging says that a proposal is
+	// under way. After one that failed none begins before logAfter.
+	acks     []txn.MarkerAck
+	acksAt   time.Time
+	logAfter time.Time
+	logging  bool
 }
 
 // delivery is the standing of one shard.
 type delivery struct {
-	busy bool
-	// sent is the highest decision that was answered and whose
-	// acknowledgement is on its way into the log: not sent again meanwhile.
-	sent    uint64
-	pause   time.Duration
-	retryAt time.Time
+	// to is who leads the shard, as far as was known when the last request
+	// went out; cancel ends that request while busy says that it is under way.
+	to     seat
+	busy   bool
+	cancel context.CancelFunc
+	// answered is the highest decision up to which every marker was answered:
+	// not sent again while the answers are on their way into the log.
+	answered uint64
+	pause    time.Duration
+	retryAt  time.Time
 }
 
 // answer is what became of one request.
 type answer struct {
-	shard   uint64
+	shard uint64
+	acks  []txn.MarkerAck
+	// through is the decision up to which every marker was answered; 0: none.
 	through uint64
-	acks    []txn.MarkerAck
-	err     error
+	// err says why some or all were not.
+	err error
 }
 
 // loggedAcks is what became of one proposal of acknowledgements.
@@ -70,61 +84,61 @@ func newMarkerSender(c *Coordinator) *markerSender {
 	}
 }
 
+// run returns when ctx, the term of office, ends and nothing is under way any
+// more.
 func (s *markerSender) run(ctx context.Context) {
-	underWay := 0
-	for {
-		applied, moved := s.applied.next(), s.registry.watch()
-		now := s.clock.Now()
-		if ctx.Err() == nil {
-			underWay += s.sendOwed(ctx, now)
-			underWay += s.logAcks(ctx, now)
-		} else if underWay == 0 {
-			return
-		}
-		if ctx.Err() != nil {
-			applied, moved = nil, nil
-		}
-		timer, release := s.clock.After(s.nextWake(now))
+	for ctx.Err() == nil {
+		s.step(ctx)
+	}
+	for ; s.underWay > 0; s.underWay-- {
 		select {
-		case <-applied:
-		case <-moved:
-			s.forgive()
-		case <-timer:
-		case a := <-s.answers:
-			underWay--
-			s.answered(ctx, a)
-		case l := <-s.logged:
-			underWay--
-			s.wasLogged(l)
-		case <-s.ended(ctx):
+		case <-s.answers:
+		case <-s.logged:
 		}
-		release()
 	}
 }
 
-// ended is ctx.Done until the end was noticed, so that the loop does not spin
-// while it waits for the last requests.
-func (s *markerSender) ended(ctx context.Context) <-chan struct{} {
-	if ctx.Err() != nil {
-		return nil
+// step starts what is due and waits for the next event.
+func (s *markerSender) step(ctx context.Context) {
+	applied, moved := s.applied.next(), s.registry.watch()
+	now := s.clock.Now()
+	s.sendOwed(ctx, now)
+	s.logAcks(ctx, now)
+	timer, release := s.clock.After(s.nextWake(now))
+	defer release()
+	select {
+	case <-applied:
+	case <-moved:
+	case <-s.hurry:
+	case <-timer:
+	case a := <-s.answers:
+		s.underWay--
+		s.answered(ctx, a)
+	case l := <-s.logged:
+		s.underWay--
+		s.wasLogged(ctx, l)
+	case <-ctx.Done():
 	}
-	return ctx.Done()
 }
 
 // sendOwed starts a request for every idle shard that is owed markers.
-func (s *markerSender) sendOwed(ctx context.Context, now time.Time) (started int) {
+func (s *markerSender) sendOwed(ctx context.Context, now time.Time) {
 	for _, b := range s.collect(now) {
 		d := s.shards[b.shard]
-		address, ok := s.leaderAddress(b.shard)
+		address, ok := s.peerAddress(d.to.node)
 		if !ok {
 			s.backOff(d, now)
 			continue
 		}
-		d.busy = true
-		started++
-		go func() { s.answers <- s.deliver(ctx, address, b) }()
+		request, cancel := context.WithTimeout(ctx, markerTimeout)
+		d.busy, d.cancel = true, cancel
+		s.underWay++
+		node := d.to.node
+		go func() {
+			defer cancel()
+			s.answers <- s.deliver(request, node, address, b)
+		}()
 	}
-	return started
 }
 
 // batch is what one request carries.
@@ -133,7 +147,8 @@ type batch struct {
 	markers []txn.Marker
 }
 
-// collect takes what is owed to idle shards and not on its way into the log.
+// collect takes what is owed to shards that may be sent to now. News of
+// another leader ends a pause, and a request to the old one.
 func (s *markerSender) collect(now time.Time) []batch {
 	var batches []batch
 	s.state.read(func() {
@@ -143,19 +158,19 @@ func (s *markerSender) collect(now time.Time) []batch {
 				d = &delivery{}
 				s.shards[shard] = d
 			}
-			if d.busy || now.Before(d.retryAt) {
+			leader := s.registry.leader(shard).seat
+			moved := leader.node != 0 && leader != d.to
+			if d.busy {
+				if moved {
+					d.cancel()
+				}
 				continue
 			}
-			b := batch{shard: shard}
-			for m := range s.state.txns.Owed(shard) {
-				if m.Decision <= d.sent {
-					continue
-				}
-				if b.markers = append(b.markers, m); len(b.markers) == markerBatch {
-					break
-				}
+			if !moved && now.Before(d.retryAt) {
+				continue
 			}
-			if len(b.markers) > 0 {
+			if b := s.unanswered(shard, d.answered); len(b.markers) > 0 {
+				d.to = leader
 				batches = append(batches, b)
 			}
 		}
@@ -163,26 +178,34 @@ func (s *markerSender) collect(now time.Time) []batch {
 	return batches
 }
 
-func (s *markerSender) leaderAddress(shard uint64) (string, bool) {
-	node := s.registry.leader(shard).node
-	if node == 0 {
-		return "", false
-	}
-	var address string
-	s.state.read(func() {
-		if n, ok := s.state.catalog.Node(node); ok {
-			address = n.PeerAddress
+// unanswered takes the first markers owed to a shard that were decided after
+// the given decision. The caller holds the state still.
+func (s *markerSender) unanswered(shard, after uint64) batch {
+	b := batch{shard: shard}
+	for m := range s.state.txns.Owed(shard) {
+		if m.Decision <= after {
+			continue
 		}
+		if b.markers = append(b.markers, m); len(b.markers) == markerBatch {
+			break
+		}
+	}
+	return b
+}
+
+// peerAddress returns where a partition node is reached.
+func (s *markerSender) peerAddress(node uint64) (address string, ok bool) {
+	s.state.read(func() {
+		n, known := s.state.catalog.Node(node)
+		address, ok = n.PeerAddress, known
 	})
-	return address, address != ""
+	return address, ok
 }
 
 // deliver sends one request and waits for its answer.
-func (s *markerSender) deliver(ctx context.Context, address string, b batch) answer {
-	a := answer{shard: b.shard, through: b.markers[len(b.markers)-1].Decision}
-	ctx, cancel := context.WithTimeout(ctx, markerTimeout)
-	defer cancel()
-	client, err := s.peers.shard(address)
+func (s *markerSender) deliver(ctx context.Context, node uint64, address string, b batch) answer {
+	a := answer{shard: b.shard}
+	client, err := s.peers.shard(node, address)
 	if err != nil {
 		a.err = err
 		return a
@@ -192,35 +215,47 @@ func (s *markerSender) deliver(ctx context.Context, address string, b batch) ans
 		request.Markers = append(request.Markers, markerProto(m))
 	}
 	res, err := client.WriteMarkers(ctx, &oncelogv1.WriteMarkersRequest{Shards: []*oncelogv1.ShardMarkers{request}})
-	switch {
+	switch shards := res.GetShards(); {
 	case err != nil:
 		a.err = err
-	case len(res.GetShards()) != 1:
-		a.err = apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INTERNAL, "a node answered for another number of shards")
-	case res.GetShards()[0].GetError() != nil:
-		a.err = apierrors.FromProto(res.GetShards()[0].GetError())
-	case len(res.GetShards()[0].GetResults()) != len(b.markers):
+	case len(shards) != 1 || shards[0].GetShardId() != b.shard:
+		a.err = apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INTERNAL, "a node answered for other shards than it was asked about")
+	case shards[0].GetError() != nil:
+		a.err = apierrors.FromProto(shards[0].GetError())
+	case len(shards[0].GetResults()) != len(b.markers):
 		a.err = apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INTERNAL, "a node answered for another number of markers")
 	default:
-		for i, r := range res.GetShards()[0].GetResults() {
-			a.acks = append(a.acks, txn.MarkerAck{Ref: b.markers[i].Ref, Shard: b.shard, Answer: markerAnswer(r)})
-		}
+		a.take(b, shards[0].GetResults())
 	}
 	return a
+}
+
+// take makes acknowledgements of results. A result that this program does not
+// know acknowledges nothing: its marker stays owed and is sent again, which
+// must not keep those around it from being acknowledged.
+func (a *answer) take(b batch, results []oncelogv1.MarkerResult) {
+	for i, r := range results {
+		told, known := markerAnswer(r)
+		if !known {
+			a.err = apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INTERNAL, "a node gave a result that is not known here: "+r.String())
+			continue
+		}
+		a.acks = append(a.acks, txn.MarkerAck{Ref: b.markers[i].Ref, Shard: b.shard, Answer: told})
+		if a.err == nil {
+			a.through = b.markers[i].Decision
+		}
+	}
 }
 
 // answered takes the result of one request.
 func (s *markerSender) answered(ctx context.Context, a answer) {
 	d := s.shards[a.shard]
-	d.busy = false
-	if a.err != nil {
+	d.busy, d.cancel = false, nil
+	d.answered = max(d.answered, a.through)
+	if a.err == nil {
+		d.pause = 0
+	} else {
 		s.refused(ctx, d, a)
-		return
-	}
-	d.pause = 0
-	d.sent = a.through
-	if len(s.acks) == 0 {
-		s.acksAt = s.clock.Now().Add(s.cfg.AckDelay)
 	}
 	for _, ack := range a.acks {
 		if ack.Answer == txn.MarkerMissingData || ack.Answer == txn.MarkerConflict {
@@ -230,6 +265,9 @@ func (s *markerSender) answered(ctx context.Context, a answer) {
 				"producer_id", ack.Ref.ProducerID, "epoch", ack.Ref.Epoch, "txn_number", ack.Ref.Number)
 		}
 	}
+	if len(s.acks) == 0 {
+		s.acksAt = s.clock.Now().Add(s.cfg.AckDelay)
+	}
 	s.acks = append(s.acks, a.acks...)
 }
 
@@ -238,54 +276,55 @@ func (s *markerSender) refused(ctx context.Context, d *delivery, a answer) {
 	if failure.Code == oncelogv1.ErrorCode_ERROR_CODE_NOT_LEADER {
 		node, _ := strconv.ParseUint(failure.Metadata[apierrors.KeyLeaderNode], 10, 64)
 		term, _ := strconv.ParseUint(failure.Metadata[apierrors.KeyTerm], 10, 64)
-		s.registry.hint(a.shard, node, term)
+		s.registry.hint(a.shard, seat{node: node, term: term})
 	}
 	s.backOff(d, s.clock.Now())
 	if ctx.Err() == nil {
-		s.log.Debug("delivering markers failed; trying again", "shard", a.shard, "error", a.err, "pause", d.pause)
+		s.log.Debug("delivering markers failed; trying again", "shard", a.shard, "node", d.to.node, "error", a.err, "pause", d.pause)
 	}
 }
 
 func (s *markerSender) backOff(d *delivery, now time.Time) {
-	d.pause = min(max(2*d.pause, markerRetryMin), markerRetryMax)
+	d.pause = min(max(2*d.pause, firstMarkerRetry), lastMarkerRetry)
 	d.retryAt = now.Add(d.pause)
-}
-
-// forgive ends the pauses when news of a shard's leader has come.
-func (s *markerSender) forgive() {
-	for _, d := range s.shards {
-		d.retryAt = time.Time{}
-	}
 }
 
 // logAcks proposes the gathered acknowledgements. They may wait a little for
 // company, unless a caller waits for them.
-func (s *markerSender) logAcks(ctx context.Context, now time.Time) (started int) {
-	if s.logging || len(s.acks) == 0 || now.Before(s.acksAt) && s.wanting.Load() == 0 {
-		return 0
+func (s *markerSender) logAcks(ctx context.Context, now time.Time) {
+	if s.logging || len(s.acks) == 0 || now.Before(s.ackTime()) {
+		return
 	}
 	acks := s.acks[:min(len(s.acks), txn.MaxItems)]
-	s.acks = append([]txn.MarkerAck(nil), s.acks[len(acks):]...)
+	s.acks = slices.Clone(s.acks[len(acks):])
 	s.logging = true
+	s.underWay++
 	go func() {
 		ctx, cancel := context.WithTimeout(ctx, dutyTimeout)
 		defer cancel()
 		_, err := proposeTxn[txn.MarkersAppliedResult](ctx, s.Coordinator, txn.MarkersApplied{Items: acks})
 		s.logged <- loggedAcks{acks: acks, err: err}
 	}()
-	return 1
 }
 
-// wasLogged: acknowledgements that did not make it are asked for again by
-// sending their markers again, which is harmless.
-func (s *markerSender) wasLogged(l loggedAcks) {
+// ackTime is when gathered acknowledgements may go into the log.
+func (s *markerSender) ackTime() time.Time {
+	if s.wanting.Load() > 0 || s.acksAt.Before(s.logAfter) {
+		return s.logAfter
+	}
+	return s.acksAt
+}
+
+// wasLogged: acknowledgements that did not make it, or perhaps did not, stay
+// true and are proposed again; the state ignores what it knows.
+func (s *markerSender) wasLogged(ctx context.Context, l loggedAcks) {
 	s.logging = false
 	if l.err == nil {
 		return
 	}
-	for _, ack := range l.acks {
-		s.shards[ack.Shard].sent = 0
-	}
+	s.acks = slices.Concat(l.acks, s.acks)
+	s.logAfter = s.clock.Now().Add(dutyRetry)
+	s.logFailure(ctx, "logging acknowledgements of markers", l.err)
 }
 
 // nextWake is how long nothing is due by itself.
@@ -297,7 +336,7 @@ func (s *markerSender) nextWake(now time.Time) time.Duration {
 		}
 	}
 	if len(s.acks) > 0 && !s.logging {
-		wake = min(wake, max(s.acksAt.Sub(now), 0))
+		wake = min(wake, max(s.ackTime().Sub(now), 0))
 	}
 	return wake
 }

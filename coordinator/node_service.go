@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -43,12 +44,18 @@ func (s *nodeService) RegisterNode(ctx context.Context, req *oncelogv1.RegisterN
 }
 
 func (s *nodeService) register(ctx context.Context, req *oncelogv1.RegisterNodeRequest) (*oncelogv1.RegisterNodeResponse, error) {
+	if err := checkRegistration(req); err != nil {
+		return nil, err
+	}
 	if err := s.current(ctx); err != nil {
 		return nil, err
 	}
 	cluster := ""
 	s.state.read(func() { cluster = s.state.catalog.ClusterID() })
-	if req.GetClusterId() != "" && cluster != "" && req.GetClusterId() != cluster {
+	switch {
+	case cluster == "":
+		return nil, uninitialised()
+	case req.GetClusterId() != "" && req.GetClusterId() != cluster:
 		return nil, apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_WRONG_CLUSTER,
 			"the node's data belongs to cluster "+strconv.Quote(req.GetClusterId())+", this is "+strconv.Quote(cluster),
 			apierrors.KeyClusterID, cluster)
@@ -68,40 +75,91 @@ func (s *nodeService) register(ctx context.Context, req *oncelogv1.RegisterNodeR
 		s.log.Info("partition node registered", "node_id", req.GetNodeId(),
 			"client_address", req.GetClientAddress(), "peer_address", req.GetPeerAddress())
 	}
-	s.state.read(func() { cluster = s.state.catalog.ClusterID() })
 	return &oncelogv1.RegisterNodeResponse{ClusterId: cluster}, nil
+}
+
+func checkRegistration(req *oncelogv1.RegisterNodeRequest) error {
+	if req.GetNodeId() == 0 {
+		return apierrors.InvalidArgument("node_id", "must be at least 1")
+	}
+	if err := checkName("client_address", req.GetClientAddress(), true); err != nil {
+		return err
+	}
+	if err := checkName("peer_address", req.GetPeerAddress(), true); err != nil {
+		return err
+	}
+	if req.GetInstanceId() == "" {
+		return apierrors.InvalidArgument("instance_id", "must not be empty")
+	}
+	if len(req.GetInstanceId()) > catalog.MaxInstanceBytes {
+		return tooLong("instance_id", catalog.MaxInstanceBytes)
+	}
+	return checkName("cluster_id", req.GetClusterId(), false)
 }
 
 // Heartbeat implements the contract.
 func (s *nodeService) Heartbeat(ctx context.Context, req *oncelogv1.HeartbeatRequest) (*oncelogv1.HeartbeatResponse, error) {
+	res, err := s.heartbeat(ctx, req)
+	return res, s.peerFacing(err)
+}
+
+func (s *nodeService) heartbeat(ctx context.Context, req *oncelogv1.HeartbeatRequest) (*oncelogv1.HeartbeatResponse, error) {
 	if err := s.checkHeartbeat(req); err != nil {
-		return nil, s.peerFacing(err)
+		return nil, err
 	}
 	s.registry.heard(req.GetNodeId(), s.clock.Now())
-	for _, r := range req.GetShards() {
-		s.registry.report(req.GetNodeId(), r.GetShardId(), shardLeader{
-			node: r.GetLeader(), term: r.GetTerm(), ready: r.GetReady(), partitionsVersion: r.GetPartitionsVersion(),
-		})
-	}
-	wait := time.Duration(min(max(req.GetWaitMs(), 0), maxHeartbeatMs)) * time.Millisecond
-	ctx, cancel := context.WithTimeout(ctx, wait)
+	s.takeReports(req)
+	ctx, cancel := beforeDeadline(ctx)
 	defer cancel()
-	// The assignment is read once more after a wait that ended by time: the
-	// answer then repeats the version that the node knows.
-	s.awaitVersion(ctx, req.GetKnownVersion())
-	if st := s.group.Status(); !st.Ready {
-		return nil, s.peerFacing(s.notLeader(uint64(st.Leader)))
+	ctx, cancelWait := context.WithTimeout(ctx, time.Duration(req.GetWaitMs())*time.Millisecond)
+	defer cancelWait()
+	err := s.await(ctx, s.placed.next, func() bool { return s.state.catalog.Version() > req.GetKnownVersion() })
+	if err != nil && !errors.Is(err, errWaitedEnough) {
+		return nil, err
 	}
+	// After a wait that ended by time the answer repeats the version that the
+	// node knows.
 	res := &oncelogv1.HeartbeatResponse{}
 	s.state.read(func() { s.fillAssignment(res, req) })
 	return res, nil
 }
 
-func (s *nodeService) checkHeartbeat(req *oncelogv1.HeartbeatRequest) error {
-	if st := s.group.Status(); !st.Ready {
-		return s.notLeader(uint64(st.Leader))
+// takeReports notes who leads the node's shards. What a node says about shards
+// that it is no part of, or may not know yet, is nothing worth keeping.
+func (s *nodeService) takeReports(req *oncelogv1.HeartbeatRequest) {
+	type report struct {
+		shard  uint64
+		leader shardLeader
 	}
+	reports := make([]report, 0, len(req.GetShards()))
+	s.state.read(func() {
+		for _, r := range req.GetShards() {
+			shard, ok := s.state.catalog.Shard(r.GetShardId())
+			if !ok || !slices.Contains(shard.Replicas, req.GetNodeId()) ||
+				r.GetLeader() != 0 && !slices.Contains(shard.Replicas, r.GetLeader()) {
+				continue
+			}
+			reports = append(reports, report{shard.ID, shardLeader{
+				seat: seat{node: r.GetLeader(), term: r.GetTerm()}, ready: r.GetReady(), partitionsVersion: r.GetPartitionsVersion(),
+			}})
+		}
+	})
+	for _, r := range reports {
+		s.registry.report(req.GetNodeId(), r.shard, r.leader)
+	}
+}
+
+func (s *nodeService) checkHeartbeat(req *oncelogv1.HeartbeatRequest) error {
 	if err := checkCount("shards", len(req.GetShards()), maxList); err != nil {
+		return err
+	}
+	if req.GetWaitMs() < 0 {
+		return apierrors.InvalidArgument("wait_ms", "must not be negative")
+	}
+	if req.GetWaitMs() > maxHeartbeatMs {
+		return tooLong("wait_ms", maxHeartbeatMs)
+	}
+	if err := s.leading(); err != nil {
 		return err
 	}
 	var (
@@ -117,23 +175,6 @@ func (s *nodeService) checkHeartbeat(req *oncelogv1.HeartbeatRequest) error {
 		return s.catalogError(catalog.Result{Code: catalog.CodeNodeMismatch, Node: node}, "")
 	default:
 		return nil
-	}
-}
-
-// awaitVersion waits until the catalogue is newer than what the node knows.
-func (s *nodeService) awaitVersion(ctx context.Context, known uint64) {
-	for {
-		changed := s.applied.next()
-		newer := false
-		s.state.read(func() { newer = s.state.catalog.Version() > known })
-		if newer {
-			return
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return
-		}
 	}
 }
 
@@ -188,11 +229,8 @@ func (s *nodeService) enlist(ctx context.Context, req *oncelogv1.EnlistRequest) 
 	s.state.read(func() {
 		env := txn.Env{Catalog: s.state.catalog}
 		for i, e := range req.GetEnlistments() {
-			item := txn.EnlistItem{
-				Ref: refOf(e.GetTxn()), Shard: e.GetShardId(), OpenedAt: e.GetOpenedAt(),
-				Partitions: e.GetPartitionIds(), Age: e.GetAgeMs(),
-			}
-			needsLog := false
+			item := s.enlistItem(e)
+			var needsLog bool
 			if answers[i], needsLog = s.state.txns.PeekEnlist(item, env); needsLog {
 				cmd.Items, at = append(cmd.Items, item), append(at, i)
 			}
@@ -216,6 +254,18 @@ func (s *nodeService) enlist(ctx context.Context, req *oncelogv1.EnlistRequest) 
 		out.Answers = append(out.Answers, enlistProto(a))
 	}
 	return out, nil
+}
+
+// enlistItem converts one enlistment. What only helps people, or is bounded by
+// the machine anyway, is cut to its limit and not refused: a transaction whose
+// shards cannot make it known would hang.
+func (s *nodeService) enlistItem(e *oncelogv1.Enlistment) txn.EnlistItem {
+	partitions := e.GetPartitionIds()
+	return txn.EnlistItem{
+		Ref: refOf(e.GetTxn()), Shard: e.GetShardId(), OpenedAt: e.GetOpenedAt(),
+		Partitions: partitions[:min(len(partitions), s.cfg.Txn.MaxPartitionsPerTxn)],
+		Age:        min(max(e.GetAgeMs(), 0), s.cfg.Txn.MaxTimeout),
+	}
 }
 
 func enlistProto(a txn.EnlistAnswer) *oncelogv1.EnlistAnswer {

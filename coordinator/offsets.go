@@ -1,12 +1,12 @@
 package coordinator
 
 import (
+	"context"
 	"fmt"
 
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/coordinator/catalog"
 	"github.com/oncelog/oncelog/coordinator/group"
-	"github.com/oncelog/oncelog/coordinator/txn"
 )
 
 // partitionSet is the catalogue as the group core asks it.
@@ -39,50 +39,56 @@ func (o *commitOffsets) Check() bool {
 // Move implements [txn.Offsets].
 func (o *commitOffsets) Move() { o.groups.ApplyCommits(o.at, o.by, o.commits) }
 
-// offsetsPayload encodes the offsets of a commit for its command. The caller
-// holds the state still.
-func (c *Coordinator) offsetsPayload(all []*oncelogv1.GroupOffsets) ([]byte, error) {
-	if len(all) == 0 {
-		return nil, nil
-	}
+// checkOffsets checks the form of all offsets of one request.
+func checkOffsets(all []*oncelogv1.GroupOffsets) error {
 	if err := checkCount("offsets", len(all), group.MaxCommits); err != nil {
-		return nil, err
+		return err
 	}
-	commits := make([]group.Commit, 0, len(all))
+	total := 0
 	for i, g := range all {
-		commit, err := c.commitOf(fmt.Sprintf("offsets[%d]", i), g)
-		if err != nil {
-			return nil, err
+		if err := checkGroupOffsets(fmt.Sprintf("offsets[%d]", i), g); err != nil {
+			return err
 		}
-		commits = append(commits, commit)
+		if total += len(g.GetOffsets()); total > group.MaxPartitions {
+			return tooLong("offsets", group.MaxPartitions)
+		}
 	}
-	payload := group.AppendCommits(nil, commits)
-	if len(payload) > txn.MaxOffsetsPayload {
-		return nil, tooLong("offsets", txn.MaxOffsetsPayload)
-	}
-	return payload, nil
+	return nil
 }
 
-// commitOf checks and converts the offsets of one group.
-func (c *Coordinator) commitOf(field string, g *oncelogv1.GroupOffsets) (group.Commit, error) {
+// checkGroupOffsets checks the form of the offsets of one group.
+func checkGroupOffsets(field string, g *oncelogv1.GroupOffsets) error {
 	if err := checkName(field+".group_id", g.GetGroupId(), true); err != nil {
-		return group.Commit{}, err
+		return err
 	}
 	if err := checkName(field+".member_id", g.GetMemberId(), false); err != nil {
-		return group.Commit{}, err
+		return err
 	}
 	if err := checkCount(field+".offsets", len(g.GetOffsets()), maxList); err != nil {
-		return group.Commit{}, err
+		return err
 	}
-	commit := group.Commit{Group: g.GetGroupId(), Member: g.GetMemberId(), Generation: g.GetGeneration()}
 	for i, o := range g.GetOffsets() {
-		at := fmt.Sprintf("%s.offsets[%d]", field, i)
-		p, err := resolve(c.state.catalog, at+".partition", o.GetPartition())
-		if err != nil {
-			return group.Commit{}, err
+		at := func() string { return fmt.Sprintf("%s.offsets[%d]", field, i) }
+		if err := checkPartition(o.GetPartition(), func() string { return at() + ".partition" }); err != nil {
+			return err
 		}
 		if len(o.GetMetadata()) > maxMetadata {
-			return group.Commit{}, tooLong(at+".metadata", maxMetadata)
+			return tooLong(at()+".metadata", maxMetadata)
+		}
+	}
+	return nil
+}
+
+// commitOf converts the offsets of one group. A partition that does not exist
+// becomes partition 0, which never does, so that the group refuses it; unknown
+// says which it was. The caller holds the state still.
+func (c *Coordinator) commitOf(field string, g *oncelogv1.GroupOffsets) (commit group.Commit, unknown error) {
+	commit = group.Commit{Group: g.GetGroupId(), Member: g.GetMemberId(), Generation: g.GetGeneration()}
+	commit.Entries = make([]group.Entry, 0, len(g.GetOffsets()))
+	for i, o := range g.GetOffsets() {
+		p, ok := resolve(c.state.catalog, o.GetPartition())
+		if !ok && unknown == nil {
+			unknown = unknownPartition(c.state.catalog, fmt.Sprintf("%s.offsets[%d].partition", field, i), o.GetPartition())
 		}
 		e := group.Entry{Partition: p.ID, Offset: o.GetOffset(), Metadata: o.GetMetadata()}
 		if o.ExpectedOffset != nil {
@@ -90,5 +96,32 @@ func (c *Coordinator) commitOf(field string, g *oncelogv1.GroupOffsets) (group.C
 		}
 		commit.Entries = append(commit.Entries, e)
 	}
-	return commit, nil
+	return commit, unknown
+}
+
+// commitsOf converts the offsets that ride on a commit; see commitOf.
+func (c *Coordinator) commitsOf(all []*oncelogv1.GroupOffsets) (commits []group.Commit, unknown error) {
+	for i, g := range all {
+		commit, err := c.commitOf(fmt.Sprintf("offsets[%d]", i), g)
+		if unknown == nil {
+			unknown = err
+		}
+		commits = append(commits, commit)
+	}
+	return commits, unknown
+}
+
+// withCatalog runs fn, which resolves partitions, with the state held still,
+// and once more after catching up when a partition was not found.
+func (c *Coordinator) withCatalog(ctx context.Context, fn func() error) error {
+	var unknown error
+	c.state.read(func() { unknown = fn() })
+	if unknown == nil {
+		return nil
+	}
+	if err := c.current(ctx); err != nil {
+		return err
+	}
+	c.state.read(func() { unknown = fn() })
+	return unknown
 }

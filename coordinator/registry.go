@@ -12,16 +12,20 @@ import (
 // next heartbeats fill it after a change of leader.
 type registry struct {
 	mu     sync.Mutex
+	term   uint64    // the coordinator's, in which all this was heard
+	since  time.Time // when that began for this node
 	seen   map[uint64]time.Time
 	shards map[uint64]shardLeader
 	// changed is closed and replaced when anything about shards changes.
 	changed chan struct{}
 }
 
+// seat is who leads a shard in which Raft term; node 0: unknown.
+type seat struct{ node, term uint64 }
+
 // shardLeader is the best report about who leads a shard.
 type shardLeader struct {
-	node uint64
-	term uint64
+	seat
 	// ready: the leader itself reported that it serves.
 	ready bool
 	// partitionsVersion is the version of the catalogue that the shard's log
@@ -37,10 +41,16 @@ func newRegistry() *registry {
 	}
 }
 
-// reset forgets everything, for a node that starts to lead.
-func (r *registry) reset() {
+// begin forgets what was heard in earlier terms of the coordinator. Whoever
+// acts as the leader of a term calls it first: the first heartbeat may come
+// before the duties of the term begin, and must not be forgotten by them.
+func (r *registry) begin(term uint64, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if term <= r.term {
+		return
+	}
+	r.term, r.since = term, at
 	clear(r.seen)
 	clear(r.shards)
 	r.signal()
@@ -59,6 +69,18 @@ func (r *registry) lastSeen(node uint64) (time.Time, bool) {
 	defer r.mu.Unlock()
 	at, ok := r.seen[node]
 	return at, ok
+}
+
+// usable tells whether a node may get shards: it was heard of within the span,
+// or this leader has not led for long enough to miss it.
+func (r *registry) usable(node uint64, now time.Time, within time.Duration) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at, ok := r.seen[node]
+	if !ok {
+		at = r.since
+	}
+	return now.Sub(at) <= within
 }
 
 // report takes one node's view of a shard. Of two views the one with the higher
@@ -81,16 +103,16 @@ func (r *registry) report(from, shard uint64, l shardLeader) {
 }
 
 // hint takes the word of a node that refused because another one leads.
-func (r *registry) hint(shard, node, term uint64) {
-	if node == 0 {
+func (r *registry) hint(shard uint64, s seat) {
+	if s.node == 0 {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if old, known := r.shards[shard]; known && (term < old.term || term == old.term && old.node != 0) {
+	if old, known := r.shards[shard]; known && (s.term < old.term || s.term == old.term && old.node != 0) {
 		return
 	}
-	r.shards[shard] = shardLeader{node: node, term: term}
+	r.shards[shard] = shardLeader{seat: s}
 	r.signal()
 }
 

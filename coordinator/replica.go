@@ -39,12 +39,15 @@ type replica struct {
 	groups  *group.Machine
 	catalog *catalog.Catalog
 
-	rules   txn.Config
-	keys    *token.Keyring
-	applied *notifier
+	rules txn.Config
+	keys  *token.Keyring
+	// applied is signalled after every entry, placed after those that changed
+	// the catalogue: heartbeats wait for these, and would otherwise wake up for
+	// every transaction of the cluster.
+	applied, placed *notifier
 }
 
-func newReplica(rules txn.Config, keys *token.Keyring, applied *notifier) *replica {
+func newReplica(rules txn.Config, keys *token.Keyring, applied, placed *notifier) *replica {
 	return &replica{
 		txns:    txn.New(rules),
 		groups:  group.New(),
@@ -52,6 +55,7 @@ func newReplica(rules txn.Config, keys *token.Keyring, applied *notifier) *repli
 		rules:   rules,
 		keys:    keys,
 		applied: applied,
+		placed:  placed,
 	}
 }
 
@@ -62,9 +66,14 @@ type undecodable struct{ err error }
 // Apply implements [raftstore.Machine].
 func (r *replica) Apply(e raftstore.Entry, _ raftstore.RowWriter) any {
 	r.mu.Lock()
+	before := r.catalog.Version()
 	result := r.apply(e.Data)
+	placed := r.catalog.Version() != before
 	r.mu.Unlock()
 	r.applied.signal()
+	if placed {
+		r.placed.signal()
+	}
 	return result
 }
 
@@ -186,6 +195,7 @@ func (r *replica) Restore(_ uint64, data []byte) error {
 	r.publishKeys()
 	r.mu.Unlock()
 	r.applied.signal()
+	r.placed.signal()
 	return nil
 }
 

@@ -2,25 +2,13 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 	"strconv"
-	"time"
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/coordinator/txn"
 )
-
-// deadlineMargin is how long before a caller's deadline a wait gives up, so that
-// the answer still arrives.
-const deadlineMargin = 250 * time.Millisecond
-
-// beforeDeadline returns a context that ends a little before ctx does.
-func beforeDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
-	if at, ok := ctx.Deadline(); ok {
-		return context.WithDeadline(ctx, at.Add(-deadlineMargin))
-	}
-	return context.WithCancel(ctx)
-}
 
 // ListTransactions implements the contract.
 func (s *transactionService) ListTransactions(ctx context.Context, req *oncelogv1.ListTransactionsRequest) (*oncelogv1.ListTransactionsResponse, error) {
@@ -29,6 +17,9 @@ func (s *transactionService) ListTransactions(ctx context.Context, req *oncelogv
 		return nil, err
 	}
 	filter := txn.ListFilter{IDContains: req.GetIdContains(), OlderThan: req.GetOlderThanMs()}
+	if filter.OlderThan < 0 {
+		return nil, apierrors.InvalidArgument("older_than_ms", "must not be negative")
+	}
 	if err := checkName("id_contains", req.GetIdContains(), false); err != nil {
 		return nil, err
 	}
@@ -176,6 +167,9 @@ func (s *transactionService) AbortTransaction(ctx context.Context, req *oncelogv
 	if err := s.abortError(ref, res); err != nil {
 		return nil, err
 	}
+	if d.Open != nil && d.Open.Ref == ref {
+		s.aborted.Add(1)
+	}
 	s.log.Info("transaction aborted by an operator", "transactional_id", req.GetTransactionalId(),
 		"producer_id", ref.ProducerID, "epoch", ref.Epoch, "txn_number", ref.Number)
 	if req.GetWaitApplied() && len(res.Pending) > 0 {
@@ -227,13 +221,16 @@ func (s *transactionService) FenceProducer(ctx context.Context, req *oncelogv1.F
 	case res.Code != txn.CodeOK:
 		return nil, s.problem(res.Problem)
 	}
+	if !res.Closed.IsZero() {
+		s.aborted.Add(1)
+	}
 	s.log.Info("producer fenced by an operator", "transactional_id", req.GetTransactionalId(), "epoch", res.CurrentEpoch)
 	return &oncelogv1.FenceProducerResponse{ProducerId: res.ProducerID, Epoch: res.CurrentEpoch}, nil
 }
 
 // DeleteTransactionalId implements the contract: it aborts what is open and
 // waits for the shards, then removes exactly the producer id that it found.
-func (s *transactionService) DeleteTransactionalId(ctx context.Context, req *oncelogv1.DeleteTransactionalIdRequest) (*oncelogv1.DeleteTransactionalIdResponse, error) { //nolint:revive // the generated interface names the method
+func (s *transactionService) DeleteTransactionalId(ctx context.Context, req *oncelogv1.DeleteTransactionalIdRequest) (*oncelogv1.DeleteTransactionalIdResponse, error) { //nolint:staticcheck // the generated interface names the method
 	if err := checkName("transactional_id", req.GetTransactionalId(), true); err != nil {
 		return nil, err
 	}
@@ -251,14 +248,23 @@ func (s *transactionService) DeleteTransactionalId(ctx context.Context, req *onc
 				return &oncelogv1.DeleteTransactionalIdResponse{}, nil
 			}
 			return nil, unknownID(req.GetTransactionalId())
+		default: // incomplete
+		}
+		if !res.Closed.IsZero() {
+			s.aborted.Add(1)
 		}
 		cmd.ProducerID = res.ProducerID
-		wait, cancel := beforeDeadline(ctx)
-		complete := s.await(wait, func() bool { return len(s.state.txns.Incomplete(res.ProducerID)) == 0 })
-		cancel()
-		if !complete {
+		pending := res.Pending
+		err = s.awaitMarkers(ctx, func() bool {
+			pending = s.state.txns.Incomplete(cmd.ProducerID)
+			return len(pending) == 0
+		})
+		if errors.Is(err, errWaitedEnough) {
 			return nil, apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_TRANSACTION_IN_PROGRESS,
-				"shards have not applied the end of an earlier transaction yet", apierrors.KeyShards, joinIDs(res.Pending))
+				"shards have not applied the end of an earlier transaction yet", apierrors.KeyShards, joinIDs(pending))
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 }

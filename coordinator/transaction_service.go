@@ -1,10 +1,11 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -12,6 +13,8 @@ import (
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/coordinator/catalog"
+	"github.com/oncelog/oncelog/coordinator/group"
 	"github.com/oncelog/oncelog/coordinator/txn"
 )
 
@@ -25,7 +28,10 @@ type transactionService struct {
 // for earlier transactions begins, so a caller that gives up has fenced all the
 // same.
 func (s *transactionService) InitProducer(ctx context.Context, req *oncelogv1.InitProducerRequest) (*oncelogv1.InitProducerResponse, error) {
-	if err := checkInitProducer(req); err != nil {
+	if err := s.checkInitProducer(req); err != nil {
+		return nil, err
+	}
+	if err := s.signing(); err != nil {
 		return nil, err
 	}
 	if req.GetTransactionalId() == "" {
@@ -50,10 +56,9 @@ func (s *transactionService) InitProducer(ctx context.Context, req *oncelogv1.In
 			"epoch", res.Epoch, "aborted_txn_number", res.Closed.Number)
 	}
 	out := &oncelogv1.InitProducerResponse{
-		ProducerId:       res.ProducerID,
-		Epoch:            res.Epoch,
-		ProducerToken:    s.keys.Sign(res.ProducerID, res.Epoch),
-		IncompleteShards: res.Incomplete,
+		ProducerId:    res.ProducerID,
+		Epoch:         res.Epoch,
+		ProducerToken: s.keys.Sign(res.ProducerID, res.Epoch),
 	}
 	if res.Previous.Number != 0 {
 		out.Previous = &oncelogv1.PreviousTransaction{
@@ -61,7 +66,9 @@ func (s *transactionService) InitProducer(ctx context.Context, req *oncelogv1.In
 		}
 	}
 	if len(res.Incomplete) > 0 && !req.GetNoWait() {
-		s.awaitComplete(ctx, res.ProducerID)
+		// The epoch is durable: however the wait ends, the answer says what is
+		// incomplete, and that is worth more than an error.
+		_ = s.awaitMarkers(ctx, func() bool { return len(s.state.txns.Incomplete(res.ProducerID)) == 0 })
 	}
 	s.state.read(func() {
 		out.IncompleteShards = s.state.txns.Incomplete(res.ProducerID)
@@ -72,7 +79,7 @@ func (s *transactionService) InitProducer(ctx context.Context, req *oncelogv1.In
 	return out, nil
 }
 
-func checkInitProducer(req *oncelogv1.InitProducerRequest) error {
+func (s *transactionService) checkInitProducer(req *oncelogv1.InitProducerRequest) error {
 	if err := checkName("transactional_id", req.GetTransactionalId(), false); err != nil {
 		return err
 	}
@@ -81,6 +88,9 @@ func checkInitProducer(req *oncelogv1.InitProducerRequest) error {
 	}
 	if len(req.GetRequestId()) > maxRequestID {
 		return tooLong("request_id", maxRequestID)
+	}
+	if t := req.GetTimeoutMs(); t != 0 && (t < s.cfg.Txn.MinTimeout || t > s.cfg.Txn.MaxTimeout) {
+		return s.problem(txn.ProblemTimeout)
 	}
 	return nil
 }
@@ -100,22 +110,13 @@ func (s *transactionService) initProducerError(res txn.InitProducerResult) error
 	}
 }
 
-// awaitComplete waits until every shard has applied the ends of the producer's
-// transactions, or for most of the caller's patience: an answer that says what
-// is incomplete is worth more than a deadline.
-func (s *transactionService) awaitComplete(ctx context.Context, producerID uint64) {
-	ctx, cancel := beforeDeadline(ctx)
-	defer cancel()
-	s.await(ctx, func() bool { return len(s.state.txns.Incomplete(producerID)) == 0 })
-}
-
 // idempotentProducer hands out a producer id without transactions.
 func (s *transactionService) idempotentProducer(ctx context.Context) (*oncelogv1.InitProducerResponse, error) {
-	if st := s.group.Status(); !st.Ready {
-		return nil, s.notLeader(uint64(st.Leader))
-	}
 	id, err := s.idBlock.take(func() (first, count uint64, err error) {
 		res, err := proposeTxn[txn.AllocateProducerIDsResult](ctx, s.Coordinator, txn.AllocateProducerIDs{Count: idBlockSize})
+		if err == nil && res.Code != txn.CodeOK {
+			err = apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INTERNAL, "no producer ids: "+res.Problem.String())
+		}
 		return res.First, uint64(res.Count), err
 	})
 	if err != nil {
@@ -129,13 +130,16 @@ func (s *transactionService) EndTransaction(ctx context.Context, req *oncelogv1.
 	if err := s.checkEnd(req); err != nil {
 		return nil, err
 	}
-	cmd, err := s.endCommand(ctx, req)
+	cmd, unknown, err := s.endCommand(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	res, err := proposeTxn[endResult](ctx, s.Coordinator, cmd)
 	if err != nil {
 		return nil, err
+	}
+	if unknown != nil && (res.Code == txn.CodeInvalid || res.Code == txn.CodeStaleMember) {
+		return nil, unknown
 	}
 	if err := s.endError(req, res); err != nil {
 		return nil, err
@@ -168,6 +172,9 @@ func (s *transactionService) checkEnd(req *oncelogv1.EndTransactionRequest) erro
 	if err := checkTxn(req.GetTxn()); err != nil {
 		return err
 	}
+	if err := s.signing(); err != nil {
+		return err
+	}
 	if !s.keys.Check(req.GetProducerToken(), req.GetTxn().GetProducerId(), req.GetTxn().GetEpoch()) {
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INVALID_PRODUCER_TOKEN, "", apierrors.KeyField, "producer_token")
 	}
@@ -177,43 +184,82 @@ func (s *transactionService) checkEnd(req *oncelogv1.EndTransactionRequest) erro
 	if len(req.GetOffsets()) > 0 && !req.GetCommit() {
 		return apierrors.InvalidArgument("offsets", "an abort moves no offsets; send them with a commit only")
 	}
-	return nil
+	for i, p := range req.GetPartitions() {
+		if err := checkPartition(p.GetPartition(), func() string { return fmt.Sprintf("partitions[%d].partition", i) }); err != nil {
+			return err
+		}
+	}
+	return checkOffsets(req.GetOffsets())
 }
 
 // endCommand builds the command. Partitions are resolved from what this node
 // has applied, after it has caught up if one is not found; the command checks
 // them again.
-func (s *transactionService) endCommand(ctx context.Context, req *oncelogv1.EndTransactionRequest) (txn.EndTransaction, error) {
-	cmd := txn.EndTransaction{Ref: refOf(req.GetTxn()), Commit: req.GetCommit()}
-	err := s.withCatalog(ctx, func() (err error) {
-		if cmd.Participants, err = s.participants(req); err == nil {
-			cmd.OffsetsPayload, err = s.offsetsPayload(req.GetOffsets())
-		}
-		return err
+//
+// A commit that names what does not exist is put to the core all the same, as
+// one that cannot succeed: it may be the repetition of a commit that did, before
+// the topic was deleted, and must get the first answer. unknown is for when it
+// does not.
+func (s *transactionService) endCommand(ctx context.Context, req *oncelogv1.EndTransactionRequest) (cmd txn.EndTransaction, unknown, err error) {
+	cmd = txn.EndTransaction{Ref: refOf(req.GetTxn()), Commit: req.GetCommit()}
+	var commits []group.Commit
+	unknown = s.withCatalog(ctx, func() error {
+		var noPartition, noInput error
+		cmd.Participants, noPartition = s.participants(req)
+		commits, noInput = s.commitsOf(req.GetOffsets())
+		return cmp.Or(noPartition, noInput)
 	})
-	return cmd, err
+	switch apierrors.CodeOf(unknown) {
+	case oncelogv1.ErrorCode_ERROR_CODE_UNSPECIFIED,
+		oncelogv1.ErrorCode_ERROR_CODE_INVALID_TXN,
+		oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_TOPIC,
+		oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION:
+	default: // catching up failed
+		return cmd, nil, unknown
+	}
+	if len(commits) > 0 {
+		cmd.OffsetsPayload = group.AppendCommits(nil, commits)
+	}
+	if len(cmd.OffsetsPayload) > txn.MaxOffsetsPayload {
+		return cmd, nil, tooLong("offsets", txn.MaxOffsetsPayload)
+	}
+	return cmd, unknown, nil
 }
 
+// noShard is the id of no shard; a commit that names it is refused.
+const noShard = 0
+
 // participants groups the named partitions by shard. A partition that is gone
-// holds nothing, so an abort may name it.
-func (s *transactionService) participants(req *oncelogv1.EndTransactionRequest) ([]txn.Participant, error) {
-	var out []txn.Participant
+// holds nothing, so an abort may name it; in a commit it belongs to noShard.
+// The caller holds the state still.
+func (s *transactionService) participants(req *oncelogv1.EndTransactionRequest) (out []txn.Participant, unknown error) {
+	index := map[uint64]int{}
 	for i, p := range req.GetPartitions() {
-		part, err := resolve(s.state.catalog, fmt.Sprintf("partitions[%d].partition", i), p.GetPartition())
-		if err != nil {
-			if !req.GetCommit() {
-				continue
-			}
-			return nil, err
+		part, ok := resolve(s.state.catalog, p.GetPartition())
+		if !ok && !req.GetCommit() {
+			continue
 		}
-		at := slices.IndexFunc(out, func(pt txn.Participant) bool { return pt.Shard == part.ShardID })
-		if at < 0 {
+		if !ok {
+			part = catalog.Partition{ShardID: noShard}
+		}
+		if !ok && unknown == nil {
+			unknown = s.noParticipant(fmt.Sprintf("partitions[%d].partition", i), p.GetPartition())
+		}
+		at, named := index[part.ShardID]
+		if !named {
 			at = len(out)
+			index[part.ShardID] = at
 			out = append(out, txn.Participant{Shard: part.ShardID})
 		}
 		out[at].Progress = append(out[at].Progress, txn.Progress{Partition: part.ID, NextSequence: p.GetNextSequence()})
 	}
-	return out, nil
+	return out, unknown
+}
+
+// noParticipant is what a commit is told that covers what does not exist.
+func (s *transactionService) noParticipant(field string, ref *oncelogv1.PartitionRef) error {
+	e := apierrors.From(unknownPartition(s.state.catalog, field, ref))
+	return &apierrors.Error{Code: oncelogv1.ErrorCode_ERROR_CODE_INVALID_TXN, Message: e.Message, Metadata: e.Metadata}
 }
 
 // endError turns a refusal into what the contract says about it.
@@ -246,14 +292,12 @@ func (s *transactionService) endError(req *oncelogv1.EndTransactionRequest, res 
 // awaitApplied waits until every shard has applied the decision. The decision
 // stands whatever comes of the wait, and the same call again waits again.
 func (s *transactionService) awaitApplied(ctx context.Context, ref txn.Ref) error {
-	if s.await(ctx, func() bool { return s.state.txns.Phase(ref) != txn.PhaseCompleting }) {
-		return nil
-	}
-	if ctx.Err() != nil {
+	err := s.awaitMarkers(ctx, func() bool { return s.state.txns.Phase(ref) != txn.PhaseCompleting })
+	if errors.Is(err, errWaitedEnough) {
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_DEADLINE,
 			"the transaction is decided as asked, but some shard has not applied it yet; repeat the call to wait on")
 	}
-	return s.notLeader(uint64(s.group.Status().Leader))
+	return err
 }
 
 // GetOutcome implements the contract.
@@ -273,8 +317,8 @@ func (s *transactionService) GetOutcome(ctx context.Context, req *oncelogv1.GetO
 }
 
 // problem turns what the core finds wrong with a request into an error.
-func (s *Coordinator) problem(p txn.Problem) error {
-	rules := s.cfg.Txn
+func (c *Coordinator) problem(p txn.Problem) error {
+	rules := c.cfg.Txn
 	switch p {
 	case txn.ProblemTimeout:
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INVALID_ARGUMENT,
@@ -287,7 +331,7 @@ func (s *Coordinator) problem(p txn.Problem) error {
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INVALID_TXN, p.String(), apierrors.KeyField, "partitions")
 	case txn.ProblemDuplicate:
 		return apierrors.InvalidArgument("partitions", "a partition is named twice")
-	case txn.ProblemID:
+	case txn.ProblemID, txn.ProblemEpochExhausted:
 		return apierrors.InvalidArgument("transactional_id", p.String())
 	default:
 		return apierrors.InvalidArgument("request", p.String())

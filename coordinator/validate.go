@@ -70,21 +70,37 @@ func pageSize(asked uint32) (int, error) {
 	}
 }
 
-// resolve finds the partition that a reference names. The caller holds the
-// state still.
-func resolve(cat *catalog.Catalog, field string, ref *oncelogv1.PartitionRef) (catalog.Partition, error) {
-	if id := ref.GetPartitionId(); id != 0 {
-		if p, ok := cat.Partition(id); ok {
-			return p, nil
-		}
-		return catalog.Partition{}, apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION,
-			fmt.Sprintf("%s: no partition has id %d", field, id), apierrors.KeyPartitionID, strconv.FormatUint(id, 10))
+// checkPartition checks that a reference names a partition, whether or not it
+// exists. The field is made only for the error.
+func checkPartition(ref *oncelogv1.PartitionRef, field func() string) error {
+	if ref.GetPartitionId() != 0 {
+		return nil
 	}
 	if ref.GetTopic() == "" {
-		return catalog.Partition{}, apierrors.InvalidArgument(field, "name a partition by topic and partition, or by partition_id")
+		return apierrors.InvalidArgument(field(), "name a partition by topic and partition, or by partition_id")
 	}
-	if p, ok := cat.Resolve(ref.GetTopic(), ref.GetPartition()); ok {
-		return p, nil
+	if len(ref.GetTopic()) > maxName {
+		return tooLong(field()+".topic", maxName)
+	}
+	return nil
+}
+
+// resolve finds the partition that a reference names. The caller holds the
+// state still.
+func resolve(cat *catalog.Catalog, ref *oncelogv1.PartitionRef) (catalog.Partition, bool) {
+	if id := ref.GetPartitionId(); id != 0 {
+		return cat.Partition(id)
+	}
+	return cat.Resolve(ref.GetTopic(), ref.GetPartition())
+}
+
+// unknownPartition says which part of a reference is not known. The caller
+// holds the state still.
+func unknownPartition(cat *catalog.Catalog, field string, ref *oncelogv1.PartitionRef) error {
+	if id := ref.GetPartitionId(); id != 0 {
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION,
+			fmt.Sprintf("%s: no partition has id %d", field, id),
+			apierrors.KeyField, field, apierrors.KeyPartitionID, strconv.FormatUint(id, 10))
 	}
 	code := oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION
 	message := fmt.Sprintf("%s: topic %q has no partition %d", field, ref.GetTopic(), ref.GetPartition())
@@ -92,6 +108,6 @@ func resolve(cat *catalog.Catalog, field string, ref *oncelogv1.PartitionRef) (c
 		code = oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_TOPIC
 		message = fmt.Sprintf("%s: no topic is named %q", field, ref.GetTopic())
 	}
-	return catalog.Partition{}, apierrors.New(code, message,
+	return apierrors.New(code, message, apierrors.KeyField, field,
 		apierrors.KeyTopic, ref.GetTopic(), apierrors.KeyPartition, strconv.FormatUint(uint64(ref.GetPartition()), 10))
 }
