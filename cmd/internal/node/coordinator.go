@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/cmd/internal/config"
@@ -127,8 +128,11 @@ func openStore(c storeConfig) (*raftstore.Store, *rafttransport.Transport, error
 	}
 	transport := rafttransport.New(rafttransport.Config{
 		Self: raftstore.NodeID(c.node), ClusterID: c.cluster, Resolve: c.resolve,
-		DialOptions: []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())},
-		Logger:      c.log,
+		DialOptions: []grpc.DialOption{
+			grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithKeepaliveParams(peerKeepalive),
+		},
+		Logger: c.log,
 	})
 	store, err := raftstore.Open(raftstore.Config{
 		NodeID: raftstore.NodeID(c.node), Log: device, Transport: transport,
@@ -162,6 +166,10 @@ func transactionRules(cfg *config.Coordinator) txn.Config {
 	return rules
 }
 
+// peerKeepalive finds out about a peer whose machine vanished without a word. It
+// must not be more eager than minClientPing allows.
+var peerKeepalive = keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second, PermitWithoutStream: true}
+
 // dialPeer connects to another node in the background. A node that comes back
 // must be found within an election, so gRPC's pauses, which grow to minutes,
 // are kept short.
@@ -169,6 +177,7 @@ func dialPeer(address string) (grpc.ClientConnInterface, error) {
 	return grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDisableRetry(),
+		grpc.WithKeepaliveParams(peerKeepalive),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.2, Jitter: 0.2, MaxDelay: 200 * time.Millisecond},
 			MinConnectTimeout: time.Second,

@@ -1,0 +1,99 @@
+package node_test
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/client"
+	"github.com/oncelog/oncelog/cmd/internal/config"
+	"github.com/oncelog/oncelog/cmd/internal/node"
+)
+
+// testLog writes what nodes log into the test's output with -v, from warnings on.
+func testLog() *slog.Logger {
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
+// TestDevClusterCommits starts a whole cluster in this process, as `oncelog dev`
+// does, and runs one committed and one aborted transaction through the SDK.
+func TestDevClusterCommits(t *testing.T) {
+	for name, replicas := range map[string]int{"one of each": 1, "three of each": 3} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			cfg := config.DefaultDev()
+			cfg.DataDir, cfg.Replicas, cfg.BasePort = t.TempDir(), replicas, 17100+200*replicas
+
+			ready, done := make(chan struct{}), make(chan error, 1)
+			running, stop := context.WithCancel(ctx)
+			go func() { done <- node.RunDev(running, cfg, testLog(), func() { close(ready) }) }()
+			defer func() {
+				stop()
+				if err := <-done; err != nil {
+					t.Errorf("stopping: %v", err)
+				}
+			}()
+			select {
+			case <-ready:
+			case err := <-done:
+				done <- nil
+				t.Fatalf("starting: %v", err)
+			}
+			commitAndAbort(ctx, t, "127.0.0.1:"+strconv.Itoa(cfg.BasePort))
+		})
+	}
+}
+
+func commitAndAbort(ctx context.Context, t *testing.T, server string) {
+	t.Helper()
+	c, err := client.Dial(ctx, []string{server})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	if _, err := c.Admin().CreateTopic(ctx, &oncelogv1.CreateTopicRequest{Name: "orders", Partitions: 4}); err != nil {
+		t.Fatal(err)
+	}
+	p, err := c.InitTransactions(ctx, "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	aborted, err := p.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := aborted.Send(ctx, &client.Record{Topic: "orders", Key: []byte("a"), Value: []byte("never")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := aborted.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := aborted.Abort(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Transact(ctx, func(tx *client.Tx) error {
+		return tx.Send(ctx, &client.Record{Topic: "orders", Key: []byte("a"), Value: []byte("once")})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	in, err := c.Consume(ctx, "", []string{"orders"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := in.Poll(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for r := range b.Records() {
+		got = append(got, string(r.Value))
+	}
+	if len(got) != 1 || got[0] != "once" {
+		t.Errorf("read_committed shows %q, want only the committed record", got)
+	}
+}
