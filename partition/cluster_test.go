@@ -43,7 +43,8 @@ const (
 
 var testKey = token.Key{ID: 7, Secret: []byte("0123456789abcdef0123456789abcdef")}
 
-// fakeClock stands still until it is told to move.
+// fakeClock stands still until it is told to move. Only pauses that merely
+// space out attempts (beatSpacing, RetryDelay) take the real time.
 type fakeClock struct {
 	mu     sync.Mutex
 	now    time.Time
@@ -67,6 +68,9 @@ func (c *fakeClock) Now() time.Time {
 }
 
 func (c *fakeClock) After(d time.Duration) (<-chan time.Time, func()) {
+	if 0 < d && d <= beatSpacing {
+		return SystemClock{}.After(d)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := &fakeTimer{c.now.Add(d), make(chan time.Time, 1)}
@@ -94,6 +98,23 @@ func (c *fakeClock) advance(d time.Duration) {
 			delete(c.timers, t)
 		}
 	}
+}
+
+// advanceToNext moves to the next time that somebody waits for, if it is within
+// d, and returns a channel that is closed when somebody begins to wait.
+func (c *fakeClock) advanceToNext(d time.Duration) <-chan struct{} {
+	c.mu.Lock()
+	asked, next := c.asked, time.Duration(-1)
+	for t := range c.timers {
+		if in := t.at.Sub(c.now); in <= d && (next < 0 || in < next) {
+			next = in
+		}
+	}
+	c.mu.Unlock()
+	if next >= 0 {
+		c.advance(next)
+	}
+	return asked
 }
 
 // awaitTimer waits until somebody waits for exactly the time in d from now.
