@@ -44,14 +44,16 @@ func (r *coordinator) target() string {
 // learn takes the word of a node about who leads. An answer of an older term
 // than the last is from a node that was left behind: it must not drag the client
 // back. It reports whether the leader is another one now.
+//
+// A word without a term (0) is better than none, but never overrides.
 func (r *coordinator) learn(address string, term uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if address == "" || term < r.term {
+	if address == "" || (term < r.term && (term > 0 || r.leader != "")) {
 		return false
 	}
 	changed := r.leader != address
-	r.leader, r.term = address, term
+	r.leader, r.term = address, max(term, r.term)
 	r.add(address)
 	return changed
 }
@@ -92,6 +94,12 @@ type call struct {
 	final func(*apierrors.Error) bool
 }
 
+// patience bounds what is repeated for a while only.
+type patience struct {
+	internals int       // failures without a name
+	unknown   time.Time // since when partitions have been unknown; zero: they were not
+}
+
 // internalAttempts bounds how often a failure that the server has no name for is
 // repeated: it may have taken effect, but may also come for ever.
 const internalAttempts = 8
@@ -105,7 +113,7 @@ const internalAttempts = 8
 // effect.
 func (c *Client) invoke(ctx context.Context, k call, fn attemptFunc) (uncertain bool, err error) {
 	pauses := c.backoff()
-	internals := 0
+	var patience patience
 	var last *apierrors.Error
 	for n := 0; ; n++ {
 		switch {
@@ -127,7 +135,7 @@ func (c *Client) invoke(ctx context.Context, k call, fn attemptFunc) (uncertain 
 		if k.final != nil && k.final(last) {
 			return uncertain, last
 		}
-		wait, again := c.afterFailure(target, last, &internals)
+		wait, again := c.afterFailure(target, last, &patience)
 		if !again {
 			return uncertain, last
 		}
@@ -165,7 +173,7 @@ func (c *Client) attempt(ctx context.Context, limit time.Duration, target string
 
 // afterFailure draws the lesson of a failed attempt: whether to try again, and
 // whether to wait before.
-func (c *Client) afterFailure(target string, e *apierrors.Error, internals *int) (wait, again bool) {
+func (c *Client) afterFailure(target string, e *apierrors.Error, p *patience) (wait, again bool) {
 	switch e.Code {
 	case oncelogv1.ErrorCode_ERROR_CODE_NOT_LEADER:
 		c.coord.forget(target)
@@ -175,9 +183,14 @@ func (c *Client) afterFailure(target string, e *apierrors.Error, internals *int)
 		}
 		return true, true
 	case oncelogv1.ErrorCode_ERROR_CODE_INTERNAL:
-		*internals++
+		p.internals++
 		c.coord.forget(target)
-		return true, *internals < internalAttempts
+		return true, p.internals < internalAttempts
+	case oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION:
+		if p.unknown.IsZero() {
+			p.unknown = time.Now()
+		}
+		return true, time.Since(p.unknown) < unknownPartitionGrace
 	case oncelogv1.ErrorCode_ERROR_CODE_OVERLOADED, oncelogv1.ErrorCode_ERROR_CODE_THROTTLED:
 		return true, true
 	}

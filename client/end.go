@@ -95,10 +95,20 @@ func (t *Tx) decide(ctx context.Context) error {
 	if t.uncertain {
 		return t.settle(ctx, refused)
 	}
-	e := t.tag(fromServer("commit", refused))
+	e := t.refusal(refused)
 	e.Outcome = OutcomeOpen
 	t.markStale(refused, e)
 	t.doom(e)
+	return e
+}
+
+// refusal names a refused commit. What was repeated long enough is retriable no
+// more.
+func (t *Tx) refusal(refused *apierrors.Error) *Error {
+	e := t.tag(fromServer("commit", refused))
+	if e.Class == ClassRetriable {
+		e.Class = ClassAbortable
+	}
 	return e
 }
 
@@ -182,7 +192,7 @@ func (t *Tx) outlived(ctx context.Context, refused *apierrors.Error) error {
 
 // settle makes a refusal final after attempts without an answer, by an abort.
 func (t *Tx) settle(ctx context.Context, refused *apierrors.Error) error {
-	e := t.tag(fromServer("commit", refused))
+	e := t.refusal(refused)
 	_, err := t.end(ctx, t.abortRequest())
 	var conflict *apierrors.Error
 	switch {
@@ -254,14 +264,7 @@ func (t *Tx) abortRequest() *oncelogv1.EndTransactionRequest {
 }
 
 func (t *Tx) sendAbort(ctx context.Context) error {
-	req := t.abortRequest()
-	_, err := t.end(ctx, req)
-	if apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_INVALID_TXN && len(req.GetPartitions()) > 0 {
-		// A partition was deleted meanwhile. Naming none is enough: shards that
-		// hold data have made themselves known, or will ask.
-		req.Partitions = nil
-		_, err = t.end(ctx, req)
-	}
+	_, err := t.end(ctx, t.abortRequest())
 	if err == nil {
 		t.leave(txAborted, ErrTxDone)
 		return nil

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -86,8 +87,11 @@ func (c *Client) listOffsetsOnce(ctx context.Context, parts []located, target of
 			group := at[:min(len(at), maxQueries)]
 			at = at[len(group):]
 			failure := c.askOffsets(ctx, address, group, target, isolation, out)
-			if failure == nil {
+			switch {
+			case failure == nil:
 				continue
+			case errors.Is(failure, ErrClosed):
+				return nil, nil, ErrClosed
 			}
 			if last = apierrors.From(failure); !repeatable(last) {
 				return nil, nil, last

@@ -276,12 +276,19 @@ func (m *metadata) shard(id uint64) *shardMeta {
 // learn takes the word of a node about who leads the shard. The coordinator
 // hears of leaders late, so a leader that stopped answering as one is believed in
 // again only in a newer term, or by the word of the shard's own nodes.
+//
+// A shard's node may know the leader and not its term (0): that is better than
+// nothing, but never overrides.
 func (s *shardMeta) learn(address string, term uint64, firsthand bool) bool {
-	if address == "" || term < s.term || (term == s.term && s.gone && !firsthand) {
+	switch {
+	case address == "":
+		return false
+	case firsthand && term == 0 && s.leader == "":
+	case term < s.term, term == s.term && s.gone && !firsthand:
 		return false
 	}
 	changed := s.leader != address
-	s.leader, s.term, s.gone = address, term, false
+	s.leader, s.term, s.gone = address, max(term, s.term), false
 	return changed
 }
 

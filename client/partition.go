@@ -39,6 +39,7 @@ type partitionWriter struct {
 	sent  int
 
 	highest uint64 // sequence after the last record that was handed to the wire
+	shaken  bool   // rewound, and nothing acknowledged since: one batch at a time
 	round   uint64 // raised by every rewind: answers to earlier rounds are old news
 	link    *link  // where the partition is queued, or was sent to last
 	queued  bool   // it stands in the ready list of link
@@ -132,19 +133,29 @@ func (pw *partitionWriter) underway() int {
 	return n
 }
 
+// mayTake reports whether one more batch may be under way. After a rewind only
+// the first is sent until it is acknowledged: its successors would be refused
+// with it.
+func (pw *partitionWriter) mayTake() bool {
+	limit := pw.w.cfg.maxInFlight
+	if pw.shaken {
+		limit = 1
+	}
+	return pw.underway() < limit
+}
+
 // schedule puts the partition into the ready list of its leader's link, if it
 // has something to send and nothing keeps it from that.
 func (pw *partitionWriter) schedule() {
 	if pw.w.err != nil || pw.queued || pw.waiting || !pw.sendable() {
 		return
 	}
-	underway := pw.underway()
-	if underway >= pw.w.cfg.maxInFlight {
+	if !pw.mayTake() {
 		return // an answer will schedule
 	}
 	// While batches are under way at a node the next ones follow them there:
 	// elsewhere they would arrive before their predecessors.
-	if underway == 0 || pw.link == nil {
+	if pw.link == nil || pw.underway() == 0 {
 		address := pw.w.c.meta.target(pw.shard)
 		if address == "" {
 			pw.w.c.meta.refresh(pw.tp.Topic)
@@ -164,7 +175,7 @@ func (pw *partitionWriter) schedule() {
 // take hands out the next batch for the wire, or nil. first reports that all
 // before it are acknowledged.
 func (pw *partitionWriter) take() (b *sentBatch, first bool, err error) {
-	if pw.underway() >= pw.w.cfg.maxInFlight {
+	if !pw.mayTake() {
 		return nil, false, nil
 	}
 	for pw.sent < len(pw.queue) && pw.queue[pw.sent].done {
@@ -190,6 +201,7 @@ func (pw *partitionWriter) take() (b *sentBatch, first bool, err error) {
 func (pw *partitionWriter) rewind() {
 	pw.round++
 	pw.sent = 0
+	pw.shaken = true
 	pw.queued = false // a ready list that still has it will skip it
 	pw.link = nil
 }
@@ -292,13 +304,13 @@ func (f *inFlight) acknowledge(link *link, result *oncelogv1.AppendResult) {
 		pw.sent = max(pw.sent-1, 0)
 	}
 	pw.pauses.reset()
+	pw.shaken = false
 	pw.unknown = time.Time{}
+	w.mem.release(f.batch.held)
 	w.wakeFlush()
 	w.c.meta.confirm(pw.shard, link.address)
 	pw.schedule()
-	freed := f.batch.held
 	w.mu.Unlock()
-	w.mem.release(freed)
 }
 
 // refuse draws the consequence of a failed append: rewind and try again, or give

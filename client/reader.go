@@ -204,7 +204,7 @@ func (r *reader) push(c chunk, seek uint64) bool {
 func newChunk(resp *oncelogv1.FetchResponse) (chunk, error) {
 	c := chunk{next: int64(resp.GetNextOffset())}
 	for _, b := range resp.GetBatches() {
-		info, err := batch.Validate(b.GetBatch(), batch.Limits{})
+		info, err := batch.Validate(b.GetBatch(), consumed)
 		if err != nil {
 			return c, apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_CORRUPT_BATCH,
 				fmt.Sprintf("batch at offset %d: %v", b.GetBaseOffset(), err))
@@ -332,7 +332,7 @@ func (t *take) records() ([]Record, error) {
 	n := 0
 	for _, s := range t.spans {
 		if s.batch.decoded.records == nil {
-			records, err := batch.Decode(s.batch.raw, batch.Limits{})
+			records, err := batch.Decode(s.batch.raw, consumed)
 			if err != nil {
 				return nil, &Error{Op: "poll", Code: "CORRUPT_BATCH", Class: ClassFatal,
 					Topic: t.reader.tp.Topic, Partition: t.reader.tp.Partition,

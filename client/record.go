@@ -9,7 +9,7 @@ import (
 
 // Header is a key and a value beside a record. Order and repetition are kept.
 type Header struct {
-	// Key, at most 1,024 bytes.
+	// Key, at most 4,096 bytes.
 	Key string
 	// Value; nil is kept apart from empty.
 	Value []byte

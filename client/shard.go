@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
@@ -28,6 +29,9 @@ func (c *Client) askShard(ctx context.Context, topic string, shard uint64,
 			if err == nil {
 				c.meta.confirm(shard, address)
 				return nil
+			}
+			if errors.Is(err, ErrClosed) {
+				return ErrClosed
 			}
 			if last = apierrors.From(err); !repeatable(last) {
 				return last

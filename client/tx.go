@@ -198,10 +198,12 @@ func (t *Tx) current() (txState, *Error) {
 	return t.state, t.doomed
 }
 
-// tag names the transaction in an error.
+// tag names the transaction in an error, which others may hold, too.
 func (t *Tx) tag(e *Error) *Error {
-	if e.TxID != t.id {
-		e.TxID = t.id
+	if e.TxID == t.id {
+		return e
 	}
-	return e
+	tagged := *e
+	tagged.TxID = t.id
+	return &tagged
 }
