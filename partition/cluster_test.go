@@ -326,7 +326,7 @@ func (c *cluster) config(id uint64, dir string) Config {
 	cfg := Config{
 		NodeID: id, DataDir: dir, Coordinator: c.coord,
 		ClientAddress: fmt.Sprintf("client-%d", id), PeerAddress: fmt.Sprintf("peer-%d", id),
-		RetryDelay: 5 * time.Millisecond, Version: "test",
+		RetryDelay: 5 * time.Millisecond, Version: "test", SnapshotEntries: 64,
 	}
 	if c.clock != nil {
 		cfg.Clock = c.clock
