@@ -243,6 +243,7 @@ func (n *Node) host(a *oncelogv1.ShardAssignment) error {
 // RegisterClient registers the services of the client address.
 func (n *Node) RegisterClient(s grpc.ServiceRegistrar) {
 	oncelogv1.RegisterLogServiceServer(s, logService{n: n})
+	oncelogv1.RegisterStatusServiceServer(s, statusService{n: n})
 }
 
 // RegisterPeer registers the services of the peer address, except the Raft

@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"context"
 	"sync/atomic"
 
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
@@ -10,6 +11,17 @@ import (
 // counters count what this node did as a leader since it started.
 type counters struct {
 	records, duplicates atomic.Uint64
+}
+
+// statusService is the gRPC edge for who asks the node about itself.
+type statusService struct {
+	oncelogv1.UnimplementedStatusServiceServer
+	n *Node
+}
+
+// GetStatus implements oncelogv1.StatusServiceServer.
+func (s statusService) GetStatus(context.Context, *oncelogv1.GetStatusRequest) (*oncelogv1.GetStatusResponse, error) {
+	return s.n.Status(), nil
 }
 
 // Status returns the node's view of itself.
