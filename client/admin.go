@@ -25,10 +25,10 @@ const noLimit time.Duration = -1
 
 // adminCall makes a call to the coordinator.
 func adminCall[Req, Resp any](ctx context.Context, a *Admin, op string, k call, req Req,
-	method func(cc grpc.ClientConnInterface, ctx context.Context, req Req) (Resp, error)) (Resp, error) {
+	method func(ctx context.Context, cc grpc.ClientConnInterface, req Req) (Resp, error)) (Resp, error) {
 	var resp Resp
 	_, err := a.c.invoke(ctx, k, func(ctx context.Context, cc *grpc.ClientConn) (err error) {
-		resp, err = method(cc, ctx, req)
+		resp, err = method(ctx, cc, req)
 		return err
 	})
 	if err != nil {
@@ -88,7 +88,7 @@ func (a *Admin) DeleteTopic(ctx context.Context, name string) error {
 func (a *Admin) ListTopics(ctx context.Context, pageSize uint32, pageToken string) (*oncelogv1.ListTopicsResponse, error) {
 	req := &oncelogv1.ListTopicsRequest{PageSize: pageSize, PageToken: pageToken}
 	return adminCall(ctx, a, "list topics", call{}, req,
-		func(cc grpc.ClientConnInterface, ctx context.Context, req *oncelogv1.ListTopicsRequest) (*oncelogv1.ListTopicsResponse, error) {
+		func(ctx context.Context, cc grpc.ClientConnInterface, req *oncelogv1.ListTopicsRequest) (*oncelogv1.ListTopicsResponse, error) {
 			return oncelogv1.NewCatalogServiceClient(cc).ListTopics(ctx, req)
 		})
 }
@@ -112,7 +112,7 @@ func (a *Admin) DescribeTopic(ctx context.Context, name string) (*oncelogv1.Topi
 func (a *Admin) Metadata(ctx context.Context, topics ...string) (*oncelogv1.GetMetadataResponse, error) {
 	req := &oncelogv1.GetMetadataRequest{Topics: topics}
 	return adminCall(ctx, a, "metadata", call{}, req,
-		func(cc grpc.ClientConnInterface, ctx context.Context, req *oncelogv1.GetMetadataRequest) (*oncelogv1.GetMetadataResponse, error) {
+		func(ctx context.Context, cc grpc.ClientConnInterface, req *oncelogv1.GetMetadataRequest) (*oncelogv1.GetMetadataResponse, error) {
 			return oncelogv1.NewCatalogServiceClient(cc).GetMetadata(ctx, req)
 		})
 }
@@ -121,7 +121,7 @@ func (a *Admin) Metadata(ctx context.Context, topics ...string) (*oncelogv1.GetM
 // knows them.
 func (a *Admin) DescribeCluster(ctx context.Context) (*oncelogv1.DescribeClusterResponse, error) {
 	return adminCall(ctx, a, "describe cluster", call{}, &oncelogv1.DescribeClusterRequest{},
-		func(cc grpc.ClientConnInterface, ctx context.Context, req *oncelogv1.DescribeClusterRequest) (*oncelogv1.DescribeClusterResponse, error) {
+		func(ctx context.Context, cc grpc.ClientConnInterface, req *oncelogv1.DescribeClusterRequest) (*oncelogv1.DescribeClusterResponse, error) {
 			return oncelogv1.NewCatalogServiceClient(cc).DescribeCluster(ctx, req)
 		})
 }
@@ -145,7 +145,7 @@ func (a *Admin) NodeStatus(ctx context.Context, address string) (*oncelogv1.GetS
 // ListTransactions returns one page of transactional ids.
 func (a *Admin) ListTransactions(ctx context.Context, req *oncelogv1.ListTransactionsRequest) (*oncelogv1.ListTransactionsResponse, error) {
 	return adminCall(ctx, a, "list transactions", call{}, req,
-		func(cc grpc.ClientConnInterface, ctx context.Context, req *oncelogv1.ListTransactionsRequest) (*oncelogv1.ListTransactionsResponse, error) {
+		func(ctx context.Context, cc grpc.ClientConnInterface, req *oncelogv1.ListTransactionsRequest) (*oncelogv1.ListTransactionsResponse, error) {
 			return oncelogv1.NewTransactionServiceClient(cc).ListTransactions(ctx, req)
 		})
 }
@@ -162,7 +162,7 @@ func (a *Admin) DescribeProducer(ctx context.Context, producerID uint64) (*oncel
 	return adminCall(ctx, a, "describe producer", call{}, req, describeTransaction)
 }
 
-func describeTransaction(cc grpc.ClientConnInterface, ctx context.Context, req *oncelogv1.DescribeTransactionRequest) (*oncelogv1.DescribeTransactionResponse, error) {
+func describeTransaction(ctx context.Context, cc grpc.ClientConnInterface, req *oncelogv1.DescribeTransactionRequest) (*oncelogv1.DescribeTransactionResponse, error) {
 	return oncelogv1.NewTransactionServiceClient(cc).DescribeTransaction(ctx, req)
 }
 
@@ -171,7 +171,7 @@ func describeTransaction(cc grpc.ClientConnInterface, ctx context.Context, req *
 // next one.
 func (a *Admin) AbortTransaction(ctx context.Context, req *oncelogv1.AbortTransactionRequest) (*oncelogv1.AbortTransactionResponse, error) {
 	return adminCall(ctx, a, "abort transaction", call{attempt: noLimit}, req,
-		func(cc grpc.ClientConnInterface, ctx context.Context, req *oncelogv1.AbortTransactionRequest) (*oncelogv1.AbortTransactionResponse, error) {
+		func(ctx context.Context, cc grpc.ClientConnInterface, req *oncelogv1.AbortTransactionRequest) (*oncelogv1.AbortTransactionResponse, error) {
 			return oncelogv1.NewTransactionServiceClient(cc).AbortTransaction(ctx, req)
 		})
 }
@@ -181,7 +181,7 @@ func (a *Admin) AbortTransaction(ctx context.Context, req *oncelogv1.AbortTransa
 func (a *Admin) FenceProducer(ctx context.Context, transactionalID string) (*oncelogv1.FenceProducerResponse, error) {
 	req := &oncelogv1.FenceProducerRequest{TransactionalId: transactionalID}
 	return adminCall(ctx, a, "fence producer", call{}, req,
-		func(cc grpc.ClientConnInterface, ctx context.Context, req *oncelogv1.FenceProducerRequest) (*oncelogv1.FenceProducerResponse, error) {
+		func(ctx context.Context, cc grpc.ClientConnInterface, req *oncelogv1.FenceProducerRequest) (*oncelogv1.FenceProducerResponse, error) {
 			return oncelogv1.NewTransactionServiceClient(cc).FenceProducer(ctx, req)
 		})
 }
@@ -191,7 +191,7 @@ func (a *Admin) FenceProducer(ctx context.Context, transactionalID string) (*onc
 func (a *Admin) DeleteTransactionalID(ctx context.Context, transactionalID string) error {
 	req := &oncelogv1.DeleteTransactionalIdRequest{TransactionalId: transactionalID}
 	_, err := adminCall(ctx, a, "delete transactional id", call{attempt: noLimit}, req,
-		func(cc grpc.ClientConnInterface, ctx context.Context, req *oncelogv1.DeleteTransactionalIdRequest) (*oncelogv1.DeleteTransactionalIdResponse, error) {
+		func(ctx context.Context, cc grpc.ClientConnInterface, req *oncelogv1.DeleteTransactionalIdRequest) (*oncelogv1.DeleteTransactionalIdResponse, error) {
 			return oncelogv1.NewTransactionServiceClient(cc).DeleteTransactionalId(ctx, req)
 		})
 	return err
@@ -201,7 +201,7 @@ func (a *Admin) DeleteTransactionalID(ctx context.Context, transactionalID strin
 func (a *Admin) ListGroups(ctx context.Context, pageSize uint32, pageToken string) (*oncelogv1.ListGroupsResponse, error) {
 	req := &oncelogv1.ListGroupsRequest{PageSize: pageSize, PageToken: pageToken}
 	return adminCall(ctx, a, "list groups", call{}, req,
-		func(cc grpc.ClientConnInterface, ctx context.Context, req *oncelogv1.ListGroupsRequest) (*oncelogv1.ListGroupsResponse, error) {
+		func(ctx context.Context, cc grpc.ClientConnInterface, req *oncelogv1.ListGroupsRequest) (*oncelogv1.ListGroupsResponse, error) {
 			return oncelogv1.NewGroupServiceClient(cc).ListGroups(ctx, req)
 		})
 }
@@ -210,7 +210,7 @@ func (a *Admin) ListGroups(ctx context.Context, pageSize uint32, pageToken strin
 func (a *Admin) DescribeGroup(ctx context.Context, group string) (*oncelogv1.DescribeGroupResponse, error) {
 	req := &oncelogv1.DescribeGroupRequest{GroupId: group}
 	return adminCall(ctx, a, "describe group", call{}, req,
-		func(cc grpc.ClientConnInterface, ctx context.Context, req *oncelogv1.DescribeGroupRequest) (*oncelogv1.DescribeGroupResponse, error) {
+		func(ctx context.Context, cc grpc.ClientConnInterface, req *oncelogv1.DescribeGroupRequest) (*oncelogv1.DescribeGroupResponse, error) {
 			return oncelogv1.NewGroupServiceClient(cc).DescribeGroup(ctx, req)
 		})
 }
@@ -219,7 +219,7 @@ func (a *Admin) DescribeGroup(ctx context.Context, group string) (*oncelogv1.Des
 func (a *Admin) DeleteGroup(ctx context.Context, group string) error {
 	req := &oncelogv1.DeleteGroupRequest{GroupId: group}
 	_, err := adminCall(ctx, a, "delete group", call{}, req,
-		func(cc grpc.ClientConnInterface, ctx context.Context, req *oncelogv1.DeleteGroupRequest) (*oncelogv1.DeleteGroupResponse, error) {
+		func(ctx context.Context, cc grpc.ClientConnInterface, req *oncelogv1.DeleteGroupRequest) (*oncelogv1.DeleteGroupResponse, error) {
 			return oncelogv1.NewGroupServiceClient(cc).DeleteGroup(ctx, req)
 		})
 	return err
@@ -229,7 +229,7 @@ func (a *Admin) DeleteGroup(ctx context.Context, group string) error {
 func (a *Admin) GroupOffsets(ctx context.Context, group string) (Offsets, error) {
 	req := &oncelogv1.FetchOffsetsRequest{GroupId: group}
 	resp, err := adminCall(ctx, a, "group offsets", call{}, req,
-		func(cc grpc.ClientConnInterface, ctx context.Context, req *oncelogv1.FetchOffsetsRequest) (*oncelogv1.FetchOffsetsResponse, error) {
+		func(ctx context.Context, cc grpc.ClientConnInterface, req *oncelogv1.FetchOffsetsRequest) (*oncelogv1.FetchOffsetsResponse, error) {
 			return oncelogv1.NewGroupServiceClient(cc).FetchOffsets(ctx, req)
 		})
 	if err != nil {
@@ -261,7 +261,7 @@ func (a *Admin) ResetGroupOffsets(ctx context.Context, group string, to Offsets)
 		g.Offsets = append(g.Offsets, &oncelogv1.OffsetCommit{Partition: t.ref(tp.Partition), Offset: uint64(offset)})
 	}
 	_, err := adminCall(ctx, a, op, call{}, &oncelogv1.CommitOffsetsRequest{Offsets: g},
-		func(cc grpc.ClientConnInterface, ctx context.Context, req *oncelogv1.CommitOffsetsRequest) (*oncelogv1.CommitOffsetsResponse, error) {
+		func(ctx context.Context, cc grpc.ClientConnInterface, req *oncelogv1.CommitOffsetsRequest) (*oncelogv1.CommitOffsetsResponse, error) {
 			return oncelogv1.NewGroupServiceClient(cc).CommitOffsets(ctx, req)
 		})
 	return err

@@ -241,6 +241,7 @@ func (t *Tx) Abort(ctx context.Context) error {
 	case txOpen:
 		t.leave(txAborting, ErrTxDone)
 		t.rewind()
+	case txAborting: // called again: the cluster has not confirmed it yet
 	}
 	if (!t.w.touched() && t.commit == nil) || t.fenced() {
 		t.leave(txAborted, ErrTxDone)

@@ -64,26 +64,28 @@ func (c *Client) listOffsets(ctx context.Context, parts []located, target offset
 	}
 }
 
-// listOffsetsOnce asks every leader once and returns the partitions that got no
-// answer.
+// listOffsetsOnce asks the leader of every shard once and returns the partitions
+// that got no answer. One question is about one shard: a node that leads some of
+// the shards in a question refuses all of it, and what it says about one must not
+// be believed of another.
 func (c *Client) listOffsetsOnce(ctx context.Context, parts []located, target offsetTarget,
 	isolation oncelogv1.IsolationLevel, out Offsets) (left []located, last *apierrors.Error, err error) {
-	byNode := make(map[string][]located)
-	var nodes []string // in the order of the partitions
+	byShard := make(map[uint64][]located)
+	var shards []uint64 // in the order of the partitions
 	for _, p := range parts {
-		address := c.meta.target(p.shard)
+		if byShard[p.shard] == nil {
+			shards = append(shards, p.shard)
+		}
+		byShard[p.shard] = append(byShard[p.shard], p)
+	}
+	for _, shard := range shards {
+		address := c.meta.target(shard)
 		if address == "" {
-			c.meta.refresh(p.tp.Topic)
-			left = append(left, p)
+			c.meta.refresh(byShard[shard][0].tp.Topic)
+			left = append(left, byShard[shard]...)
 			continue
 		}
-		if byNode[address] == nil {
-			nodes = append(nodes, address)
-		}
-		byNode[address] = append(byNode[address], p)
-	}
-	for _, address := range nodes {
-		for at := byNode[address]; len(at) > 0; {
+		for at := byShard[shard]; len(at) > 0; {
 			group := at[:min(len(at), maxQueries)]
 			at = at[len(group):]
 			failure := c.askOffsets(ctx, address, group, target, isolation, out)
@@ -96,9 +98,7 @@ func (c *Client) listOffsetsOnce(ctx context.Context, parts []located, target of
 			if last = apierrors.From(failure); !repeatable(last) {
 				return nil, nil, last
 			}
-			for _, p := range group {
-				c.meta.lesson(p.shard, p.tp.Topic, address, last)
-			}
+			c.meta.lesson(shard, group[0].tp.Topic, address, last)
 			left = append(left, group...)
 		}
 	}

@@ -31,7 +31,7 @@ type Record struct {
 	Value []byte
 	// Headers, at most 100.
 	Headers []Header
-	// Timestamp, in milliseconds on the wire. Zero: Send takes the time.
+	// Timestamp, in milliseconds on the wire. Zero: Send sets it to the time.
 	Timestamp time.Time
 	// Partition is where the record is. When sending it is a result; to choose the
 	// partition use WithPartition.

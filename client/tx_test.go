@@ -305,7 +305,7 @@ func TestRefusalAfterLostAnswerIsMadeCertain(t *testing.T) {
 		tx := f.begin(p)
 		f.send(tx, "a")
 		n := 0
-		f.onEnd = func(_ string, r *v1.EndTransactionRequest) fate {
+		f.onEnd = func(string, *v1.EndTransactionRequest) fate {
 			n++
 			switch n {
 			case 1:

@@ -77,7 +77,8 @@ func (w *writer) send(ctx context.Context, rs []*Record) error {
 		if w.fatalOnly {
 			return &e
 		}
-		return w.fail(&e)
+		w.fail(&e)
+		return w.failure()
 	}
 	return nil
 }
@@ -283,13 +284,13 @@ func (w *writer) failureLocked() error {
 	return w.err
 }
 
-// fail ends the writer: what is not on the wire never will be, and what is will
-// not be waited for. It returns the first failure.
-func (w *writer) fail(e *Error) *Error {
+// fail ends the writer, unless it has ended before: what is not on the wire
+// never will be, and what is will not be waited for.
+func (w *writer) fail(e *Error) {
 	w.mu.Lock()
 	if w.err != nil {
-		defer w.mu.Unlock()
-		return w.err
+		w.mu.Unlock()
+		return
 	}
 	w.err = e
 	close(w.ended)
@@ -305,7 +306,6 @@ func (w *writer) fail(e *Error) *Error {
 	if w.onFail != nil {
 		w.onFail(e)
 	}
-	return e
 }
 
 // stop ends the writer of a transaction that has ended.
