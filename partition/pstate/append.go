@@ -161,13 +161,19 @@ func (d *decision) stored(ref TxnRef, b Batch) bool {
 	return true
 }
 
-// fenced is rule 3.
+// fenced is rule 3. Every append proves its epoch with a token, so a transaction
+// of a newer epoch seen here fences the older ones as well as the coordinator's
+// word does, and at once: a producer that was taken over learns it from its next
+// send and not only from its commit.
 func (d *decision) fenced(ref TxnRef) bool {
 	if d.prod == nil {
 		return false
 	}
 	d.CurrentEpoch = d.prod.fence
-	if d.st != nil && !ref.Transactional() {
+	switch {
+	case ref.Transactional():
+		d.CurrentEpoch = max(d.CurrentEpoch, d.prod.floor().Epoch)
+	case d.st != nil:
 		d.CurrentEpoch = max(d.CurrentEpoch, d.st.epoch)
 	}
 	if ref.Epoch >= d.CurrentEpoch {

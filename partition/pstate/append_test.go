@@ -223,16 +223,22 @@ func TestIdempotentProducer(t *testing.T) {
 	r.put(next, 1, 2, 1)
 }
 
-func TestNewEpochIsNotHeldUpByTheOld(t *testing.T) {
+// A transaction of a newer epoch fences the older ones here without a word from
+// the coordinator: also the one that is open, whose end is still the
+// coordinator's business, and the ones that were never seen.
+func TestNewEpochFencesTheOldAtOnce(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, Config{}, 1)
 	r.put(t3, 1, 0, 1)
 	r.put(e1, 1, 0, 1)
-	r.put(t3, 1, 1, 1)               // open here: its end is the coordinator's business
-	r.try(CodeStaleTxn, t2, 1, 0, 1) // never seen, below
-	r.wantEnds(1, 0, 3)
+	if res := r.try(CodeFenced, t3, 1, 1, 1); res.CurrentEpoch != 1 {
+		t.Fatalf("%+v", res)
+	}
+	r.try(CodeFenced, t2, 1, 0, 1)
+	r.try(CodeDuplicate, t3, 1, 0, 1) // what it wrote before stays answered
+	r.wantEnds(1, 0, 2)
 	r.marker(MarkerApplied, abort(t3, ReasonFenced))
-	r.wantEnds(1, 1, 3)
+	r.wantEnds(1, 1, 2)
 }
 
 func TestSequencesNeedNoWrap(t *testing.T) {

@@ -96,16 +96,16 @@ func TestInvalidLeavesNoFloor(t *testing.T) {
 		r.put(t1, 1, 0, 1)      // 2
 		r.put(forged, 1, 0, 1)  // 3
 		r.put(forged2, 1, 0, 1) // 4
-		r.put(t1, 1, 1, 1)      // the open one goes on meanwhile
-		r.try(CodeStaleTxn, t2, 1, 0, 1)
+		r.try(CodeFenced, t1, 1, 1, 1)
+		r.try(CodeFenced, t2, 1, 0, 1)
 		r.answer(MarkerDiscarded, invalid(forged, 3)) // in any order
-		r.try(CodeStaleTxn, t2, 1, 0, 1)
+		r.try(CodeFenced, t2, 1, 0, 1)
 		r.answer(MarkerDiscarded, invalid(forged2, 4))
 		if f, _ := r.s.Producer(7); f.Floor != t1.Point() {
 			t.Fatalf("%+v", f)
 		}
 		r.put(t2, 1, 0, 1)
-		r.marker(MarkerApplied, commit(t1, Progress{1, 2}))
+		r.marker(MarkerApplied, commit(t1, Progress{1, 1}))
 		r.wantPrefix(1, t1, 1, 0, 0, 1)
 	})
 	t.Run("a real one ends below it meanwhile", func(t *testing.T) {

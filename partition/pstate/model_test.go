@@ -142,7 +142,8 @@ func (m *model) append(ref TxnRef, b Batch) Code {
 		m.touch(ref.ProducerID)
 		return CodeDuplicate
 	}
-	if p != nil && ref.Epoch < p.fence || ref.Number == 0 && sq != nil && ref.Epoch < sq.epoch {
+	if p != nil && ref.Epoch < p.fence || ref.Number == 0 && sq != nil && ref.Epoch < sq.epoch ||
+		ref.Number > 0 && ref.Epoch < m.floor(ref.ProducerID).Epoch {
 		return CodeFenced
 	}
 	if t != nil && !t.open {

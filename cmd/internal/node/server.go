@@ -18,6 +18,7 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/status"
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
@@ -113,6 +114,7 @@ func (l *listener) stop(ctx context.Context) {
 func unaryInterceptors(log *slog.Logger) []grpc.UnaryServerInterceptor {
 	return []grpc.UnaryServerInterceptor{
 		quietUnary(logging.UnaryServerInterceptor(callLogger(log), loggingOptions()...)),
+		endedUnary,
 		recovery.UnaryServerInterceptor(recovery.WithRecoveryHandlerContext(recovered(log))),
 	}
 }
@@ -120,6 +122,7 @@ func unaryInterceptors(log *slog.Logger) []grpc.UnaryServerInterceptor {
 func streamInterceptors(log *slog.Logger) []grpc.StreamServerInterceptor {
 	return []grpc.StreamServerInterceptor{
 		quietStream(logging.StreamServerInterceptor(callLogger(log), loggingOptions()...)),
+		endedStream,
 		recovery.StreamServerInterceptor(recovery.WithRecoveryHandlerContext(recovered(log))),
 	}
 }
@@ -151,6 +154,26 @@ func recovered(log *slog.Logger) recovery.RecoveryHandlerFuncContext {
 		log.ErrorContext(ctx, "a call panicked", "panic", p, "stack", string(debug.Stack()))
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INTERNAL, "the call failed inside the server; its log has the trace")
 	}
+}
+
+// ended names a call that its caller gave up by the status of that, instead of
+// Unknown, which would be logged as the server's failure.
+func ended(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		if _, named := status.FromError(err); !named {
+			return status.FromContextError(err).Err()
+		}
+	}
+	return err
+}
+
+func endedUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	res, err := handler(ctx, req)
+	return res, ended(err)
+}
+
+func endedStream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	return ended(handler(srv, ss))
 }
 
 func quiet(method string) bool {
