@@ -95,7 +95,9 @@ bench: build ## Measure throughput and latency on a real cluster (BENCHFLAGS=...
 .PHONY: up
 up: ## Start a cluster of six containers with docker compose
 	@docker info >/dev/null 2>&1 || { echo "no docker daemon answers: start docker, or use '$(BIN) dev' for a cluster without containers"; exit 1; }
-	$(COMPOSE) -f $(COMPOSE_FILE) up -d --build
+	deploy/image.sh
+	$(COMPOSE) -f $(COMPOSE_FILE) up -d
+	@echo "ONCELOG_SERVERS=127.0.0.1:7100,127.0.0.1:7110,127.0.0.1:7120 is where clients reach it; make down ends it"
 
 .PHONY: down
 down: ## Stop the containers and delete their data

@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# Starts the compose cluster, does everything that the README shows against it -
+# grpcurl only, the SDK, the CLI -, stops a node of each kind on the way, and
+# takes the cluster down again. Every step that does not do what it should ends
+# the script with an error.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if docker compose version >/dev/null 2>&1; then compose=(docker compose); else compose=(docker-compose); fi
+compose+=(-p oncelog-smoke -f deploy/compose.yaml)
+grpcurl=$(.ci/tool grpcurl)
+coordinators=(127.0.0.1:7100 127.0.0.1:7110 127.0.0.1:7120)
+partitions=(127.0.0.1:7200 127.0.0.1:7210 127.0.0.1:7220)
+export ONCELOG_SERVERS=127.0.0.1:7100,127.0.0.1:7110,127.0.0.1:7120
+
+say() { printf '\n== %s\n' "$*"; }
+die() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
+
+finish() {
+  status=$?
+  if [ $status -ne 0 ]; then "${compose[@]}" logs --tail 30 || true; fi
+  "${compose[@]}" down -v --remove-orphans >/dev/null 2>&1 || true
+  exit $status
+}
+trap finish EXIT
+
+# call METHOD JSON ADDRESS...: asks each address until one answers. Only a
+# leader does; the others say NOT_LEADER and name it.
+call() {
+  local method=$1 json=$2 address out
+  shift 2
+  for _ in $(seq 20); do
+    for address in "$@"; do
+      if out=$("$grpcurl" -plaintext -max-time 10 -d "$json" "$address" "oncelog.v1.$method" 2>&1); then
+        printf '%s\n' "$out"
+        return 0
+      fi
+      case $out in *NOT_LEADER*|*Unavailable*|*"connection refused"*|*"no such host"*|*"context deadline"*) ;; *) printf '%s\n' "$out" >&2; return 1 ;; esac
+    done
+    sleep 0.3
+  done
+  printf 'no node answers %s: %s\n' "$method" "$out" >&2
+  return 1
+}
+
+# field NAME: the value of a field in JSON on standard input.
+field() { sed -n "s/.*\"$1\": *\"\{0,1\}\([^\",]*\)\"\{0,1\}.*/\1/p" | head -1; }
+
+[ -x bin/oncelog ] || make -s build
+
+say "image and cluster"
+deploy/image.sh
+"${compose[@]}" up -d
+for _ in $(seq 120); do
+  healthy=$(docker ps -q --filter label=com.docker.compose.project=oncelog-smoke --filter health=healthy | wc -l)
+  [ "$healthy" -eq 6 ] && break
+  sleep 0.5
+done
+[ "$healthy" -eq 6 ] || die "only $healthy of 6 nodes are healthy"
+
+say "a transaction with grpcurl only"
+"$grpcurl" -plaintext "${coordinators[0]}" list | grep -q oncelog.v1.TransactionService || die "reflection is off"
+"$grpcurl" -plaintext "${coordinators[0]}" grpc.health.v1.Health/Check | grep -q SERVING || die "health is off"
+call CatalogService/CreateTopic '{"name":"orders"}' "${coordinators[@]}" | grep -q '"ready": true' || die "the topic is not ready"
+init=$(call TransactionService/InitProducer '{"transactional_id":"curl-1"}' "${coordinators[@]}")
+pid=$(field producerId <<<"$init") token=$(field producerToken <<<"$init")
+epoch=$(field epoch <<<"$init")
+txn="{\"producer_id\":\"$pid\",\"epoch\":${epoch:-0},\"txn_number\":1}"
+hello=$(printf hello | base64)
+call LogService/Append "{\"txn\":$txn,\"producer_token\":\"$token\",\"partitions\":[
+  {\"partition\":{\"topic\":\"orders\"},\"records\":{\"records\":[{\"value\":\"$hello\"}]}}]}" "${partitions[@]}" | grep -q nextSequence || die "append"
+fetch() { call LogService/Fetch "{\"partition\":{\"topic\":\"orders\"},\"isolation\":\"$1\"}" "${partitions[@]}"; }
+fetch ISOLATION_LEVEL_READ_COMMITTED | grep -q "$hello" && die "an open transaction is visible"
+fetch ISOLATION_LEVEL_READ_UNCOMMITTED | grep -q "$hello" || die "the record is not there"
+call TransactionService/EndTransaction "{\"txn\":$txn,\"producer_token\":\"$token\",\"commit\":true,\"wait_applied\":true,\"partitions\":[
+  {\"partition\":{\"topic\":\"orders\"},\"next_sequence\":\"1\"}]}" "${coordinators[@]}" | grep -q COMMITTED || die "commit"
+fetch ISOLATION_LEVEL_READ_COMMITTED | grep -q "$hello" || die "a committed record is not visible"
+
+say "the same with the SDK"
+bin/oncelog topic create debits --partitions 3
+bin/oncelog topic create credits --partitions 3
+go run ./cmd/internal/first | grep -q committed || die "the README's program"
+[ "$(bin/oncelog consume debits | wc -l)" -eq 1 ] || die "the README's program wrote something else"
+
+say "and with the CLI"
+seq 1000 | bin/oncelog produce orders
+[ "$(bin/oncelog consume orders | grep -c '^[0-9]*$')" -eq 1000 ] || die "produce and consume differ"
+bin/oncelog txn list
+bin/oncelog txn describe curl-1
+bin/oncelog txn outcome "$pid/${epoch:-0}/1" | grep -qi committed || die "the outcome is not remembered"
+bin/oncelog cluster status
+
+say "one node of each kind is killed; everything goes on"
+docker kill "$(docker ps -q --filter name=coordinator-1)" "$(docker ps -q --filter name=partition-1)" >/dev/null
+seq 1001 2000 | bin/oncelog produce orders
+[ "$(bin/oncelog consume orders | grep -c '^[0-9]*$')" -eq 2000 ] || die "records were lost"
+go run ./cmd/internal/first | grep -q committed || die "no transaction with two nodes down"
+
+say "ok"
