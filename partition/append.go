@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/protobuf/proto"
 
@@ -18,7 +19,7 @@ import (
 type appendCall struct {
 	req     *oncelogv1.AppendRequest
 	resp    *oncelogv1.AppendResponse
-	pending int // partitions without a result; guarded by the appender
+	pending atomic.Int32 // partitions without a result
 }
 
 // slot is the place of one partition's result.
@@ -55,10 +56,12 @@ type appender struct {
 	open  []*proposal // not yet proposed, at most one per shard
 	tally *budget
 
-	mu       sync.Mutex
+	ready chan struct{} // size one: something is in done or finished
+
+	mu       sync.Mutex // held for moments only: the Raft loop takes it
 	done     []completion
 	finished []*appendCall // refused or answered before the log
-	ready    chan struct{} // size one: something is in done or finished
+	under    int           // requests taken and not yet collected
 }
 
 func newAppender(n *Node, b *budget) *appender {
@@ -68,6 +71,9 @@ func newAppender(n *Node, b *budget) *appender {
 // take checks a request and adds it to the proposals of this frame.
 func (a *appender) take(req *oncelogv1.AppendRequest) {
 	c := &appendCall{req: req, resp: &oncelogv1.AppendResponse{RequestId: req.GetRequestId()}}
+	a.mu.Lock()
+	a.under++
+	a.mu.Unlock()
 	if err := a.n.checkAppend(req); err != nil {
 		c.resp.Error = err.Proto()
 		a.finish(c)
@@ -76,18 +82,14 @@ func (a *appender) take(req *oncelogv1.AppendRequest) {
 	c.resp.Results = make([]*oncelogv1.AppendResult, len(req.GetPartitions()))
 	// One more than there are, until all are counted: a part of the request may
 	// be proposed and answered before the rest of it was looked at.
-	c.pending = len(req.GetPartitions()) + 1
-	known := 1
+	c.pending.Store(int32(len(req.GetPartitions()) + 1))
+	known := int32(1)
 	for i := range req.GetPartitions() {
 		if !a.takePartition(c, i) {
 			known++
 		}
 	}
-	a.mu.Lock()
-	c.pending -= known
-	complete := c.pending == 0
-	a.mu.Unlock()
-	if complete {
+	if c.pending.Add(-known) == 0 {
 		a.finish(c)
 	}
 }
@@ -191,22 +193,30 @@ func (a *appender) finish(c *appendCall) {
 }
 
 // collect settles what has been answered since the last call and returns the
-// calls that are complete.
+// requests that are complete.
 func (a *appender) collect() []*appendCall {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	calls := a.finished
-	a.finished = nil
-	for _, c := range a.done {
+	done, calls := a.done, a.finished
+	a.done, a.finished = nil, nil
+	a.mu.Unlock()
+	for _, c := range done {
 		calls = a.settle(c, calls)
 	}
-	clear(a.done)
-	a.done = a.done[:0]
+	a.mu.Lock()
+	a.under -= len(calls)
+	a.mu.Unlock()
 	return calls
 }
 
-// settle fills in the results of one proposal. The lock is held, for take may
-// still be counting a call of which a part has been proposed.
+// idle reports whether everything that was taken has been collected.
+func (a *appender) idle() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.under == 0
+}
+
+// settle fills in the results of one proposal and adds to calls those that it
+// completes.
 func (a *appender) settle(c completion, calls []*appendCall) []*appendCall {
 	a.tally.give(c.bytes)
 	results, _ := c.Value.([]pstate.BatchResult)
@@ -225,7 +235,7 @@ func (a *appender) settle(c completion, calls []*appendCall) []*appendCall {
 			a.n.count(results[i].Code, sl.records)
 			fillResult(out, results[i])
 		}
-		if sl.call.pending--; sl.call.pending == 0 {
+		if sl.call.pending.Add(-1) == 0 {
 			calls = append(calls, sl.call)
 		}
 	}

@@ -13,32 +13,34 @@ import (
 // AppendStream takes frames of requests and answers each as soon as it is
 // settled, many in one frame when many are. One goroutine reads and proposes,
 // so that requests reach the logs in the order in which they were sent; this
-// one answers.
+// one answers. A node that closes ends the stream with UNAVAILABLE once what
+// was under way has been answered.
 func (l logService) AppendStream(stream grpc.BidiStreamingServer[oncelogv1.AppendStreamRequest, oncelogv1.AppendStreamResponse]) error {
 	r := &appendReader{
 		stream: stream, end: make(chan struct{}),
 		appender: newAppender(l.n, newBudget(maxStreamBytes)),
 	}
 	go r.run()
-	answered := uint64(0)
-	reading := r.end
+	reading, closing := r.end, l.n.closing
 	for {
 		if calls := r.appender.collect(); len(calls) > 0 {
-			answered += uint64(len(calls))
 			if err := sendAnswers(stream, calls); err != nil {
 				return err
 			}
 			continue
 		}
-		if reading == nil && (r.err != nil || answered == r.taken) {
+		switch idle := r.appender.idle(); {
+		case reading == nil && (r.err != nil || idle):
 			return r.err // all is answered, or the stream is broken
+		case closing == nil && idle:
+			return unavailable()
 		}
 		select {
 		case <-r.appender.ready:
 		case <-reading:
-			reading = nil // r.err and r.taken are final
-		case <-l.n.closing:
-			return unavailable()
+			reading = nil // r.err is final, and so is what was taken
+		case <-closing:
+			closing = nil
 		case <-stream.Context().Done():
 			return stream.Context().Err()
 		}
@@ -66,7 +68,6 @@ type appendReader struct {
 	appender *appender
 	end      chan struct{} // closed when nothing more is read; then:
 	err      error         // why, if not because the client is done
-	taken    uint64        // requests that were read
 }
 
 func (r *appendReader) run() {
@@ -88,7 +89,6 @@ func (r *appendReader) run() {
 			return
 		}
 		for _, req := range frame.GetRequests() {
-			r.taken++
 			r.appender.take(req)
 		}
 		r.appender.flush()

@@ -279,7 +279,9 @@ type cluster struct {
 	coord *fakeCoordinator
 	net   *memtransport.Network
 	clock *fakeClock // nil: the system's
-	nodes map[uint64]*testNode
+	// openLog opens the log device of a node; nil: the one in memory.
+	openLog func(dir string) (raftstore.LogStore, error)
+	nodes   map[uint64]*testNode
 }
 
 type testNode struct {
@@ -295,7 +297,12 @@ type testNode struct {
 // newCluster starts n nodes that host one shard with the partitions pA, pB and
 // pC, and waits until it is served.
 func newCluster(t *testing.T, n int, clock *fakeClock) *cluster {
-	c := &cluster{t: t, coord: newFakeCoordinator(), net: memtransport.NewNetwork(), clock: clock, nodes: map[uint64]*testNode{}}
+	t.Helper()
+	return newClusterOn(t, n, clock, nil)
+}
+
+func newClusterOn(t *testing.T, n int, clock *fakeClock, openLog func(dir string) (raftstore.LogStore, error)) *cluster {
+	c := &cluster{t: t, openLog: openLog, coord: newFakeCoordinator(), net: memtransport.NewNetwork(), clock: clock, nodes: map[uint64]*testNode{}}
 	a := &oncelogv1.HeartbeatResponse{
 		Version:   1,
 		TokenKeys: []*oncelogv1.TokenKey{{KeyId: testKey.ID, Secret: testKey.Secret}},
@@ -346,8 +353,15 @@ func (c *cluster) start(id uint64, dir string, disk *memlog.Store) *testNode {
 		if cluster != testCluster {
 			return nil, fmt.Errorf("cluster %q", cluster)
 		}
+		var device raftstore.LogStore = disk
+		if c.openLog != nil {
+			var err error
+			if device, err = c.openLog(dir); err != nil {
+				return nil, err
+			}
+		}
 		store, err := raftstore.Open(raftstore.Config{
-			NodeID: raftstore.NodeID(id), Log: disk, Transport: c.net.Transport(raftstore.NodeID(id)),
+			NodeID: raftstore.NodeID(id), Log: device, Transport: c.net.Transport(raftstore.NodeID(id)),
 			TickInterval: 10 * time.Millisecond, MinFreeBytes: -1, StallTimeout: -1,
 		})
 		if err == nil {

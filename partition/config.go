@@ -66,15 +66,15 @@ type Config struct {
 	// CallTimeout bounds one call to the coordinator, besides HeartbeatWait.
 	// Default 5 s.
 	CallTimeout time.Duration
-	// RetryDelay is the longest pause after a failed call to the coordinator
-	// or a failed proposal of a duty. Default 200 ms for duties; enlistments
-	// back off up to EnlistInterval.
+	// RetryDelay is the pause after a registration, a heartbeat or a proposal
+	// of a duty failed. Default 200 ms. Enlistments back off from 50 ms up to
+	// EnlistInterval instead.
 	RetryDelay time.Duration
 	// EnlistDelay is how long a new transaction may stay without being
 	// enlisted; it is told to the coordinator after half of that at the
 	// earliest. A transaction whose marker comes sooner never needs it: its
-	// commit names this shard. The delay counts against the transaction
-	// timeout only of producers that die at once. Default 20 ms.
+	// commit names this shard. It costs no timeout, as an enlistment carries
+	// the transaction's age. Default 20 ms.
 	EnlistDelay time.Duration
 	// EnlistInterval is how often an accepted transaction is asked about while
 	// it is open. Default 3 s.

@@ -126,9 +126,10 @@ func TestEnlistmentBacksOffWhileNobodyAnswers(t *testing.T) {
 	c.clock.advance(10 * time.Millisecond)
 	c.clock.awaitTimer(t, 10*time.Millisecond)
 	c.clock.advance(10 * time.Millisecond)
-	for _, d := range []time.Duration{50, 100, 200, 400, 800, 1600, 3000, 3000} {
-		c.clock.awaitTimer(t, d*time.Millisecond)
-		c.clock.advance(d * time.Millisecond)
+	for _, ms := range []int{50, 100, 200, 400, 800, 1600, 3000, 3000} {
+		d := time.Duration(ms) * time.Millisecond
+		c.clock.awaitTimer(t, d)
+		c.clock.advance(d)
 	}
 	c.clock.awaitTimer(t, 3*time.Second)
 	c.coord.with(func() { c.coord.down = false })
@@ -204,4 +205,19 @@ func TestProducersThatAreGoneAreForgotten(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestRestartedNodeEnlistsWhatIsOpen(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1, newFakeClock())
+	n := c.leader()
+	ref := pstate.TxnRef{ProducerID: 1, Number: 1}
+	c.append(n, ref, pA, 0, "a")
+	c.nextEnlistment()
+	n.stop()
+	c.clock.advance(time.Second)
+	c.start(1, n.dir, n.disk)
+	if e := c.nextEnlistment(); refOf(e.GetTxn()) != ref {
+		t.Errorf("%v", e)
+	}
 }

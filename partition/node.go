@@ -208,6 +208,10 @@ func (n *Node) adopt(a *oncelogv1.HeartbeatResponse) error {
 			signal(s.duty)
 			continue
 		}
+		if sa.GetShardId() == 0 || !slices.Contains(sa.GetReplicas(), n.cfg.NodeID) {
+			n.log.Error("assigned a shard that is not this node's", "shard", sa.GetShardId(), "replicas", sa.GetReplicas())
+			continue
+		}
 		if err := n.host(sa); err != nil {
 			return err
 		}
@@ -235,6 +239,8 @@ func (n *Node) host(a *oncelogv1.ShardAssignment) error {
 	n.mu.Lock()
 	n.shards[s.id] = s
 	n.mu.Unlock()
+	// What the shard signalled before it was listed met nobody who knew it.
+	s.leadershipChanged()
 	n.log.Info("hosting shard", "shard", s.id, "replicas", a.GetReplicas(), "partitions", len(a.GetPartitions()))
 	n.goWork(s.runDuties)
 	return nil

@@ -17,6 +17,7 @@ import (
 	"github.com/oncelog/oncelog/partition/pstate"
 	"github.com/oncelog/oncelog/raftstore"
 	"github.com/oncelog/oncelog/raftstore/memlog"
+	"github.com/oncelog/oncelog/raftstore/pebblelog"
 )
 
 func TestOthersPointToTheLeader(t *testing.T) {
@@ -115,6 +116,32 @@ func TestRestartWithoutCoordinator(t *testing.T) {
 		equal(t, "committed", c.read(n, pA, 0, committed), before...)
 		equal(t, "uncommitted", c.read(n, pA, 0, uncommitted), all...)
 		c.append(n, pstate.TxnRef{ProducerID: 77}, pA, 0, "z") // keys and routes came from disk
+	}
+}
+
+func TestOnARealLogDevice(t *testing.T) {
+	t.Parallel()
+	c := newClusterOn(t, 1, nil, func(dir string) (raftstore.LogStore, error) {
+		return pebblelog.Open(pebblelog.Config{Dir: filepath.Join(dir, "raft")})
+	})
+	n := c.leader()
+	f := c.follow(n, pA, 0, committed)
+	for i := range uint64(100) {
+		ref := pstate.TxnRef{ProducerID: 1, Number: i + 1}
+		c.append(n, ref, pA, 0, "a", "b")
+		c.append(n, ref, pB, 0, "c")
+		c.mark(n, ref, i%3 > 0, pA, 1, pB, 1)
+	}
+	followed := f.until(200)
+	before := c.read(n, pA, 0, committed)
+	equal(t, "followed", followed, before...)
+	c.coord.with(func() { clear(c.coord.reports) })
+	n.stop()
+	n = c.start(1, n.dir, nil)
+	c.leader()
+	equal(t, "after a restart", c.read(n, pA, 0, committed), before...)
+	if len(before) != 66 || len(c.read(n, pB, 0, uncommitted)) != 100 {
+		t.Errorf("%d records", len(before))
 	}
 }
 
