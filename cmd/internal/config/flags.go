@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -8,9 +9,12 @@ import (
 
 // AddFlags adds a flag for every key of a section. They take any text: it is
 // read by [Load], after file and environment, so that all that is wrong is said
-// at once.
-func AddFlags(fs *pflag.FlagSet, s Section) {
+// at once. With names, only those keys get a flag.
+func AddFlags(fs *pflag.FlagSet, s Section, names ...string) {
 	for _, k := range s.keys() {
+		if len(names) > 0 && !slices.Contains(names, k.Name) {
+			continue
+		}
 		_, isList := k.value.(list)
 		fs.VarP(&flagValue{initial: k.Value(), kind: flagKind(k), list: isList}, k.Flag(), k.shorthand, flagUsage(k))
 	}
