@@ -303,3 +303,6 @@ func wantEqual(t *testing.T, what string, got, want any) {
 		t.Fatalf("%s: got %s, want %s", what, g, w)
 	}
 }
+
+// codeName is the name of the code of an error.
+func codeName(err error) string { return apierrors.Name(apierrors.CodeOf(err)) }
