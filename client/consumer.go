@@ -86,7 +86,41 @@ func (c *Client) Consume(ctx context.Context, group string, topics []string, opt
 	for _, r := range k.readers {
 		k.tasks.Go(r.run)
 	}
+	k.tasks.Go(k.watch)
 	return k, nil
+}
+
+// leaderCheck is how often a consumer asks who leads. A stream at the end of its
+// log is silent, and so is one from a node that has lost touch.
+const leaderCheck = 5 * time.Second
+
+// watch moves streams that come from a node which no longer leads.
+func (k *Consumer) watch() {
+	tick := time.NewTicker(leaderCheck)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-k.ctx.Done():
+			return
+		}
+		var asked string
+		for _, r := range k.readers { // sorted by topic
+			if r.tp.Topic != asked {
+				asked = r.tp.Topic
+				select {
+				case <-k.c.meta.refresh(asked).done:
+				case <-k.ctx.Done():
+					return
+				}
+			}
+			k.mu.Lock()
+			if r.stop != nil && k.c.meta.movedFrom(r.shard, r.from) {
+				r.stop()
+			}
+			k.mu.Unlock()
+		}
+	}
 }
 
 // assign finds the partitions to read.

@@ -148,6 +148,34 @@ func TestConsumerFollowsTheLeader(t *testing.T) {
 	})
 }
 
+// The node that a stream comes from loses its leadership without saying so.
+func TestConsumerLeavesASilentNode(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fake) {
+		topic := f.topic("t", 1)
+		c := f.dial()
+		f.fill(c, "a")
+		silent := make(chan struct{})
+		defer close(silent)
+		f.onFetch = func(node string, _ *v1.FetchRequest) fate {
+			if node == "n1" {
+				return fate{hold: silent}
+			}
+			return fate{}
+		}
+		in, err := c.Consume(within(t), "", []string{"t"})
+		must(t, err)
+		synctest.Wait()
+		f.lead(topic.parts[0], "n2")
+		began := time.Now()
+		if got := read(within(t), t, in, 1); got[0] != "a" {
+			t.Errorf("read %v", got)
+		}
+		if waited := time.Since(began); waited > 2*leaderCheck {
+			t.Errorf("took %v", waited)
+		}
+	})
+}
+
 func TestStartPositions(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fake) {
 		f.topic("t", 1)

@@ -31,7 +31,14 @@ const abortLimit = 10 * time.Second
 // was sent is committed without asking anybody.
 func (t *Tx) Commit(ctx context.Context) error {
 	if err := t.lock(ctx); err != nil {
-		return t.commitEnded(err, len(t.ending) > 0)
+		switch state, _ := t.current(); state {
+		case txCommitted:
+			return nil
+		case txOpen, txUnknown:
+			return t.commitEnded(err, len(t.ending) > 0) // another Commit may be under way
+		default:
+			return t.failed("commit", "TXN_ENDED", ClassFatal, outcomeIn(state), ErrTxDone)
+		}
 	}
 	defer t.unlock()
 	switch state, doomed := t.current(); {

@@ -166,7 +166,15 @@ func (n *fakeNode) ListOffsets(_ context.Context, r *v1.ListOffsetsRequest) (*v1
 
 func (n *fakeNode) Fetch(r *v1.FetchRequest, stream grpc.ServerStreamingServer[v1.FetchResponse]) error {
 	n.count("Fetch")
-	if ft := ask(n, n.f.onFetch, r); ft.refuse != nil {
+	ft := ask(n, n.f.onFetch, r)
+	if ft.hold != nil {
+		select {
+		case <-ft.hold:
+		case <-stream.Context().Done():
+			return stream.Context().Err()
+		}
+	}
+	if ft.refuse != nil {
 		return ft.refuse
 	}
 	next := r.GetOffset()

@@ -23,6 +23,9 @@ const (
 	maxFrameRequests = 1000
 	// maxRequestPartitions is the contract's limit.
 	maxRequestPartitions = 1000
+	// stallCheck is how often a stream is looked after, and how long a request may
+	// wait before it is asked whether another node leads by now: about two elections.
+	stallCheck = 2 * time.Second
 )
 
 // links holds one link per node address.
@@ -172,7 +175,7 @@ func (l *link) open() (*appendStream, error) {
 		return nil, err
 	}
 	s = &appendStream{link: l, stream: stream, cancel: cancel, requests: make(map[uint64]*appendCall)}
-	s.watchdog = time.AfterFunc(l.c.cfg.requestTimeout, s.watch)
+	s.watchdog = time.AfterFunc(stallCheck, s.watch)
 	l.mu.Lock()
 	l.stream = s
 	l.mu.Unlock()
@@ -249,26 +252,39 @@ func (s *appendStream) end(err error) {
 	}
 }
 
-// watch breaks a stream on which a request has waited too long: the node is
-// silent, and another one may lead by now.
+// watch looks after requests that have waited long. If another node leads their
+// shard by now they are sent there. At the request timeout the stream is broken:
+// the node is silent.
 func (s *appendStream) watch() {
+	stalled := s.stalled()
+	for _, call := range stalled {
+		for _, item := range call.items {
+			item.stall(s.link)
+		}
+	}
+}
+
+// stalled returns the requests that have waited long, unless the stream ends.
+func (s *appendStream) stalled() (calls []*appendCall) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.broken {
-		return
+		return nil
 	}
 	limit := s.link.c.cfg.requestTimeout
 	now := time.Now()
-	next := limit
-	for _, call := range s.requests {
-		waited := now.Sub(call.sent)
-		if waited >= limit {
+	for _, id := range slices.Sorted(maps.Keys(s.requests)) {
+		call := s.requests[id]
+		switch waited := now.Sub(call.sent); {
+		case waited >= limit:
 			s.cancel(fmt.Errorf("no answer for %v", limit))
-			return
+			return nil
+		case waited >= stallCheck:
+			calls = append(calls, call)
 		}
-		next = min(next, limit-waited)
 	}
-	s.watchdog.Reset(next)
+	s.watchdog.Reset(min(stallCheck, limit))
+	return calls
 }
 
 // answer hands the parts of an answer to the batches of the request.

@@ -67,7 +67,7 @@ func (t *topicMeta) ref(i int32) *oncelogv1.PartitionRef {
 type shardMeta struct {
 	leader   string // "" unknown
 	term     uint64 // of the leader that was heard of last
-	gone     bool   // that leader stopped answering as one
+	gone     bool   // the leader of that term stopped answering as one
 	replicas []uint64
 	next     int // replica to probe next
 }
@@ -326,13 +326,23 @@ func (m *metadata) forget(shard uint64, address string) {
 	}
 }
 
-// confirm notes that the node at address answered as the leader.
+// confirm notes that the node at address answered as the leader. Its term is not
+// known, so hearsay about the term of the last one stays disbelieved.
 func (m *metadata) confirm(shard uint64, address string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if s := m.shard(shard); s.leader == "" {
-		s.leader, s.gone = address, false
+		s.leader = address
 	}
+}
+
+// movedFrom reports whether another node than the one at address is known to lead
+// the shard.
+func (m *metadata) movedFrom(shard uint64, address string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.shard(shard)
+	return s.leader != "" && s.leader != address
 }
 
 // lesson draws what a failed request to a shard says about its leader, and

@@ -370,6 +370,17 @@ func (pw *partitionWriter) unreachable(l *link, t ticket, e *apierrors.Error) {
 	}
 }
 
+// stall is called when the answer takes long: it asks who leads, and sends the
+// batch there once that is another node.
+func (f *inFlight) stall(l *link) {
+	pw, m := f.pw, f.pw.w.c.meta
+	if m.movedFrom(pw.shard, l.address) {
+		f.refuse(l, apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNAVAILABLE, "the node is silent and another one leads"))
+		return
+	}
+	m.refresh(pw.tp.Topic)
+}
+
 // verdict returns the failure that ends the writer, or nil if repeating may help.
 func (f *inFlight) verdict(e *apierrors.Error) *Error {
 	pw := f.pw

@@ -37,6 +37,7 @@ type reader struct {
 	committed *uint64 // what the group has committed, as far as this member knows
 	err       error   // why fetching stopped; a Poll takes it
 	stop      context.CancelFunc
+	from      string // node that the stream comes from; "" while there is none
 
 	unknown time.Time // since when nodes have not known the partition; of run alone
 }
@@ -118,9 +119,10 @@ func (r *reader) fetch(address string, offset int64, seek uint64) (progress bool
 	}
 	ctx, cancel := context.WithCancel(r.k.ctx)
 	defer cancel()
-	if !r.started(seek, cancel) {
+	if !r.started(address, seek, cancel) {
 		return false, nil
 	}
+	defer r.ended()
 	stream, err := service.Fetch(ctx, &oncelogv1.FetchRequest{
 		Partition:        r.ref,
 		Start:            oncelogv1.StartPosition_START_POSITION_OFFSET,
@@ -162,11 +164,20 @@ func (r *reader) responseBytes() uint32 {
 }
 
 // started notes how to stop the stream; false if the position was moved already.
-func (r *reader) started(seek uint64, cancel context.CancelFunc) bool {
+func (r *reader) started(address string, seek uint64, cancel context.CancelFunc) bool {
 	r.k.mu.Lock()
 	defer r.k.mu.Unlock()
-	r.stop = cancel
-	return r.seek == seek
+	if r.seek != seek {
+		return false
+	}
+	r.stop, r.from = cancel, address
+	return true
+}
+
+func (r *reader) ended() {
+	r.k.mu.Lock()
+	defer r.k.mu.Unlock()
+	r.stop, r.from = nil, ""
 }
 
 func (r *reader) moved(seek uint64) bool {

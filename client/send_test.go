@@ -142,11 +142,12 @@ func TestLeaderDies(t *testing.T) {
 	})
 }
 
-// A leader falls silent: the request timeout finds out.
+// A leader falls silent: long before the request times out it is asked whether
+// another one leads by now.
 func TestLeaderFallsSilent(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fake) {
 		topic := f.topic("t", 1)
-		p := f.producer(f.dial(WithRequestTimeout(3*time.Second)), WithLinger(0))
+		p := f.producer(f.dial(), WithLinger(0))
 		tx := f.begin(p)
 		hold := make(chan struct{})
 		defer close(hold)
@@ -161,10 +162,41 @@ func TestLeaderFallsSilent(t *testing.T) {
 		f.lead(topic.parts[0], "n2")
 		began := time.Now()
 		must(t, tx.Commit(within(t)))
-		if waited := time.Since(began); waited > 4*time.Second {
+		if waited := time.Since(began); waited > 5*time.Second {
 			t.Errorf("took %v", waited)
 		}
 		f.holds(topic.parts[0], "a")
+	})
+}
+
+// A leader falls silent, and nobody says who leads: the request timeout ends the
+// stream, and the other replicas are asked.
+func TestSilenceWithoutNews(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fake) {
+		topic := f.topic("t", 1)
+		p := f.producer(f.dial(WithRequestTimeout(3*time.Second)), WithLinger(0))
+		tx := f.begin(p)
+		f.send(tx, "a")
+		must(t, tx.Flush(within(t)))
+		hold := make(chan struct{})
+		defer close(hold)
+		f.onAppend = func(node string, _ *v1.AppendRequest) fate {
+			if node == "n1" {
+				return fate{hold: hold}
+			}
+			return fate{}
+		}
+		f.onMeta = func(string, *v1.GetMetadataRequest) fate {
+			return fate{refuse: apierrors.New(v1.ErrorCode_ERROR_CODE_OVERLOADED, "")}
+		}
+		f.lead(topic.parts[0], "n3")
+		f.send(tx, "b")
+		began := time.Now()
+		must(t, tx.Commit(within(t)))
+		if waited := time.Since(began); waited > 5*time.Second {
+			t.Errorf("took %v", waited)
+		}
+		f.holds(topic.parts[0], "a", "b")
 	})
 }
 
