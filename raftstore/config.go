@@ -118,8 +118,9 @@ type Config struct {
 	// TickInterval is the length of a tick. Default 50 ms.
 	TickInterval time.Duration
 	// ElectionTicks is how many ticks without a leader start an election (the
-	// real timeout is drawn between once and twice that). Default 12; at least
-	// five times HeartbeatTicks.
+	// real timeout is drawn between once and twice that). Default 10: with the
+	// default tick a dead leader is replaced within about a second. At least five
+	// times HeartbeatTicks.
 	ElectionTicks int
 	// HeartbeatTicks is how many ticks pass between heartbeats. Default 2.
 	HeartbeatTicks int
@@ -163,7 +164,7 @@ type Config struct {
 
 func (c Config) withDefaults() (Config, error) {
 	def(&c.TickInterval, 50*time.Millisecond)
-	def(&c.ElectionTicks, 12)
+	def(&c.ElectionTicks, 10)
 	def(&c.HeartbeatTicks, 2)
 	def(&c.MaxProposalBytes, 8<<20)
 	def(&c.MaxQueuedProposalBytes, 64<<20)

@@ -120,7 +120,7 @@ const (
 )
 
 func defaultRaft() Raft {
-	return Raft{TickInterval: 50 * time.Millisecond, ElectionTicks: 12, HeartbeatTicks: 2, MinFreeBytes: 256 << 20}
+	return Raft{TickInterval: 50 * time.Millisecond, ElectionTicks: 10, HeartbeatTicks: 2, MinFreeBytes: 256 << 20}
 }
 
 // DefaultCoordinator returns the defaults; NodeID and Members have none.

@@ -200,7 +200,7 @@ func TestWrongSettingsSaySo(t *testing.T) {
 		},
 		{
 			"election and heartbeat", "coordinator:\n" + ok, nil, []string{"--heartbeat-ticks=3"},
-			[]string{"election_ticks is 12, less than five times heartbeat_ticks (3)", "raise it to 15"},
+			[]string{"election_ticks is 10, less than five times heartbeat_ticks (3)", "raise it to 15"},
 		},
 		{
 			"timeouts", "coordinator:\n" + ok, nil, []string{"--transaction-timeout-max=30s"},

@@ -62,13 +62,15 @@ func (p *process) drain() {
 	}
 }
 
-// stopListeners ends what is under way. The peer listener goes last: other
-// nodes' messages matter until the log is closed.
+// stopListeners ends what is under way, after the log was closed: clients get
+// the answers that they wait for, while nothing that other nodes send matters any
+// more.
 func (p *process) stopListeners(ctx context.Context) {
-	for _, l := range []*listener{p.client, p.peer} {
-		if l != nil {
-			l.stop(ctx)
-		}
+	if p.peer != nil {
+		p.peer.server.Stop()
+	}
+	if p.client != nil {
+		p.client.stop(ctx)
 	}
 }
 

@@ -36,7 +36,7 @@ const (
 	keepalivePing     = 20 * time.Second
 	keepaliveTimeout  = 10 * time.Second
 	minClientPing     = 5 * time.Second
-	gracefulStopLimit = 5 * time.Second
+	gracefulStopLimit = 500 * time.Millisecond
 )
 
 // listener is one gRPC server on one address.
@@ -45,7 +45,6 @@ type listener struct {
 	net    net.Listener
 	server *grpc.Server
 	health *health.Server
-	done   chan error
 }
 
 // listen opens an address and makes a server for it; services are registered
@@ -71,7 +70,7 @@ func listen(name, address string, log *slog.Logger) (*listener, error) {
 	h := health.NewServer()
 	healthv1.RegisterHealthServer(s, h)
 	reflection.Register(s)
-	return &listener{name: name, net: l, server: s, health: h, done: make(chan error, 1)}, nil
+	return &listener{name: name, net: l, server: s, health: h}, nil
 }
 
 // address is where the listener is reached, with the real port.
@@ -81,9 +80,7 @@ func (l *listener) address() string { return l.net.Addr().String() }
 func (l *listener) serve(failed func(error)) {
 	l.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 	go func() {
-		err := l.server.Serve(l.net)
-		l.done <- err
-		if err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		if err := l.server.Serve(l.net); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			failed(fmt.Errorf("%s listener %s ended: %w", l.name, l.address(), err))
 		}
 	}()
@@ -92,7 +89,8 @@ func (l *listener) serve(failed func(error)) {
 // drain tells health checks that the node is going away.
 func (l *listener) drain() { l.health.Shutdown() }
 
-// stop ends calls that do not end by themselves within the limit.
+// stop waits for the calls that are under way, but not long: streams do not end
+// by themselves.
 func (l *listener) stop(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, gracefulStopLimit)
 	defer cancel()
