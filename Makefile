@@ -56,6 +56,7 @@ race: go-version ## Run the tests of everything that has goroutines under the ra
 
 .PHONY: lint
 lint: go-version ## Run golangci-lint (with gofmt and vet), buf lint and buf breaking
+	$(GOLANGCI) config verify
 	$(GOLANGCI) run ./...
 	$(BUF) lint proto
 	@if git rev-parse -q --verify "$(AGAINST):proto/buf.yaml" >/dev/null; then \
