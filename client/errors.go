@@ -67,7 +67,6 @@ const (
 	codeContextEnded    = "CONTEXT_ENDED"    // the caller's context ended
 	codeOutcomeUnknown  = "OUTCOME_UNKNOWN"  // a commit without an answer
 	codeInvalidArgument = "INVALID_ARGUMENT" // refused before anything was sent
-	codeLimitExceeded   = "LIMIT_EXCEEDED"   // refused before anything was sent
 	codeBatchTooLarge   = "BATCH_TOO_LARGE"  // refused before anything was sent
 	codeTxTimeout       = "TX_TIMEOUT"       // the local end of a transaction's timeout
 	codeStaleBatch      = "STALE_BATCH"      // a batch that was rewound or committed before
