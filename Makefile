@@ -98,7 +98,7 @@ up: ## Start a cluster of six containers with docker compose
 	@docker info >/dev/null 2>&1 || { echo "no docker daemon answers: start docker, or use '$(BIN) dev' for a cluster without containers"; exit 1; }
 	deploy/image.sh
 	$(COMPOSE) -f $(COMPOSE_FILE) up -d
-	@echo "ONCELOG_SERVERS=127.0.0.1:7100,127.0.0.1:7110,127.0.0.1:7120 is where clients reach it; make down ends it"
+	@echo "a cluster is starting; export ONCELOG_SERVERS=127.0.0.1:7100,127.0.0.1:7110,127.0.0.1:7120 and try: $(BIN) cluster status"
 
 .PHONY: down
 down: ## Stop the containers and delete their data
