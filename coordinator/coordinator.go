@@ -57,7 +57,8 @@ type Config struct {
 	// at once and connect in the background.
 	DialPeer func(address string) (grpc.ClientConnInterface, error)
 	// Txn are the rules of transactions. They must be the same on all members
-	// and stay so: a change is a change of the state machine.
+	// and stay so: a change is a change of the state machine. The zero value
+	// takes txn.DefaultConfig.
 	Txn txn.Config
 	// Settings are the catalogue's settings of a new cluster.
 	Settings catalog.Settings
@@ -121,6 +122,9 @@ func New(cfg Config) (*Coordinator, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Txn == (txn.Config{}) {
+		cfg.Txn = txn.DefaultConfig()
 	}
 	// The machine bounds the rules; errors must name the bounds that hold.
 	cfg.Txn = txn.New(cfg.Txn).Config()
