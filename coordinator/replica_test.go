@@ -1,0 +1,294 @@
+package coordinator
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/oncelog/oncelog/api/token"
+	"github.com/oncelog/oncelog/coordinator/catalog"
+	"github.com/oncelog/oncelog/coordinator/group"
+	"github.com/oncelog/oncelog/coordinator/txn"
+	"github.com/oncelog/oncelog/raftstore"
+)
+
+func emptyReplica() *replica {
+	return newReplica(txn.DefaultConfig(), &token.Keyring{}, newNotifier(), newNotifier())
+}
+
+func entryOfTxn(at int64, cmd txn.Command) []byte {
+	return txn.AppendCommand([]byte{entryTxn}, at, cmd)
+}
+
+func entryOfCatalog(cmd catalog.Command) []byte {
+	return catalog.AppendCommand([]byte{entryCatalog}, cmd)
+}
+
+func entryOfGroup(cmd group.Command) []byte {
+	return group.AppendCommand([]byte{entryGroup}, cmd)
+}
+
+// opening is a log that gives a replica a cluster, nodes, topics, a producer
+// and a group.
+func opening() [][]byte {
+	at := int64(1_000_000)
+	log := [][]byte{entryOfCatalog(catalog.InitCluster{At: at, ClusterID: "c", KeySecret: bytes.Repeat([]byte{7}, 32)})}
+	for id := uint64(1); id <= 3; id++ {
+		log = append(log, entryOfCatalog(catalog.RegisterNode{
+			At: at, ID: id, ClientAddress: "c", PeerAddress: "p", Instance: fmt.Sprint(id),
+		}))
+	}
+	return append(log,
+		entryOfCatalog(catalog.CreateTopic{At: at, Name: "a", Partitions: 3}),
+		entryOfCatalog(catalog.CreateTopic{At: at, Name: "b", Partitions: 2}),
+		entryOfTxn(at, txn.InitProducer{TransactionalID: "x", RequestID: txn.RequestID{1}}),
+		entryOfGroup(group.AssignPartitions{At: at, Group: "g", Member: "m", Partitions: []uint64{1, 2}}),
+		entryOfTxn(at, txn.EndTransaction{
+			Ref: txn.Ref{ProducerID: 1, Number: 1}, Commit: true,
+			Participants:   []txn.Participant{{Shard: 2, Progress: []txn.Progress{{Partition: 1, NextSequence: 4}}}},
+			OffsetsPayload: group.AppendCommits(nil, []group.Commit{{Group: "g", Member: "m", Generation: 1, Entries: []group.Entry{{Partition: 2, Offset: 8}}}}),
+		}))
+}
+
+// randomEntry is a command about the few things that a replica of this test
+// has, or bytes that are none.
+func randomEntry(r *rand.Rand, at int64) []byte {
+	pid := func() uint64 { return uint64(1 + r.IntN(4)) }
+	ref := func() txn.Ref {
+		return txn.Ref{ProducerID: pid(), Epoch: uint32(r.IntN(3)), Number: uint64(1 + r.IntN(6))}
+	}
+	id := func() string { return string(rune('w' + r.IntN(4))) }
+	shard := func() uint64 { return uint64(1 + r.IntN(5)) }
+	part := func() uint64 { return uint64(1 + r.IntN(9)) }
+	topic := func() string { return string(rune('a' + r.IntN(4))) }
+	switch r.IntN(14) {
+	case 0:
+		return entryOfTxn(at, txn.InitProducer{TransactionalID: id(), RequestID: txn.RequestID{byte(1 + r.IntN(200))}})
+	case 1, 2:
+		return entryOfTxn(at, txn.Enlist{Items: []txn.EnlistItem{{Ref: ref(), Shard: shard(), Partitions: []uint64{part()}}}})
+	case 3, 4, 5:
+		end := txn.EndTransaction{Ref: ref(), Commit: r.IntN(3) > 0, Participants: []txn.Participant{{Shard: shard()}}}
+		if end.Commit {
+			end.Participants[0].Progress = []txn.Progress{{Partition: part(), NextSequence: 3}}
+			end.OffsetsPayload = group.AppendCommits(nil, []group.Commit{{Group: "g", Entries: []group.Entry{{Partition: part(), Offset: uint64(r.IntN(9))}}}})
+		}
+		if r.IntN(9) == 0 {
+			end.OffsetsPayload = []byte("no commits")
+		}
+		return entryOfTxn(at, end)
+	case 6, 7:
+		return entryOfTxn(at, txn.MarkersApplied{Items: []txn.MarkerAck{{Ref: ref(), Shard: shard(), Answer: txn.MarkerAnswer(1 + r.IntN(5))}}})
+	case 8:
+		return entryOfTxn(at, txn.Expire{Refs: []txn.Ref{ref()}})
+	case 9:
+		return entryOfTxn(at, txn.DeleteID{TransactionalID: id()})
+	case 10:
+		return entryOfCatalog(catalog.CreateTopic{At: at, Name: topic(), Partitions: uint32(1 + r.IntN(3))})
+	case 11:
+		return entryOfCatalog(catalog.DeleteTopic{At: at, Name: topic()})
+	case 12:
+		if r.IntN(2) == 0 {
+			return entryOfCatalog(catalog.DrainShard{At: at, ID: shard()})
+		}
+		return entryOfCatalog(catalog.RemoveShard{At: at, ID: shard()})
+	default:
+		b := make([]byte, r.IntN(12))
+		for i := range b {
+			b[i] = byte(r.IntN(4))
+		}
+		return b
+	}
+}
+
+// TestReplicasAgree: full replay, replay from a snapshot in the middle, and a
+// replica that restarted after every entry end with the same bytes, and give
+// the same results on the way.
+func TestReplicasAgree(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(12) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			r := rand.New(rand.NewPCG(seed, 1))
+			full, late, restarted := emptyReplica(), emptyReplica(), emptyReplica()
+			log := opening()
+			for i := range 250 {
+				log = append(log, randomEntry(r, 1_000_000+int64(i*r.IntN(2_000))))
+			}
+			half := r.IntN(len(log))
+			for i, data := range log {
+				want := resultText(full.Apply(raftstore.Entry{Index: uint64(i + 1), Data: data}, nil))
+				if err := checkReplica(full); err != nil {
+					t.Fatalf("after entry %d %x: %v", i, data, err)
+				}
+				if got := resultText(restarted.Apply(raftstore.Entry{Index: uint64(i + 1), Data: data}, nil)); got != want {
+					t.Fatalf("entry %d: %s, after a restart %s", i, want, got)
+				}
+				next := emptyReplica()
+				if err := next.Restore(uint64(i+1), snapshotOf(t, restarted)); err != nil {
+					t.Fatal(err)
+				}
+				restarted = next
+				if i == half {
+					if err := late.Restore(uint64(i+1), snapshotOf(t, full)); err != nil {
+						t.Fatal(err)
+					}
+				} else if i > half {
+					late.Apply(raftstore.Entry{Index: uint64(i + 1), Data: data}, nil)
+				}
+			}
+			want := snapshotOf(t, full)
+			if !bytes.Equal(snapshotOf(t, late), want) || !bytes.Equal(snapshotOf(t, restarted), want) {
+				t.Fatal("replicas differ")
+			}
+			if !full.keys.Check(late.keys.Sign(1, 0), 1, 0) {
+				t.Fatal("a restored replica signs with another key")
+			}
+		})
+	}
+}
+
+func resultText(result any) string {
+	if u, ok := result.(undecodable); ok {
+		return u.err.Error()
+	}
+	return fmt.Sprintf("%+v", result)
+}
+
+func snapshotOf(t *testing.T, r *replica) []byte {
+	t.Helper()
+	b, err := r.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestOneCommandDecidesAndMovesOffsets(t *testing.T) {
+	t.Parallel()
+	r := emptyReplica()
+	for _, data := range opening() {
+		r.Apply(raftstore.Entry{Data: data}, nil)
+	}
+	if o := r.groups.Offsets("g", []uint64{2}); !o[0].Committed || o[0].Offset.Next != 8 || o[0].Offset.Txn.Number != 1 {
+		t.Fatalf("offset %+v", o)
+	}
+	if n := r.txns.OwedCount(2); n != 1 {
+		t.Fatalf("%d markers owed", n)
+	}
+	// A topic that goes takes along what waits for it and what was read of it.
+	r.Apply(raftstore.Entry{Data: entryOfCatalog(catalog.DeleteTopic{At: 2_000_000, Name: "a"})}, nil)
+	if o := r.groups.Offsets("g", []uint64{2}); o[0].Committed {
+		t.Fatalf("offset %+v", o)
+	}
+	for m := range r.txns.Owed(2) {
+		if len(m.Progress) != 0 {
+			t.Fatalf("marker %+v", m)
+		}
+	}
+	// A shard that goes completes what waits for it.
+	for _, cmd := range []catalog.Command{
+		catalog.DeleteTopic{Name: "b"}, catalog.DrainShard{ID: 2}, catalog.RemoveShard{ID: 2},
+	} {
+		res := r.Apply(raftstore.Entry{Data: entryOfCatalog(cmd)}, nil)
+		if c, ok := res.(catalog.Result); !ok || c.Code != catalog.CodeOK {
+			t.Fatalf("%+v: %+v", cmd, res)
+		}
+	}
+	if got := r.txns.Phase(txn.Ref{ProducerID: 1, Number: 1}); got != txn.PhaseComplete {
+		t.Fatalf("phase %v", got)
+	}
+	if err := checkReplica(r); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestEntriesThatCannotBeReadAreSkippedAlike(t *testing.T) {
+	t.Parallel()
+	for name, data := range map[string][]byte{
+		"nothing":           {},
+		"no such core":      {9, 1, 2, 3},
+		"cut":               entryOfTxn(5, txn.Expire{Refs: []txn.Ref{{ProducerID: 1}}})[:5],
+		"trailing":          append(entryOfTxn(5, txn.Expire{}), 0),
+		"from a later core": {entryTxn, 99, 1},
+		"catalogue":         {entryCatalog, 1, 200},
+		"group":             {entryGroup, 1, 200},
+		"unknown answer":    entryOfTxn(5, txn.MarkersApplied{Items: []txn.MarkerAck{{}}}),
+	} {
+		a, b := emptyReplica(), emptyReplica()
+		for _, entry := range opening() {
+			a.Apply(raftstore.Entry{Data: entry}, nil)
+		}
+		if err := b.Restore(1, snapshotOf(t, a)); err != nil {
+			t.Fatal(err)
+		}
+		before := snapshotOf(t, a)
+		for _, r := range []*replica{a, b} {
+			if res, ok := r.Apply(raftstore.Entry{Data: data}, nil).(undecodable); !ok || res.err == nil {
+				t.Errorf("%s: %+v", name, res)
+			}
+			if !bytes.Equal(snapshotOf(t, r), before) {
+				t.Errorf("%s: changed the state", name)
+			}
+		}
+	}
+}
+
+func TestRestoreRefusesWhatIsNoSnapshot(t *testing.T) {
+	t.Parallel()
+	good := emptyReplica()
+	for _, entry := range opening() {
+		good.Apply(raftstore.Entry{Data: entry}, nil)
+	}
+	b := snapshotOf(t, good)
+	r := emptyReplica()
+	before := snapshotOf(t, r)
+	for name, data := range map[string][]byte{
+		"another version": append([]byte{2}, b[1:]...),
+		"cut":             b[:len(b)/2],
+		"trailing":        append(bytes.Clone(b), 0),
+		"empty parts":     {snapshotVersion, 0, 0, 0},
+	} {
+		if err := r.Restore(1, data); err == nil {
+			t.Errorf("%s: restored", name)
+		}
+		if !bytes.Equal(snapshotOf(t, r), before) {
+			t.Errorf("%s: changed the state", name)
+		}
+	}
+	if err := r.Restore(1, b); err != nil || !bytes.Equal(snapshotOf(t, r), b) {
+		t.Fatalf("the good one: %v", err)
+	}
+	if err := r.Restore(0, nil); err != nil || !bytes.Equal(snapshotOf(t, r), before) {
+		t.Fatalf("the initial state: %v", err)
+	}
+}
+
+// FuzzApply: whatever is in the log, a replica does not panic, its invariants
+// hold, and its snapshot restores to the same bytes.
+func FuzzApply(f *testing.F) {
+	for _, entry := range opening() {
+		f.Add(entry, entry)
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 60 {
+		f.Add(randomEntry(r, 2_000_000), randomEntry(r, 3_000_000))
+	}
+	f.Fuzz(func(t *testing.T, first, second []byte) {
+		r := emptyReplica()
+		for _, entry := range append(opening(), first, second, first) {
+			r.Apply(raftstore.Entry{Data: entry}, nil)
+			if err := checkReplica(r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b := snapshotOf(t, r)
+		restored := emptyReplica()
+		if err := restored.Restore(1, b); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(snapshotOf(t, restored), b) {
+			t.Fatal("the snapshot of the restored state is another one")
+		}
+	})
+}
