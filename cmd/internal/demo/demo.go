@@ -136,7 +136,7 @@ func (r *run) run(ctx context.Context) (*Report, error) {
 	if err := r.start(ctx); err != nil {
 		return nil, err
 	}
-	defer r.cluster.Stop(context.WithoutCancel(ctx))
+	defer r.endCluster(ctx)
 	defer r.client.Close()
 	defer r.stopWorkers()
 	if err := r.startWorkers(ctx); err != nil {
@@ -157,6 +157,18 @@ func (r *run) run(ctx context.Context) (*Report, error) {
 	return r.report(found), nil
 }
 
+// endCluster ends the nodes: at once, because nobody needs their data any more,
+// or politely if it is kept.
+func (r *run) endCluster(ctx context.Context) {
+	if r.cfg.Keep {
+		r.cluster.Stop(context.WithoutCancel(ctx))
+		return
+	}
+	for _, n := range r.cluster.Nodes() {
+		_ = n.Kill() // an error: it was killed before
+	}
+}
+
 // start starts the cluster and creates the topics.
 func (r *run) start(ctx context.Context) (err error) {
 	if r.cluster, err = cluster.Start(ctx, cluster.Config{Binary: r.cfg.Binary, Dir: r.dir}); err != nil {
@@ -164,7 +176,7 @@ func (r *run) start(ctx context.Context) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			r.cluster.Stop(context.WithoutCancel(ctx))
+			r.endCluster(ctx)
 		}
 	}()
 	if r.client, err = client.Dial(ctx, r.cluster.Servers(), client.WithClientID("demo")); err != nil {
