@@ -80,8 +80,8 @@ func (r *Reader) Pos() int { return r.n - len(r.b) }
 
 // Close returns the first failure, or [ErrTrailing] when bytes are left.
 func (r *Reader) Close() error {
-	if r.err == nil && len(r.b) > 0 {
-		r.err = ErrTrailing
+	if len(r.b) > 0 {
+		r.Fail(ErrTrailing)
 	}
 	return r.err
 }

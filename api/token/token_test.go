@@ -67,3 +67,16 @@ func TestTokenFormatIsStable(t *testing.T) {
 		t.Errorf("token starts with %s, want %s", got, golden)
 	}
 }
+
+// FuzzCheck: whatever is sent as a token, only what was signed is accepted.
+func FuzzCheck(f *testing.F) {
+	good := ring(1).Sign(7, 3)
+	f.Add(good, uint64(7), uint32(3))
+	f.Add([]byte{1, 0, 0, 0, 1}, uint64(7), uint32(3))
+	f.Fuzz(func(t *testing.T, tok []byte, id uint64, epoch uint32) {
+		r := ring(1)
+		if r.Check(tok, id, epoch) != bytes.Equal(tok, r.Sign(id, epoch)) {
+			t.Errorf("token %x for %d/%d", tok, id, epoch)
+		}
+	})
+}
