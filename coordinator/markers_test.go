@@ -319,3 +319,64 @@ func TestABatchIsBounded(t *testing.T) {
 		wantEqual(t, "batches", sizes, []int{markerBatch, 10})
 	})
 }
+
+// TestAcknowledgementsAreKeptWhileTheLogRefusesThem: they are proposed again,
+// at a pace, and their markers are not sent again.
+func TestAcknowledgementsAreKeptWhileTheLogRefusesThem(t *testing.T) {
+	run(t, func(t *testing.T, c *cluster) {
+		c.register(1)
+		topic := c.topic("t", 1, 1)
+		p := c.producer("app")
+		m := c.leader()
+		release := make(chan struct{})
+		c.shards.play(func(ctx context.Context, call shardCall) (*oncelogv1.ShardMarkerResults, error) {
+			<-release
+			return answerWith(oncelogv1.MarkerResult_MARKER_RESULT_APPLIED)(ctx, call)
+		})
+		p.mustEnd(1, true, wrote(topic, 0, 1))
+		m.log.full.Store(true)
+		c.until("the disk is seen to be full", func() bool {
+			_, err := p.end(2, true)
+			return codeName(err) == "OVERLOADED"
+		})
+		proposals := m.store.Metrics().Proposals
+		close(release)
+		pass(10 * time.Second)
+		if n := m.store.Metrics().Proposals - proposals; n < 50 || n > 110 {
+			t.Fatalf("%d proposals in 10 s", n)
+		}
+		wantEqual(t, "outcome", p.outcome(1), "COMMITTED pending [2]")
+		m.log.full.Store(false)
+		c.until("the transaction completes", func() bool { return p.outcome(1) == "COMMITTED" })
+		for i, call := range c.shards.take() {
+			if i > 0 && call.markers[0].GetTxn().GetTxnNumber() == 1 {
+				t.Errorf("request %d repeats an answered marker", i)
+			}
+		}
+	})
+}
+
+// TestAcknowledgementsHurryWhenSomebodyWaits: for them and not for company.
+func TestAcknowledgementsHurryWhenSomebodyWaits(t *testing.T) {
+	inBubble(t, 1, func(cfg *Config) { cfg.AckDelay = time.Minute }, func(t *testing.T, c *cluster) {
+		c.register(1)
+		topic := c.topic("t", 1, 1)
+		p := c.producer("app")
+		began := time.Now()
+		waitFor := func(number uint64) {
+			t.Helper()
+			req := p.request(number, true, wrote(topic, 0, 1))
+			req.WaitApplied = true
+			must(c.leader().txns().EndTransaction(c.ctx(), req))
+			wantEqual(t, "outcome", p.outcome(number), "COMMITTED")
+		}
+		waitFor(1)
+		p.mustEnd(2, true, wrote(topic, 0, 1)) // answered before the wait begins
+		settle()
+		wantEqual(t, "outcome", p.outcome(2), "COMMITTED pending [2]")
+		waitFor(2)
+		if d := time.Since(began); d > time.Second { // some ticks of the store
+			t.Fatalf("took %v", d)
+		}
+	})
+}

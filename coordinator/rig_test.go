@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,11 +38,25 @@ type cluster struct {
 // member is one coordinator node.
 type member struct {
 	id     uint64
-	log    *memlog.Store
+	log    *disk
 	store  *raftstore.Store
 	c      *Coordinator
 	client inProcess // the services of the client address
 	peer   inProcess // those of the peer address
+}
+
+// disk is a log in memory whose device can be full.
+type disk struct {
+	*memlog.Store
+	full atomic.Bool
+}
+
+// FreeBytes implements raftstore.LogStore.
+func (d *disk) FreeBytes() (uint64, error) {
+	if d.full.Load() {
+		return 0, nil
+	}
+	return d.Store.FreeBytes()
 }
 
 // inBubble runs a test with a cluster of n coordinators.
@@ -51,7 +66,7 @@ func inBubble(t *testing.T, n int, change func(*Config), test func(t *testing.T,
 	synctest.Test(t, func(t *testing.T) {
 		c := &cluster{t: t, net: memtransport.NewNetwork(), shards: &shardServers{}, change: change}
 		for i := range n {
-			m := &member{id: uint64(i + 1), log: memlog.New(nil)}
+			m := &member{id: uint64(i + 1), log: &disk{Store: memlog.New(nil)}}
 			c.nodes = append(c.nodes, m)
 		}
 		for _, m := range c.nodes {
