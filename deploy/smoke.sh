@@ -91,7 +91,7 @@ bin/oncelog txn outcome "$pid/${epoch:-0}/1" | grep -qi committed || die "the ou
 bin/oncelog cluster status
 
 say "a leader of each kind is killed; everything goes on"
-coordinator=$(bin/oncelog cluster status -o json | field coordinatorLeader)
+coordinator=$(bin/oncelog cluster status -o json | field coordinator_leader)
 partition=$(bin/oncelog topic describe orders | awk '$1 == "0" {print $4}')
 for service in "coordinator-$coordinator" "partition-$partition"; do
   docker kill "$("${compose[@]}" ps -q "$service")" >/dev/null
