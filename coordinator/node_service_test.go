@@ -76,8 +76,8 @@ func TestHeartbeatWaitsForTheCatalogue(t *testing.T) {
 func TestReportsOfStrangersAreNotKept(t *testing.T) {
 	run(t, func(t *testing.T, c *cluster) {
 		c.register(3)
-		topic := must(c.leader().catalog().CreateTopic(c.ctx(), &oncelogv1.CreateTopicRequest{Name: "t", ReplicationFactor: 1, NoWait: true})).GetTopic()
-		shard := shardOf(topic, 0) // on node 1
+		topic := must(c.leader().catalog().CreateTopic(c.ctx(), &oncelogv1.CreateTopicRequest{Name: "t", ReplicationFactor: 2, NoWait: true})).GetTopic()
+		shard := shardOf(topic, 0) // on nodes 1 and 2
 		report := func(from uint64, r *oncelogv1.ShardReport) string {
 			_, err := c.leader().cluster().Heartbeat(c.ctx(), &oncelogv1.HeartbeatRequest{
 				NodeId: from, InstanceId: instance(from), Shards: []*oncelogv1.ShardReport{r},
@@ -86,11 +86,13 @@ func TestReportsOfStrangersAreNotKept(t *testing.T) {
 			l := c.leader().c.registry.leader(shard)
 			return seatText(l.seat, l.ready)
 		}
-		wantEqual(t, "stranger", report(2, &oncelogv1.ShardReport{ShardId: shard, Leader: 2, Term: 9, Ready: true}), "0@0")
-		wantEqual(t, "a stranger leads", report(1, &oncelogv1.ShardReport{ShardId: shard, Leader: 2, Term: 9}), "0@0")
+		wantEqual(t, "stranger", report(3, &oncelogv1.ShardReport{ShardId: shard, Leader: 2, Term: 9, Ready: true}), "0@0")
+		wantEqual(t, "a stranger leads", report(1, &oncelogv1.ShardReport{ShardId: shard, Leader: 3, Term: 9}), "0@0")
 		wantEqual(t, "no such shard", report(1, &oncelogv1.ShardReport{ShardId: 99, Leader: 1, Term: 9}), "0@0")
 		wantEqual(t, "shards known", len(c.leader().c.registry.shards), 0)
 		wantEqual(t, "leader", report(1, &oncelogv1.ShardReport{ShardId: shard, Leader: 1, Term: 2, Ready: true}), "1@2 ready")
+		wantEqual(t, "hearsay", report(2, &oncelogv1.ShardReport{ShardId: shard, Leader: 1, Term: 2, Ready: true}), "1@2 ready")
+		wantEqual(t, "nobody in the same term", report(2, &oncelogv1.ShardReport{ShardId: shard, Term: 2}), "1@2 ready")
 		wantEqual(t, "older term", report(1, &oncelogv1.ShardReport{ShardId: shard, Leader: 0, Term: 1}), "1@2 ready")
 		wantEqual(t, "election", report(1, &oncelogv1.ShardReport{ShardId: shard, Leader: 0, Term: 3}), "0@3")
 	})
