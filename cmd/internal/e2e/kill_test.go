@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -326,6 +325,3 @@ func TestKillOfTheWholeCluster(t *testing.T) {
 		t.Errorf("read_committed shows %q", got)
 	}
 }
-
-// errNotYet is what checks return that have nothing else to say.
-var errNotYet = errors.New("not yet")

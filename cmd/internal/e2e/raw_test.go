@@ -101,3 +101,11 @@ func wantCode(t *testing.T, what string, err error, code oncelogv1.ErrorCode, me
 		}
 	}
 }
+
+// asError is the error inside an answer as if the call had failed.
+func asError(e *oncelogv1.Error) error {
+	if e == nil {
+		return nil
+	}
+	return apierrors.FromProto(e)
+}
