@@ -204,7 +204,7 @@ func TestGroupCommit(t *testing.T) {
 	// meanwhile.
 	slow := func(sync bool) error {
 		if sync {
-			time.Sleep(time.Millisecond)
+			time.Sleep(time.Millisecond) //nolint:forbidigo // it is the slow disk that is tested, nothing waits for it to pass
 		}
 		return nil
 	}

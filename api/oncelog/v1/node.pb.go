@@ -1287,8 +1287,8 @@ func (x *CheckProducersRequest) GetProducerIds() []uint64 {
 // CheckProducersResponse tells which are gone.
 type CheckProducersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Those that were handed out once and whose transactional id no longer
-	// exists. Idempotent-only producers are never listed.
+	// Those that no transactional id has any more. An idempotent-only producer has
+	// none either: ask only about producers that wrote in transactions.
 	Gone          []uint64 `protobuf:"varint,1,rep,packed,name=gone,proto3" json:"gone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
