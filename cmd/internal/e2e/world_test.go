@@ -32,10 +32,11 @@ type world struct {
 
 	mu    sync.Mutex
 	conns map[string]*grpc.ClientConn
+	led   map[cluster.Role]*cluster.Node // who answered a plain call last
 }
 
 func newWorld(c *cluster.Cluster) *world {
-	return &world{Cluster: c, conns: map[string]*grpc.ClientConn{}}
+	return &world{Cluster: c, conns: map[string]*grpc.ClientConn{}, led: map[cluster.Role]*cluster.Node{}}
 }
 
 func (w *world) close() {
@@ -192,11 +193,11 @@ func (w *world) onOneOf(t *testing.T, ctx context.Context, role cluster.Role, el
 	var final error
 	err := await(ctx, func() error {
 		last := errors.New("no node runs")
-		for _, n := range w.Nodes() {
-			if n.Role != role || !n.Running() {
-				continue
-			}
+		for _, n := range w.candidates(role) {
 			if final = call(ctx, w.conn(t, n.Client)); final == nil || !elsewhere(final) {
+				w.mu.Lock()
+				w.led[role] = n
+				w.mu.Unlock()
 				return nil
 			}
 			last = final
@@ -207,6 +208,25 @@ func (w *world) onOneOf(t *testing.T, ctx context.Context, role cluster.Role, el
 		return err
 	}
 	return final
+}
+
+// candidates returns the nodes of a role that run, beginning with the one that
+// answered last.
+func (w *world) candidates(role cluster.Role) []*cluster.Node {
+	w.mu.Lock()
+	first := w.led[role]
+	w.mu.Unlock()
+	var nodes []*cluster.Node
+	for _, n := range w.Nodes() {
+		switch {
+		case n.Role != role || !n.Running():
+		case n == first:
+			nodes = slices.Insert(nodes, 0, n)
+		default:
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes
 }
 
 // partition names one partition.
