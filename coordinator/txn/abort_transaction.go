@@ -11,8 +11,9 @@ type AbortTransaction struct {
 // AbortTransactionResult answers an [AbortTransaction].
 //
 // Codes: OK (aborted now or before, for whatever Reason); UNKNOWN_ID; CONFLICT
-// (it was committed); FENCED, FORGOTTEN (over, outcome not remembered);
-// NOT_OPEN (the number is still free); INVALID.
+// (it was committed); FENCED (its epoch is over and it was surely never
+// committed); FORGOTTEN (over, and how it ended is not known); NOT_OPEN (the
+// number is still free); INVALID.
 type AbortTransactionResult struct {
 	Code    Code
 	Problem Problem

@@ -28,7 +28,7 @@ func TestGetOutcome(t *testing.T) {
 		{"evicted", ref(1, 0, 1), StatusForgotten, ReasonNone},
 		{"completing", ref(1, 0, 5), StatusAborted, ReasonClient},
 		{"older epoch, passed over", ref(1, 0, 3), StatusForgotten, ReasonNone},
-		{"older epoch, below what was decided since", ref(1, 0, 6), StatusForgotten, ReasonNone},
+		{"older epoch, above everything decided in it", ref(1, 0, 6), StatusAborted, ReasonFenced},
 		{"complete", ref(1, 1, 2), StatusCommitted, ReasonNone},
 		{"passed over", ref(1, 1, 3), StatusForgotten, ReasonNone},
 		{"open", ref(1, 1, 4), StatusOpen, ReasonNone},
@@ -80,6 +80,7 @@ func TestAbortTransaction(t *testing.T) {
 		{"fenced", ref(1, 0, 1), CodeFenced, 0, nil},
 		{"epoch above", ref(1, 2, 1), CodeInvalid, 0, nil},
 		{"number 0", ref(1, 1, 0), CodeInvalid, 0, nil},
+		{"number 0 of an older epoch", ref(1, 0, 0), CodeInvalid, 0, nil},
 		{"committed", ref(1, 1, 1), CodeConflict, 0, []uint64{1}},
 		{"aborted by the client", ref(1, 1, 2), CodeOK, ReasonClient, []uint64{2}},
 		{"passed over", ref(1, 1, 3), CodeForgotten, 0, nil},
@@ -127,7 +128,7 @@ func TestFenceProducer(t *testing.T) {
 		t.Fatalf("%+v", res)
 	}
 	r.wantOutcome(ref(1, 0, 1), StatusAborted, ReasonFenced)
-	r.m.byName["a"].epoch = 1<<32 - 1
+	exhaustEpochs(r.m, "a")
 	if res := fence("a", 1<<32-1); res.Code != CodeInvalid || res.Problem != ProblemEpochExhausted {
 		t.Fatalf("%+v", res)
 	}

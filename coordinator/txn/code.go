@@ -10,11 +10,13 @@ const (
 	CodeOK Code = iota + 1
 	// CodeUnknownID: no transactional id, or none with this producer id.
 	CodeUnknownID
-	// CodeFenced: the epoch is older than the current one.
+	// CodeFenced: the epoch is older than the current one, and the transaction
+	// asked about, if any, was surely never committed.
 	CodeFenced
 	// CodeConflict: the transaction was decided the other way before.
 	CodeConflict
-	// CodeForgotten: the number is used up and its outcome no longer known.
+	// CodeForgotten: the number is used up, in this epoch or an older one, and
+	// what was decided, if anything, is no longer known. It may be a commit.
 	CodeForgotten
 	// CodeInvalid: the request can never be right; [Problem] says why.
 	CodeInvalid

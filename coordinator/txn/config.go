@@ -34,7 +34,9 @@ type Config struct {
 	// bounds how late a repeated commit still gets its answer. Default: 16.
 	OutcomesKept int
 	// RequestIDsKept is how many InitProducer request ids are remembered per
-	// id, so that a late copy of one fences nobody. Default: 16.
+	// id, so that a late copy of one fences nobody. For as many epochs that
+	// have ended the last number is remembered, so that whoever was fenced is
+	// told whether its transaction surely was not committed. Default: 16.
 	RequestIDsKept int
 	// MaxUnfinished is the most open and completing transactions of one id.
 	// It bounds memory when shards cannot be reached. Default: 64.

@@ -39,7 +39,7 @@ func (m *Machine) DeleteID(at Millis, c DeleteID) DeleteIDResult {
 	if p.open != nil {
 		res.Closed = m.closeOpen(p, ReasonAdmin)
 		if p.epoch < math.MaxUint32 {
-			p.epoch++
+			m.endEpoch(p)
 		}
 	}
 	if !p.quiet() {

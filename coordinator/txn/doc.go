@@ -29,10 +29,14 @@
 // # Order of checks
 //
 // Every command about a transaction asks in this order: is the producer known;
-// is the outcome of exactly this Ref remembered (then that is the answer); is
-// the epoch fenced; is the number open or still free; everything else. The
-// order matters: a commit whose answer was lost must find its own outcome even
-// after its producer was fenced.
+// is the outcome of exactly this Ref remembered (then that is the answer); was
+// its epoch ever handed out and is its number legal; is it open or its number
+// still free; if its epoch is over, is it certain that it was never decided
+// (then FENCED, else FORGOTTEN); everything else. The order matters: a commit
+// whose answer was lost must find its own outcome even after its producer was
+// fenced, and must not be told FENCED, which means surely not committed, once
+// that outcome has left the memory. For this the machine keeps, of the last
+// epochs that have ended, the highest number decided in each.
 //
 // "Timed out" is not a separate test: a transaction is timed out when an
 // [Expire] has decided it, and the remembered outcome then says so. A commit

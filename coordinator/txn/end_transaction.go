@@ -22,9 +22,11 @@ type EndTransaction struct {
 // EndTransactionResult answers an [EndTransaction].
 //
 // Codes: OK (decided as asked, now or before); UNKNOWN_ID; CONFLICT (Outcome
-// and Reason say what was decided); FENCED; FORGOTTEN; INVALID; and for what
-// changes nothing and may succeed later or after an abort: UNSETTLED_SENDS,
-// STALE_MEMBER, THROTTLED.
+// and Reason say what was decided); FENCED (the epoch is over and the
+// transaction was surely never committed); FORGOTTEN (it cannot be decided any
+// more, and how it ended is not known); INVALID; and for what changes nothing
+// and may succeed later or after an abort: UNSETTLED_SENDS, STALE_MEMBER,
+// THROTTLED.
 type EndTransactionResult struct {
 	Code    Code
 	Problem Problem
@@ -130,17 +132,18 @@ func (r *EndTransactionResult) report(d decision, c *completion) {
 // mayEnd tells whether a transaction that is not remembered can be decided.
 func (p *producer) mayEnd(r Ref) (Code, Problem) {
 	switch {
-	case r.Epoch < p.epoch:
-		return CodeFenced, NoProblem
 	case r.Epoch > p.epoch:
 		return CodeInvalid, ProblemEpoch
 	case r.Number == 0:
 		return CodeInvalid, ProblemNumber
-	case p.isOpen(r) || r.Number > p.last():
+	case p.isOpen(r) || r.Epoch == p.epoch && r.Number > p.last():
 		return CodeOK, NoProblem
+	case r.Epoch < p.epoch && p.neverDecided(r):
+		return CodeFenced, NoProblem
 	}
-	// The number is used up. Deciding it now could contradict a decision
-	// that was made and has left the memory (I5).
+	// The number is used up. It may have been decided, even committed, and
+	// have left the memory: deciding it now could contradict that (I5), and
+	// so could calling it fenced, which means surely not committed (I13).
 	return CodeForgotten, NoProblem
 }
 

@@ -1,7 +1,5 @@
 package txn
 
-import "math"
-
 // RequestID identifies one InitProducer call across its retries. Clients draw
 // it at random; all zero means none.
 type RequestID [16]byte
@@ -114,18 +112,6 @@ func (m *Machine) addProducer(name string) *producer {
 	m.byID[p.id] = p
 	m.order.add(p)
 	return p
-}
-
-// raiseEpoch aborts the open transaction and moves to the next epoch. It does
-// nothing and says no when there is no next epoch.
-func (m *Machine) raiseEpoch(p *producer, r Reason) (closed Ref, ok bool) {
-	if p.epoch == math.MaxUint32 {
-		return Ref{}, false
-	}
-	closed = m.closeOpen(p, r)
-	p.epoch++
-	m.touch(p)
-	return closed, true
 }
 
 // takeOver gives the current epoch of p to the caller of c.

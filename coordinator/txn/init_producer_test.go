@@ -155,8 +155,7 @@ func TestInitProducerLimits(t *testing.T) {
 	}
 	r.mustInit("a", 2) // known ids go on
 
-	p := r.m.byName["b"]
-	p.epoch = math.MaxUint32
+	exhaustEpochs(r.m, "b")
 	if res := r.init("b", 2); res.Code != CodeInvalid || res.Problem != ProblemEpochExhausted {
 		t.Fatalf("%+v", res)
 	}

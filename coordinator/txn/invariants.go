@@ -85,6 +85,7 @@ func (m *Machine) checkProducer(p *producer) error {
 		}
 	}
 	m.checkHistory(p, &r)
+	m.checkPastEpochs(p, &r)
 	if p.open != nil {
 		m.checkOpen(p, &r)
 	}
@@ -114,6 +115,39 @@ func (m *Machine) checkHistory(p *producer, r *rules) {
 	}
 	if d, _, ok := p.remembered(p.refOf(p.latest)); ok {
 		r.must(d == p.latest, "latest decision is the remembered one (I5)")
+	}
+}
+
+// checkPastEpochs verifies pastLast against everything else that is known of
+// the decisions in the epochs that have ended.
+func (m *Machine) checkPastEpochs(p *producer, r *rules) {
+	if uint64(len(p.pastLast)) != min(uint64(p.epoch), uint64(m.cfg.RequestIDsKept)) {
+		r.must(false, "the last numbers of exactly the newest past epochs are kept")
+		return
+	}
+	within := func(d decision) {
+		last, ok := p.lastOf(d.epoch)
+		r.must(!ok || d.number <= last, "no decision of a past epoch is above its last")
+	}
+	for _, d := range p.outcomes {
+		within(d)
+	}
+	for _, c := range p.completing {
+		within(c.decision)
+	}
+	oldest := p.epoch - uint32(len(p.pastLast))
+	for i, last := range p.pastLast {
+		ref := p.ref(oldest+uint32(i), last)
+		switch {
+		case ref.Epoch > p.latest.epoch || p.latest.number == 0:
+			r.must(last == 0, "epochs after the latest decision have none")
+		case ref.Epoch == p.latest.epoch:
+			r.must(last == p.latest.number, "last of an epoch is the latest decision in it")
+		case last > 0 && len(p.outcomes) < m.cfg.OutcomesKept:
+			// The last of an epoch was decided, and nothing was evicted yet.
+			_, _, ok := p.remembered(ref)
+			r.must(ok, "last of a past epoch was decided (I13)")
+		}
 	}
 }
 

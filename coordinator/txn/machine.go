@@ -102,6 +102,7 @@ type producer struct {
 	name       string // the transactional id
 	id         uint64
 	epoch      uint32
+	inIdle     bool // is in the idle list; here, it takes no memory of its own
 	timeout    Millis
 	owner      string
 	clientHost string
@@ -119,8 +120,11 @@ type producer struct {
 	outcomes []decision
 	// requests holds the last InitProducer requests, in ascending epoch.
 	requests []request
+	// pastLast holds, for the last epochs that have ended, the highest number
+	// decided in each, or 0; the newest, that of epoch-1, is at the end. It is
+	// nil in epoch 0. See neverDecided for what it is needed for.
+	pastLast []uint64
 
-	inIdle             bool
 	idlePrev, idleNext *producer
 }
 

@@ -212,10 +212,12 @@ func (m *model) end(c EndTransaction, o *offsets) (Code, Reason) {
 		return CodeConflict, x.reason
 	}
 	switch {
-	case c.Ref.Epoch < p.epoch:
-		return CodeFenced, ReasonNone
 	case c.Ref.Epoch > p.epoch || c.Ref.Number == 0:
 		return CodeInvalid, ReasonNone
+	case c.Ref.Epoch < p.epoch && m.surelyNever(p, c.Ref):
+		return CodeFenced, ReasonNone
+	case c.Ref.Epoch < p.epoch:
+		return CodeForgotten, ReasonNone
 	}
 	openRef, x := p.open()
 	isOpen := x != nil && openRef == c.Ref
@@ -328,10 +330,12 @@ func (m *model) abortTransaction(r Ref) Code {
 	}
 	openRef, x := p.open()
 	switch {
-	case r.Epoch < p.epoch:
-		return CodeFenced
 	case r.Epoch > p.epoch || r.Number == 0:
 		return CodeInvalid
+	case r.Epoch < p.epoch && m.surelyNever(p, r):
+		return CodeFenced
+	case r.Epoch < p.epoch:
+		return CodeForgotten
 	case x != nil && openRef == r:
 		m.closeOpen(p, ReasonAdmin)
 		return CodeOK
@@ -457,10 +461,26 @@ func (m *model) status(r Ref) (Status, Reason) {
 	case r.Epoch == p.epoch:
 		return StatusForgotten, ReasonNone
 	}
+	if m.surelyNever(p, r) {
+		return StatusAborted, ReasonFenced
+	}
+	return StatusForgotten, ReasonNone
+}
+
+// surelyNever is what may be claimed of an epoch that is over: that r was not
+// decided, because nothing at or above it was, either at all, or, while the
+// epoch is one of the last, in that epoch.
+func (m *model) surelyNever(p *modelID, r Ref) bool {
+	atAll, inEpoch := true, true
 	for d, x := range p.txns {
-		if !x.open && d.Compare(r) >= 0 {
-			return StatusForgotten, ReasonNone
+		if x.open || d.Less(r) {
+			continue
+		}
+		atAll = false
+		if d.Epoch == r.Epoch {
+			inEpoch = false
 		}
 	}
-	return StatusAborted, ReasonFenced
+	recent := int(p.epoch-r.Epoch) <= m.cfg.RequestIDsKept
+	return atAll || recent && inEpoch
 }

@@ -57,9 +57,12 @@ type OutcomeReport struct {
 // GetOutcome tells what is known about r. It changes nothing; callers must have
 // confirmed by ReadIndex that the state is current.
 //
-// Of an older epoch, a number above everything ever decided can no longer be
+// Of an older epoch, a number above everything decided in it can no longer be
 // committed: it is reported as ABORTED(FENCED), which is what a producer needs
-// to know that crashed in the middle of a commit.
+// to know that crashed in the middle of a commit. That is known of as many
+// epochs as Config.RequestIDsKept; before them, and for numbers that may have
+// been decided, the answer is FORGOTTEN. [Machine.EndTransaction] answers FENCED
+// and FORGOTTEN in exactly these two cases.
 func (m *Machine) GetOutcome(r Ref) OutcomeReport {
 	p := m.byID[r.ProducerID]
 	if p == nil {
@@ -77,13 +80,12 @@ func (m *Machine) GetOutcome(r Ref) OutcomeReport {
 		}
 		return rep
 	}
-	code, _ := p.mayEnd(r)
-	switch {
-	case code == CodeOK:
+	switch code, _ := p.mayEnd(r); code {
+	case CodeOK:
 		rep.Status = StatusOpen
-	case r.Number == 0 || code == CodeInvalid:
+	case CodeInvalid:
 		rep.Status = StatusInvalid
-	case code == CodeFenced && p.refOf(p.latest).Less(r):
+	case CodeFenced:
 		rep.Status, rep.Reason = StatusAborted, ReasonFenced
 	default:
 		rep.Status = StatusForgotten

@@ -20,15 +20,18 @@ func tightConfig() Config {
 
 // duel drives the machine and the model with the same random commands.
 type duel struct {
-	t      *testing.T
-	rnd    *rand.Rand
-	m      *Machine
-	model  *model
-	w      world
-	now    Millis
-	told   map[Ref]Outcome // what some client was told for sure (I13)
-	phases map[Ref]Phase
-	pids   map[uint64]bool
+	t     *testing.T
+	rnd   *rand.Rand
+	m     *Machine
+	model *model
+	w     world
+	now   Millis
+	told  map[Ref]Outcome // what some client was told for sure (I13)
+	// history lists the keys of told, oldest first. Every commit ever decided
+	// is among them: only EndTransaction commits, and it tells.
+	history []Ref
+	phases  map[Ref]Phase
+	pids    map[uint64]bool
 }
 
 var duelIDs = []string{"a", "b", "c"}
@@ -42,8 +45,14 @@ func newDuel(t *testing.T, seed uint64) *duel {
 	}
 }
 
-// someRef picks a transaction near what is going on.
+// someRef picks a transaction near what is going on, or one of the past: decided
+// long ago, or just above what was, as a zombie would name it.
 func (d *duel) someRef() Ref {
+	if n := len(d.history); n > 0 && d.rnd.IntN(8) == 0 {
+		r := d.history[d.rnd.IntN(n)]
+		r.Number += d.rnd.Uint64N(2)
+		return r
+	}
 	p := d.model.ids[duelIDs[d.rnd.IntN(len(duelIDs))]]
 	if p == nil || d.rnd.IntN(40) == 0 {
 		return ref(d.rnd.Uint64N(d.model.nextID+1), uint32(d.rnd.IntN(2)), d.rnd.Uint64N(3))
@@ -115,7 +124,15 @@ func (d *duel) step() {
 		d.same("expire", d.m.Expire(d.now, Expire{Refs: []Ref{r}}).Codes[0], d.model.expire(r))
 	case n < 94:
 		r := d.someRef()
-		d.same("abort", d.m.AbortTransaction(d.now, AbortTransaction{Ref: r}).Code, d.model.abortTransaction(r))
+		code := d.m.AbortTransaction(d.now, AbortTransaction{Ref: r}).Code
+		d.same("abort", code, d.model.abortTransaction(r))
+		switch code {
+		case CodeOK, CodeFenced:
+			d.tell(r, Aborted)
+		case CodeConflict:
+			d.tell(r, Committed)
+		default: // nothing is claimed
+		}
 	case n < 95:
 		id, epoch := duelIDs[d.rnd.IntN(3)], uint32(d.rnd.IntN(6))
 		if p := d.model.ids[id]; p != nil {
@@ -197,18 +214,31 @@ func (d *duel) stepEnd(env Env) {
 		moved := c.Commit && code == CodeOK && !res.Repeated
 		d.same("offsets moved", o.moves == 1, moved)
 	}
-	if code == CodeOK || code == CodeConflict {
-		if before, ok := d.told[c.Ref]; ok {
-			d.same("what was told before (I5, I13)", res.Outcome, before)
+	switch code {
+	case CodeOK, CodeConflict:
+		d.tell(c.Ref, res.Outcome)
+		if !res.Superseded.IsZero() {
+			d.tell(res.Superseded, Aborted)
 		}
-		d.told[c.Ref] = res.Outcome
+	case CodeFenced:
+		d.tell(c.Ref, Aborted) // surely not committed
+	default: // nothing is claimed
 	}
-	if code == CodeFenced {
-		// Surely not committed, unless it was and has left the memory.
-		if _, ok := d.told[c.Ref]; !ok && d.model.byPID(c.Ref.ProducerID).txns[c.Ref] == nil {
-			d.told[c.Ref] = Aborted
+}
+
+// tell notes what a client was told about r, which must never change (I5, I13),
+// however much of it the machine has forgotten.
+func (d *duel) tell(r Ref, o Outcome) {
+	d.t.Helper()
+	before, known := d.told[r]
+	if known {
+		if before != o {
+			d.t.Fatalf("%v: told %v, before %v (I5, I13)", r, o, before)
 		}
+		return
 	}
+	d.told[r] = o
+	d.history = append(d.history, r)
 }
 
 func (d *duel) stepMarkers() {
@@ -288,9 +318,46 @@ func (d *duel) compare() {
 		d.same("expired is due", due[r], true)
 	}
 	d.same("ids", d.m.Counts().IDs, len(d.model.ids))
+	d.comparePast()
 	for r := range maps.Keys(d.phases) {
 		d.track(r)
 	}
+}
+
+// comparePast asks about one transaction of the past, and checks that what is
+// reported is what an attempt to end it would be told.
+func (d *duel) comparePast() {
+	d.t.Helper()
+	if len(d.history) == 0 {
+		return
+	}
+	r := d.history[d.rnd.IntN(len(d.history))]
+	r.Number += d.rnd.Uint64N(2)
+	status, reason := d.model.status(r)
+	rep := d.m.GetOutcome(r)
+	if rep.Status != status || rep.Reason != reason {
+		d.t.Fatalf("outcome of %v: machine %+v, model %v %v", r, rep, status, reason)
+	}
+	switch status {
+	case StatusCommitted:
+		d.tell(r, Committed)
+	case StatusAborted:
+		d.tell(r, Aborted)
+	default: // nothing is claimed
+	}
+	p := d.m.byID[r.ProducerID]
+	if p == nil || r.Epoch >= p.epoch {
+		return
+	}
+	// Of an older epoch nothing is decided: asking is safe.
+	res := d.m.EndTransaction(d.now, EndTransaction{Ref: r, Commit: true}, Env{Catalog: d.w})
+	want := map[Status]Code{
+		StatusCommitted: CodeOK, StatusAborted: CodeConflict, StatusForgotten: CodeForgotten,
+	}[status]
+	if status == StatusAborted && rep.DecidedAt == 0 {
+		want = CodeFenced
+	}
+	d.same("a commit of "+status.String(), res.Code, want)
 }
 
 // track checks every transaction against the transition table.

@@ -69,6 +69,7 @@ func appendProducer(b []byte, p *producer) []byte {
 	b = codec.AppendString(b, p.clientHost)
 	b = codec.AppendVarint(b, p.updated)
 	b = appendDecision(b, p.latest)
+	b = appendUint64s(b, p.pastLast)
 	b = codec.AppendUvarint(b, uint64(len(p.requests)))
 	for _, r := range p.requests {
 		b = append(b, r.id[:]...)
@@ -170,6 +171,7 @@ func readProducer(r *codec.Reader) *producer {
 		clientHost: r.String(MaxTextLength),
 		updated:    readTime(r),
 		latest:     readDecision(r),
+		pastLast:   readUint64s(r, snapshotHistory),
 	}
 	if n := r.Count(snapshotHistory); n > 0 {
 		p.requests = make([]request, n)

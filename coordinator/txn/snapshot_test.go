@@ -44,6 +44,12 @@ func goldenMachine(t *testing.T) *Machine {
 	r.now += 5
 	r.mustInit("bills", 2)
 	r.mustInit("bills", 3)
+	r.mustInit("ledger", 4)
+	r.commit(ref(3, 0, 6))
+	r.mustInit("ledger", 5)
+	r.mustInit("ledger", 6)
+	r.commit(ref(3, 2, 1))
+	r.mustInit("ledger", 7)
 	r.m.AllocateProducerIDs(r.now, AllocateProducerIDs{Count: 1000})
 	return r.m
 }
@@ -119,6 +125,14 @@ func TestCheckNoticesDamage(t *testing.T) {
 		{"updated", func(m *Machine, _, b *producer) { b.updated = m.now + 1 }},
 		{"request ids", func(_ *Machine, _, b *producer) { b.requests[0] = b.requests[1] }},
 		{"no request id", func(_ *Machine, _, b *producer) { b.requests = nil }},
+		{"past epoch missing", func(_ *Machine, _, b *producer) { b.pastLast = nil }},
+		{"past epoch too many", func(_ *Machine, o, _ *producer) { o.pastLast = []uint64{0} }},
+		{"past epoch after the latest decision", func(_ *Machine, _, b *producer) { b.pastLast[0] = 1 }},
+		{"past epoch of the latest decision, too low", func(m *Machine, _, _ *producer) { m.byName["ledger"].pastLast[2] = 0 }},
+		{"past epoch of the latest decision, too high", func(m *Machine, _, _ *producer) { m.byName["ledger"].pastLast[2] = 2 }},
+		{"past epoch below an outcome", func(m *Machine, _, _ *producer) { m.byName["ledger"].pastLast[0] = 5 }},
+		{"past epoch above what was decided", func(m *Machine, _, _ *producer) { m.byName["ledger"].pastLast[0] = 7 }},
+		{"past epoch without a decision", func(m *Machine, _, _ *producer) { m.byName["ledger"].pastLast[1] = 1 }},
 		{"latest", func(_ *Machine, o, _ *producer) { o.latest.number = 1 }},
 		{"latest outcome", func(_ *Machine, o, _ *producer) { o.latest.outcome, o.latest.reason = Committed, ReasonNone }},
 		{"outcome value", func(_ *Machine, o, _ *producer) { o.outcomes[0].outcome = 9 }},

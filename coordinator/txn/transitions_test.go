@@ -31,6 +31,25 @@ func situations() []situation {
 			}
 		}},
 		{"over (fenced)", func(r *rig) { r.mustInit("a", 2) }},
+		{"over (zombie)", func(r *rig) {
+			r.mustInit("a", 2)
+			for n := uint64(1); n <= 100; n++ {
+				r.commit(ref(1, 1, n))
+			}
+		}},
+		{"over (evicted)", func(r *rig) {
+			r.commit(x)
+			r.mustInit("a", 2)
+			for n := uint64(1); n <= 16; n++ {
+				r.commit(ref(1, 1, n))
+			}
+		}},
+		{"over (long ago)", func(r *rig) {
+			for epoch := uint32(1); epoch <= 17; epoch++ {
+				r.mustInit("a", 10+byte(epoch))
+				r.commit(ref(1, epoch, 1))
+			}
+		}},
 		{"over (id gone)", func(r *rig) { r.m.DeleteID(r.now, DeleteID{TransactionalID: "a"}) }},
 	}
 }
