@@ -33,7 +33,25 @@ const (
 	// DefaultNodeTimeout is after how long without a heartbeat a partition node
 	// counts as dead, for display and for the placement of new shards.
 	DefaultNodeTimeout = 10 * time.Second
+	// DefaultTransactionTimeout, DefaultMaxTransactionTimeout and
+	// DefaultIDExpiration are Kafka's transaction.timeout.ms,
+	// transaction.max.timeout.ms and transactional.id.expiration.ms.
+	DefaultTransactionTimeout    = time.Minute
+	DefaultMaxTransactionTimeout = 15 * time.Minute
+	DefaultIDExpiration          = 7 * 24 * time.Hour
 )
+
+// Rules are what every replica decides by. They are part of the meaning of the
+// log and never come from a node's settings: two replicas with different rules
+// would differ for ever, and so would one that is restarted with new ones. They
+// are wide; what a leader asks for within them is in [Config].
+func Rules() txn.Config {
+	rules := txn.DefaultConfig()
+	rules.MinTimeout = (100 * time.Millisecond).Milliseconds()
+	rules.MaxTimeout = (24 * time.Hour).Milliseconds()
+	rules.IDExpiration = time.Minute.Milliseconds()
+	return rules
+}
 
 // Member is one coordinator node.
 type Member struct {
@@ -56,9 +74,16 @@ type Config struct {
 	// DialPeer connects to the peer address of a partition node. It must return
 	// at once and connect in the background.
 	DialPeer func(address string) (grpc.ClientConnInterface, error)
-	// Txn are the rules of transactions. They must be the same on all members
-	// and stay so: a change is a change of the state machine. The zero value
-	// takes txn.DefaultConfig.
+	// DefaultTimeout and MaxTimeout are the timeout of a transaction whose
+	// producer names none, and the longest that may be asked for. IDExpiration is
+	// how long a transactional id may be idle before it is forgotten, at least a
+	// minute. 0 takes the default. They are what this node asks for as a leader,
+	// and are written into its commands: members may differ, and an old log means
+	// the same under new settings.
+	DefaultTimeout, MaxTimeout, IDExpiration time.Duration
+	// Txn are the rules of the state machine, the same on all members for the
+	// life of the log. Leave it empty outside of tests: the zero value takes
+	// [Rules].
 	Txn txn.Config
 	// Settings are the catalogue's settings of a new cluster.
 	Settings catalog.Settings
@@ -117,6 +142,9 @@ func New(cfg Config) (*Coordinator, error) {
 	setDefault(&cfg.ExpireGrace, DefaultExpireGrace)
 	setDefault(&cfg.AckDelay, DefaultAckDelay)
 	setDefault(&cfg.NodeTimeout, DefaultNodeTimeout)
+	setDefault(&cfg.DefaultTimeout, DefaultTransactionTimeout)
+	setDefault(&cfg.MaxTimeout, DefaultMaxTransactionTimeout)
+	setDefault(&cfg.IDExpiration, DefaultIDExpiration)
 	if cfg.Clock == nil {
 		cfg.Clock = SystemClock{}
 	}
@@ -124,7 +152,7 @@ func New(cfg Config) (*Coordinator, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Txn == (txn.Config{}) {
-		cfg.Txn = txn.DefaultConfig()
+		cfg.Txn = Rules()
 	}
 	// The machine bounds the rules; errors must name the bounds that hold.
 	cfg.Txn = txn.New(cfg.Txn).Config()

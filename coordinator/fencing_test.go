@@ -147,7 +147,7 @@ func TestNothingExpiresRightAfterAChangeOfLeader(t *testing.T) {
 }
 
 func TestIdleTransactionalIDsAreForgotten(t *testing.T) {
-	inBubble(t, 1, func(cfg *Config) { cfg.Txn.IDExpiration = 90_000 }, func(t *testing.T, c *cluster) {
+	inBubble(t, 1, func(cfg *Config) { cfg.IDExpiration = 90 * time.Second }, func(t *testing.T, c *cluster) {
 		p := c.producer("app")
 		p.mustEnd(1, true)
 		pass(time.Minute)

@@ -138,7 +138,7 @@ func (d *duties) expireNow(ctx context.Context, due []txn.Ref) bool {
 func (d *duties) expireIDs(ctx context.Context) {
 	for d.pause(ctx, idleInterval); ctx.Err() == nil; {
 		var idle []uint64
-		d.state.read(func() { idle = d.state.txns.IdleIDs(max(d.now(), d.state.txns.Now()), idleBatch) })
+		d.state.read(func() { idle = d.state.txns.IdleIDs(d.idleBefore(), idleBatch) })
 		if len(idle) == 0 {
 			d.pause(ctx, idleInterval)
 			continue
@@ -147,6 +147,14 @@ func (d *duties) expireIDs(ctx context.Context) {
 			d.pause(ctx, dutyRetry)
 		}
 	}
+}
+
+// idleBefore is the time at which the machine must find an id idle by its own,
+// shorter rule for this leader's expiration to have passed now. The command
+// judges by that rule again, so an id that was used meanwhile stays.
+func (d *duties) idleBefore() txn.Millis {
+	longer := max(d.cfg.IDExpiration.Milliseconds()-d.cfg.Txn.IDExpiration, 0)
+	return max(d.now(), d.state.txns.Now()) - longer
 }
 
 func (d *duties) expireIDsNow(ctx context.Context, idle []uint64) bool {

@@ -14,7 +14,7 @@ import (
 )
 
 func emptyReplica() *replica {
-	return newReplica(txn.DefaultConfig(), &token.Keyring{}, newNotifier(), newNotifier())
+	return newReplica(Rules(), &token.Keyring{}, newNotifier(), newNotifier())
 }
 
 func entryOfTxn(at int64, cmd txn.Command) []byte {

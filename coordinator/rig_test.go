@@ -15,7 +15,6 @@ import (
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
-	"github.com/oncelog/oncelog/coordinator/txn"
 	"github.com/oncelog/oncelog/raftstore"
 	"github.com/oncelog/oncelog/raftstore/memlog"
 	"github.com/oncelog/oncelog/raftstore/memtransport"
@@ -100,9 +99,7 @@ func (c *cluster) start(m *member) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	rules := txn.DefaultConfig()
-	rules.MinTimeout = 100
-	cfg := Config{NodeID: m.id, Store: m.store, DialPeer: c.shards.dial, Txn: rules, Version: "test"}
+	cfg := Config{NodeID: m.id, Store: m.store, DialPeer: c.shards.dial, Txn: Rules(), Version: "test"}
 	for _, other := range c.nodes {
 		cfg.Members = append(cfg.Members, Member{ID: other.id, ClientAddress: clientAddress(other.id), PeerAddress: peerAddress(other.id)})
 	}

@@ -39,7 +39,7 @@ func (s *transactionService) InitProducer(ctx context.Context, req *oncelogv1.In
 	}
 	res, err := proposeTxn[txn.InitProducerResult](ctx, s.Coordinator, txn.InitProducer{
 		TransactionalID: req.GetTransactionalId(),
-		Timeout:         req.GetTimeoutMs(),
+		Timeout:         s.timeout(req),
 		RequestID:       requestID(req.GetRequestId()),
 		ClientHost:      clientName(ctx, req.GetClientId()),
 		KeepPrepared:    req.GetKeepPrepared(),
@@ -89,10 +89,24 @@ func (s *transactionService) checkInitProducer(req *oncelogv1.InitProducerReques
 	if len(req.GetRequestId()) > maxRequestID {
 		return tooLong("request_id", maxRequestID)
 	}
-	if t := req.GetTimeoutMs(); t != 0 && (t < s.cfg.Txn.MinTimeout || t > s.cfg.Txn.MaxTimeout) {
+	if t := s.timeout(req); t < s.cfg.Txn.MinTimeout || t > s.maxTimeout() {
 		return s.problem(txn.ProblemTimeout)
 	}
 	return nil
+}
+
+// timeout is what the command carries: the settings of a node never reach the
+// state machine in another way.
+func (s *transactionService) timeout(req *oncelogv1.InitProducerRequest) txn.Millis {
+	if t := req.GetTimeoutMs(); t != 0 {
+		return t
+	}
+	return s.cfg.DefaultTimeout.Milliseconds()
+}
+
+// maxTimeout is the longest timeout that a producer may ask for.
+func (c *Coordinator) maxTimeout() txn.Millis {
+	return min(c.cfg.MaxTimeout.Milliseconds(), c.cfg.Txn.MaxTimeout)
 }
 
 func (s *transactionService) initProducerError(res txn.InitProducerResult) error {
@@ -322,7 +336,7 @@ func (c *Coordinator) problem(p txn.Problem) error {
 	switch p {
 	case txn.ProblemTimeout:
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INVALID_ARGUMENT,
-			fmt.Sprintf("timeout_ms must be between %d and %d", rules.MinTimeout, rules.MaxTimeout), apierrors.KeyField, "timeout_ms")
+			fmt.Sprintf("timeout_ms must be between %d and %d", rules.MinTimeout, c.maxTimeout()), apierrors.KeyField, "timeout_ms")
 	case txn.ProblemTooMany:
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_LIMIT_EXCEEDED,
 			fmt.Sprintf("a transaction may have %d shards and %d partitions", rules.MaxParticipants, rules.MaxPartitionsPerTxn),

@@ -113,21 +113,19 @@ func (c *Coordinator) keys() []Key {
 	keys = append(keys, c.Raft.raftKeys()...)
 	keys = append(keys,
 		Key{
-			Name: "transaction_timeout_default",
-			Doc: "Timeout of a transaction whose producer names none. It is part of what replicas compute: the same on all " +
-				"coordinator nodes, for the life of the cluster.",
-			value: durationValue{&c.TransactionTimeoutDefault, time.Second, 15 * time.Minute},
+			Name:  "transaction_timeout_default",
+			Doc:   "Timeout of a transaction whose producer names none.",
+			value: durationValue{&c.TransactionTimeoutDefault, 100 * time.Millisecond, 24 * time.Hour},
 		},
 		Key{
 			Name: "transaction_timeout_max",
 			Doc: "Longest timeout that a producer may ask for: an abandoned transaction holds back readers for at most that " +
-				"long. The same on all coordinator nodes, for the life of the cluster.",
-			value: durationValue{&c.TransactionTimeoutMax, time.Second, 15 * time.Minute},
+				"long.",
+			value: durationValue{&c.TransactionTimeoutMax, 100 * time.Millisecond, 24 * time.Hour},
 		},
 		Key{
-			Name: "transactional_id_expiration",
-			Doc: "How long a transactional id may be idle before it is forgotten. The same on all coordinator nodes, for the " +
-				"life of the cluster.",
+			Name:  "transactional_id_expiration",
+			Doc:   "How long a transactional id may be idle before it is forgotten.",
 			value: durationValue{&c.TransactionalIDExpiration, time.Minute, 10 * 365 * 24 * time.Hour},
 		},
 		Key{

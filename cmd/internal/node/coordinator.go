@@ -17,7 +17,6 @@ import (
 	"github.com/oncelog/oncelog/cmd/internal/config"
 	"github.com/oncelog/oncelog/coordinator"
 	"github.com/oncelog/oncelog/coordinator/catalog"
-	"github.com/oncelog/oncelog/coordinator/txn"
 	"github.com/oncelog/oncelog/raftstore"
 	"github.com/oncelog/oncelog/raftstore/pebblelog"
 	"github.com/oncelog/oncelog/raftstore/rafttransport"
@@ -51,8 +50,9 @@ func StartCoordinator(cfg *config.Coordinator, log *slog.Logger) (_ *Coordinator
 	n.coordinator, err = coordinator.New(coordinator.Config{
 		NodeID: cfg.NodeID, Members: coordinatorMembers(cfg.Members),
 		Store: n.store, DialPeer: dialPeer, Logger: log, Version: Version(),
-		Txn:      transactionRules(cfg),
-		Settings: catalog.Settings{ShardsPerNode: cfg.ShardsPerNode},
+		DefaultTimeout: cfg.TransactionTimeoutDefault, MaxTimeout: cfg.TransactionTimeoutMax,
+		IDExpiration: cfg.TransactionalIDExpiration,
+		Settings:     catalog.Settings{ShardsPerNode: cfg.ShardsPerNode},
 	})
 	if err != nil {
 		return nil, err
@@ -151,19 +151,6 @@ func coordinatorMembers(members []config.Member) []coordinator.Member {
 		out = append(out, coordinator.Member{ID: m.ID, ClientAddress: m.ClientAddress, PeerAddress: m.PeerAddress})
 	}
 	return out
-}
-
-// minTransactionTimeout lets a producer ask for less than Kafka's second: tests
-// and short pipelines do.
-const minTransactionTimeout = 100 * time.Millisecond
-
-func transactionRules(cfg *config.Coordinator) txn.Config {
-	rules := txn.DefaultConfig()
-	rules.MinTimeout = minTransactionTimeout.Milliseconds()
-	rules.DefaultTimeout = cfg.TransactionTimeoutDefault.Milliseconds()
-	rules.MaxTimeout = cfg.TransactionTimeoutMax.Milliseconds()
-	rules.IDExpiration = cfg.TransactionalIDExpiration.Milliseconds()
-	return rules
 }
 
 // peerKeepalive finds out about a peer whose machine vanished without a word. It
