@@ -188,7 +188,9 @@ func (s *transactionService) abortError(ref txn.Ref, res txn.AbortTransactionRes
 		return unknownProducer(ref.ProducerID)
 	case txn.CodeConflict:
 		return conflict(txn.Committed, txn.ReasonNone, res.CurrentEpoch)
-	case txn.CodeFenced, txn.CodeForgotten:
+	case txn.CodeFenced:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_FENCED, "", epochPair(res.CurrentEpoch)...)
+	case txn.CodeForgotten:
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_FORGOTTEN, "", epochPair(res.CurrentEpoch)...)
 	default:
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INVALID_TXN, "no such transaction is open", apierrors.KeyField, "txn")

@@ -71,8 +71,8 @@ const (
 	// Fatal: the producer token is missing, forged, or for another producer id or
 	// epoch.
 	ErrorCode_ERROR_CODE_INVALID_PRODUCER_TOKEN ErrorCode = 40
-	// Fatal: a newer InitProducer of the same transactional id has taken over.
-	// Metadata: current_epoch.
+	// Fatal: a newer InitProducer of the same transactional id has taken over, and
+	// the transaction was surely not committed. Metadata: current_epoch.
 	ErrorCode_ERROR_CODE_FENCED ErrorCode = 41
 	// Fatal: the transactional id or producer id is not known; it may have
 	// expired. InitProducer again.
@@ -91,8 +91,8 @@ const (
 	// other way. Metadata: outcome, reason. Abortable for TIMEOUT, ADMIN, CLIENT
 	// and SUPERSEDED, fatal for FENCED and for a commit that stands.
 	ErrorCode_ERROR_CODE_CONFLICT ErrorCode = 46
-	// Fatal: the transaction ended so long ago that its outcome is no longer
-	// remembered. Nothing was decided.
+	// Fatal: the transaction is over, and how is no longer remembered: it may have
+	// been committed. This call decided nothing. Metadata: current_epoch.
 	ErrorCode_ERROR_CODE_FORGOTTEN ErrorCode = 47
 	// Abortable: shards hold records of the transaction that the commit does not
 	// name: the client lost track of a send. Metadata: shards.

@@ -65,7 +65,7 @@ type TransactionServiceClient interface {
 	// AbortTransaction aborts the open transaction of a transactional id on
 	// behalf of an operator; its producer is told CONFLICT with reason ADMIN and
 	// can go on with the next one. Errors: UNKNOWN_PRODUCER, CONFLICT (the named
-	// transaction was decided otherwise).
+	// transaction was committed), FENCED, FORGOTTEN, INVALID_TXN (not open).
 	AbortTransaction(ctx context.Context, in *AbortTransactionRequest, opts ...grpc.CallOption) (*AbortTransactionResponse, error)
 	// FenceProducer raises the epoch of a transactional id, so that its current
 	// user gets FENCED, and aborts its open transaction. Errors: UNKNOWN_PRODUCER.
@@ -200,7 +200,7 @@ type TransactionServiceServer interface {
 	// AbortTransaction aborts the open transaction of a transactional id on
 	// behalf of an operator; its producer is told CONFLICT with reason ADMIN and
 	// can go on with the next one. Errors: UNKNOWN_PRODUCER, CONFLICT (the named
-	// transaction was decided otherwise).
+	// transaction was committed), FENCED, FORGOTTEN, INVALID_TXN (not open).
 	AbortTransaction(context.Context, *AbortTransactionRequest) (*AbortTransactionResponse, error)
 	// FenceProducer raises the epoch of a transactional id, so that its current
 	// user gets FENCED, and aborts its open transaction. Errors: UNKNOWN_PRODUCER.
