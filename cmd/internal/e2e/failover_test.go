@@ -116,14 +116,14 @@ func TestPausedCoordinatorLeaderGivesNoWrongAnswers(t *testing.T) {
 			if refused(err) || err == nil && int64(res.GetOffsets()[0].GetOffset()) == position {
 				return nil
 			}
-			return fmt.Errorf("the zombie tells the position %v, %v; it is %d", res, err, position)
+			return fmt.Errorf("the zombie tells the position %v, %w; it is %d", res, err, position)
 		})
 		q.add(func(ctx context.Context) error {
 			res, err := oncelogv1.NewTransactionServiceClient(cc).GetOutcome(ctx, &oncelogv1.GetOutcomeRequest{Txn: ref(last)})
 			if refused(err) || err == nil && res.GetOutcome() == committed {
 				return nil
 			}
-			return fmt.Errorf("the zombie tells the outcome %v, %v", res, err)
+			return fmt.Errorf("the zombie tells the outcome %v, %w", res, err)
 		})
 		q.add(func(ctx context.Context) error {
 			// The old epoch: decided nowhere, so it may only be refused.
@@ -132,7 +132,7 @@ func TestPausedCoordinatorLeaderGivesNoWrongAnswers(t *testing.T) {
 			if refused(err) || err == nil && res.GetEpoch() > stale.Epoch {
 				return nil
 			}
-			return fmt.Errorf("the zombie describes %v, %v", res, err)
+			return fmt.Errorf("the zombie describes %v, %w", res, err)
 		})
 	}
 	let(t, 50*time.Millisecond) // let them reach its socket

@@ -375,3 +375,84 @@ func TestOffsetsMoveWithTheCommitOnly(t *testing.T) {
 		}
 	}
 }
+
+// A worker that dies in the middle of a transaction is succeeded by one of the
+// same name: what it had begun is undone, what it had committed is not done
+// again.
+func TestProcessIsTakenOverAfterACrash(t *testing.T) {
+	t.Parallel()
+	w := sharedCluster(t)
+	c := w.client(t)
+	in, out, group, id := w.topic(t, "in", 3), w.topic(t, "out", 2), unique(t, "group"), unique(t, "id")
+	seeds := numbered("seed", 300)
+	produce(t, c, in, seeds...)
+	ctx := withPatience(t)
+	lives := 0
+	// live runs one life, which ends in its dies-th transaction, after it has sent.
+	live := func(dies int) error {
+		lives++
+		worker, err := client.Dial(ctx, w.Servers())
+		if err != nil {
+			return err
+		}
+		defer func() { _ = worker.Close() }()
+		p, err := worker.InitTransactions(ctx, id)
+		if err != nil {
+			return err
+		}
+		k, err := worker.Consume(ctx, group, []string{in}, client.WithMemberID("worker"), client.WithMaxPollRecords(7))
+		if err != nil {
+			return err
+		}
+		for n := 1; ; n++ {
+			left, err := k.Lag(ctx)
+			if err != nil {
+				return err
+			}
+			sum := int64(0)
+			for _, l := range left {
+				sum += l
+			}
+			if sum == 0 {
+				return nil
+			}
+			b, err := k.Poll(ctx)
+			if err != nil {
+				return err
+			}
+			tx, err := p.Begin(ctx)
+			if err != nil {
+				return err
+			}
+			for r := range b.Records() {
+				if err := tx.Send(ctx, &client.Record{Topic: out, Key: r.Key, Value: r.Value}); err != nil {
+					return err
+				}
+			}
+			if err := errors.Join(tx.SendOffsets(ctx, b), tx.Flush(ctx)); err != nil {
+				return err
+			}
+			if n == dies {
+				return errDied // Close sends no abort when the client goes at once
+			}
+			if err := tx.Commit(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	for {
+		err := live(1 + lives%5)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, errDied) {
+			t.Fatal(err)
+		}
+	}
+	if lives < 10 {
+		t.Errorf("only %d lives", lives)
+	}
+	wantValues(t, "output", w.readCommitted(t, c, out), seeds...)
+}
+
+var errDied = errors.New("died")

@@ -455,3 +455,33 @@ func TestTransactionsBackToBack(t *testing.T) {
 	}
 	wantValues(t, "read_committed", w.readCommitted(t, c, topic), want...)
 }
+
+// The outcomes of the last 16 transactions are remembered; of older ones it is
+// said that they are not, and nothing is decided anew.
+func TestOldOutcomesAreForgotten(t *testing.T) {
+	t.Parallel()
+	w := sharedCluster(t)
+	init := w.initProducer(t, unique(t, "id"))
+	const count = 20
+	for n := range uint64(count) {
+		if _, err := w.endTransaction(t, t.Context(), init.end(n+1, n%2 == 0, nil, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := uint64(1); n <= count; n++ {
+		for _, commit := range []bool{true, false} {
+			res, err := w.endTransaction(t, t.Context(), init.end(n, commit, nil, 0))
+			what := fmt.Sprintf("end of %d, commit %v", n, commit)
+			switch {
+			case n <= count-16:
+				wantCode(t, what, err, oncelogv1.ErrorCode_ERROR_CODE_FORGOTTEN)
+			case commit == (n%2 == 1):
+				if err != nil || (res.GetOutcome() == committed) != commit {
+					t.Errorf("%s: %v, %v", what, res, err)
+				}
+			default:
+				wantCode(t, what, err, oncelogv1.ErrorCode_ERROR_CODE_CONFLICT)
+			}
+		}
+	}
+}
