@@ -23,7 +23,7 @@ const (
 	// bulkBuffer bounds what a producer of large records has under way. Without it
 	// Send takes more in 100 ms than the cluster in a second, and transactions would
 	// be long.
-	bulkBuffer = 2 << 20
+	bulkBuffer = 4 << 20
 	// recordsPerUnit: costs of what has no transactions are told per so many records.
 	recordsPerUnit = 1000
 )

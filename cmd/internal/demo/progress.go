@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	barWidth = 30
+	// barWidth leaves room for the numbers within 80 columns.
+	barWidth = 20
 	// drawInterval is how often the bar moves, lineInterval how often its text is
 	// printed where there is no terminal.
 	drawInterval = 100 * time.Millisecond
@@ -90,11 +91,11 @@ func (p *progress) follow(t *tally, of *text, done <-chan struct{}) {
 }
 
 func barOf(s snapshot, of *text) string {
-	full := min(barWidth, barWidth*s.counted/max(of.words, 1))
+	full := min(barWidth, barWidth*s.counted/of.words)
 	return fmt.Sprintf("[%s%s] %s", strings.Repeat("=", full), strings.Repeat(" ", barWidth-full), stateOf(s, of))
 }
 
 func stateOf(s snapshot, of *text) string {
-	return fmt.Sprintf("%d %%  lines %s  words counted %s of %s  transactions %s",
-		100*s.counted/max(of.words, 1), output.Count(s.fed), output.Count(s.counted), output.Count(of.words), output.Count(s.committed))
+	return fmt.Sprintf("%d %%  %s of %s words counted, %s transactions",
+		100*s.counted/of.words, output.Count(s.counted), output.Count(of.words), output.Count(s.committed))
 }
