@@ -76,13 +76,25 @@ func (r *coordinator) add(address string) {
 	}
 }
 
-// forget gives up a leader that did not answer as one.
+// forget gives up a leader that did not answer as one. It is asked last from now
+// on: a node that fell silent costs the limit of an attempt each time.
 func (r *coordinator) forget(address string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.leader == address {
-		r.leader = ""
+	if r.leader != address {
+		return
 	}
+	r.leader = ""
+	if i := slices.Index(r.nodes, address); i >= 0 {
+		r.next = i
+	}
+}
+
+// rounds returns how often every node was silent after so many silences.
+func (r *coordinator) rounds(silences int) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return silences / len(r.nodes)
 }
 
 // call says how a coordinator call is repeated.
@@ -115,6 +127,7 @@ func (c *Client) invoke(ctx context.Context, k call, fn attemptFunc) (uncertain 
 	pauses := c.backoff()
 	var patience patience
 	var last *apierrors.Error
+	silences := 0 // attempts that got no answer within their limit
 	for n := 0; ; n++ {
 		switch {
 		case c.isClosed():
@@ -123,7 +136,7 @@ func (c *Client) invoke(ctx context.Context, k call, fn attemptFunc) (uncertain 
 			return uncertain, &endedError{ctx: ctx.Err(), last: last}
 		}
 		target := c.coord.target()
-		failure := c.attempt(ctx, c.attemptLimit(k, n), target, fn)
+		failure := c.attempt(ctx, c.attemptLimit(k, c.coord.rounds(silences)), target, fn)
 		if failure == nil {
 			return uncertain, nil
 		}
@@ -132,6 +145,9 @@ func (c *Client) invoke(ctx context.Context, k call, fn attemptFunc) (uncertain 
 		}
 		last = apierrors.From(failure)
 		uncertain = uncertain || mayHaveHappened(last)
+		if last.Code == oncelogv1.ErrorCode_ERROR_CODE_DEADLINE {
+			silences++
+		}
 		if k.final != nil && k.final(last) {
 			return uncertain, last
 		}
@@ -150,12 +166,13 @@ func (c *Client) invoke(ctx context.Context, k call, fn attemptFunc) (uncertain 
 }
 
 // attemptLimit starts small: a node that fell silent should not cost the whole
-// request timeout when another one may lead by now.
-func (c *Client) attemptLimit(k call, n int) time.Duration {
+// request timeout when another one may lead by now. It grows once every node has
+// been silent: then it is the answers that take long.
+func (c *Client) attemptLimit(k call, rounds int) time.Duration {
 	if k.attempt != 0 {
 		return k.attempt
 	}
-	return min(c.cfg.requestTimeout, 2*time.Second<<min(n, 8))
+	return min(c.cfg.requestTimeout, 2*time.Second<<min(rounds, 8))
 }
 
 func (c *Client) attempt(ctx context.Context, limit time.Duration, target string, fn attemptFunc) error {

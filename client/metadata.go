@@ -317,12 +317,18 @@ func (m *metadata) learn(shard uint64, address string, term uint64) bool {
 	return m.shard(shard).learn(address, term, true)
 }
 
-// forget gives up a leader that did not answer as one.
+// forget gives up a leader that did not answer as one; it is asked last from now
+// on.
 func (m *metadata) forget(shard uint64, address string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if s := m.shard(shard); s.leader == address {
-		s.leader, s.gone = "", true
+	s := m.shard(shard)
+	if s.leader != address {
+		return
+	}
+	s.leader, s.gone = "", true
+	if i := slices.IndexFunc(s.replicas, func(id uint64) bool { return m.nodes[id] == address }); i >= 0 {
+		s.next = i
 	}
 }
 

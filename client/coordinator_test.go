@@ -1,0 +1,34 @@
+package client
+
+import (
+	"testing"
+	"time"
+)
+
+// A leader that was given up is asked after all the others: a node that fell
+// silent costs the limit of an attempt each time.
+func TestAForgottenLeaderIsAskedLast(t *testing.T) {
+	t.Parallel()
+	for _, silent := range []string{"a", "b", "c"} {
+		r := newCoordinator([]string{"a", "b", "c"})
+		r.learn(silent, 5)
+		r.forget(silent)
+		for i := range 3 {
+			if got := r.target(); (got == silent) != (i == 2) {
+				t.Errorf("%s was forgotten, and asked as number %d", silent, i+1)
+			}
+		}
+	}
+}
+
+// The limit of an attempt grows when every node has been silent, and not because
+// an election took several quick refusals.
+func TestAttemptLimitGrowsWithSilenceOnly(t *testing.T) {
+	t.Parallel()
+	c := &Client{cfg: defaultConfig(), coord: newCoordinator([]string{"a", "b", "c"})}
+	for silences, want := range map[int]time.Duration{0: 2 * time.Second, 2: 2 * time.Second, 3: 4 * time.Second, 6: 8 * time.Second, 99: 10 * time.Second} {
+		if got := c.attemptLimit(call{}, c.coord.rounds(silences)); got != want {
+			t.Errorf("after %d silences: %v, want %v", silences, got, want)
+		}
+	}
+}
