@@ -32,6 +32,8 @@
 //   - Rows written by a machine go unsynced into the same write-ahead log,
 //     behind the entries that caused them. After a crash the machine restarts
 //     at its last checkpoint and writes identical rows again.
+//   - An append without entries waits for the next append, heartbeat or tick
+//     (hold.go): half of all messages tell nothing else than a commit index.
 //   - A failed write stops the store for good. The kernel may drop the dirty
 //     page and report success for the next fsync, so a retry would lie.
 package raftstore

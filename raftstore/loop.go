@@ -209,7 +209,7 @@ func (l *loop) pass() {
 		}
 		l.collected = append(l.collected, r)
 		for _, m := range r.rd.Messages {
-			if leavesBeforeSync(m.GetType()) {
+			if leavesBeforeSync(m.GetType()) && !r.holdBack(m) {
 				l.route(r, m)
 			}
 		}

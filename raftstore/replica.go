@@ -51,7 +51,9 @@ type replica struct {
 	readsAge   int // ticks since reads was last sent off
 	batches    []readBatch
 	sends      map[NodeID]snapshotSend
-	transfer   *transfer
+	// held are messages that wait for a better one; see holdBack.
+	held     map[uint64]*raftpb.Message
+	transfer *transfer
 	// propEntries is scratch space for one MsgProp.
 	propEntries []*raftpb.Entry
 }
@@ -74,6 +76,7 @@ func (r *replica) touch() {
 
 // tick advances the group's clock by one.
 func (r *replica) tick() {
+	r.releaseHeld()
 	r.rn.Tick()
 	r.expireReads()
 	r.expireWaiters()

@@ -231,3 +231,33 @@ func TestGroupCommit(t *testing.T) {
 		t.Errorf("%d commands applied instead of %d", n, proposers*each)
 	}
 }
+
+// A lone command costs an append and its answer per follower, and not as much
+// again to tell the commit index; followers learn that all the same.
+func TestLoneCommandsTakeFewMessages(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	c := newCluster(t, raftstore.GroupConfig{}, func(raftstore.NodeID) raftstore.LogStore { return memlog.New(nil) })
+	lead := c.leader(ctx)
+	c.propose(ctx, "warm up")
+	sent := func() (n uint64) {
+		for _, s := range c.stores {
+			n += s.Metrics().MessagesSent
+		}
+		return n
+	}
+	const commands = 400
+	before := sent()
+	for i := range commands {
+		if _, _, err := c.groups[lead].Propose(ctx, fmt.Appendf(nil, "%d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// 4 per command; heartbeats and what a slow follower is asked come on top.
+	if n := sent() - before; n > 6*commands {
+		t.Errorf("%d messages for %d commands one after the other", n, commands)
+	}
+	if _, n := c.converged(ctx); n != commands+1 {
+		t.Errorf("%d commands applied, want %d", n, commands+1)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -118,7 +119,7 @@ func (c *Cluster) plan() error {
 		add(Partition, id)
 	}
 	for _, n := range c.nodes {
-		n.env = append(append(os.Environ(), c.cfg.Env...),
+		n.env = append(append(foreignEnv(os.Environ()), c.cfg.Env...),
 			fmt.Sprintf("ONCELOG_NODE_ID=%d", n.ID),
 			"ONCELOG_DATA_DIR="+n.dir,
 			"ONCELOG_CLIENT_LISTEN="+n.Client,
@@ -131,6 +132,12 @@ func (c *Cluster) plan() error {
 		}
 	}
 	return nil
+}
+
+// foreignEnv leaves out settings of oncelog: what is set for the user's own
+// cluster must not get into this one.
+func foreignEnv(environ []string) []string {
+	return slices.DeleteFunc(environ, func(kv string) bool { return strings.HasPrefix(kv, "ONCELOG_") })
 }
 
 // freePorts returns loopback addresses that were free a moment ago.
