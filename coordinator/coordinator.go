@@ -29,7 +29,7 @@ const (
 	DefaultExpireGrace = 5 * time.Second
 	// DefaultAckDelay is how long acknowledgements of markers are gathered into
 	// one log entry while nobody waits for them.
-	DefaultAckDelay = 5 * time.Millisecond
+	DefaultAckDelay = 20 * time.Millisecond
 	// DefaultNodeTimeout is after how long without a heartbeat a partition node
 	// counts as dead, for display and for the placement of new shards.
 	DefaultNodeTimeout = 10 * time.Second

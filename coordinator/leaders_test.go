@@ -53,6 +53,10 @@ func any2[R any](res R, err error) (any, error) { return res, err }
 func TestFollowersNameTheLeader(t *testing.T) {
 	inBubble(t, 3, nil, func(t *testing.T, c *cluster) {
 		leader, follower := c.leader(), c.follower()
+		// It learns with the next heartbeat what is committed.
+		c.until("the follower has applied what the leader has", func() bool {
+			return follower.c.group.Status().Applied == leader.c.group.Status().Applied
+		})
 		before := follower.snapshot(t)
 		client, peer := refuseAll(c.ctx(), follower)
 		check := func(name string, err error, address string) {

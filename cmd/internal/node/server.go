@@ -111,7 +111,7 @@ func (l *listener) stop(ctx context.Context) {
 // a panic. What a health check or a Raft stream does is not logged.
 func unaryInterceptors(log *slog.Logger) []grpc.UnaryServerInterceptor {
 	return []grpc.UnaryServerInterceptor{
-		quietUnary(logging.UnaryServerInterceptor(callLogger(log), loggingOptions()...)),
+		quietUnary(log, logging.UnaryServerInterceptor(callLogger(log), loggingOptions()...)),
 		endedUnary,
 		recovery.UnaryServerInterceptor(recovery.WithRecoveryHandlerContext(recovered(log))),
 	}
@@ -119,7 +119,7 @@ func unaryInterceptors(log *slog.Logger) []grpc.UnaryServerInterceptor {
 
 func streamInterceptors(log *slog.Logger) []grpc.StreamServerInterceptor {
 	return []grpc.StreamServerInterceptor{
-		quietStream(logging.StreamServerInterceptor(callLogger(log), loggingOptions()...)),
+		quietStream(log, logging.StreamServerInterceptor(callLogger(log), loggingOptions()...)),
 		endedStream,
 		recovery.StreamServerInterceptor(recovery.WithRecoveryHandlerContext(recovered(log))),
 	}
@@ -130,14 +130,16 @@ func loggingOptions() []logging.Option {
 		// One line per call, and only at debug unless the server failed: what a
 		// client did wrong, or a move of leadership, is not the operator's error.
 		logging.WithLogOnEvents(logging.FinishCall),
-		logging.WithLevels(func(c codes.Code) logging.Level {
-			switch c {
-			case codes.Internal, codes.DataLoss, codes.Unknown:
-				return logging.LevelError
-			default:
-				return logging.LevelDebug
-			}
-		}),
+		logging.WithLevels(levelOf),
+	}
+}
+
+func levelOf(c codes.Code) logging.Level {
+	switch c {
+	case codes.Internal, codes.DataLoss, codes.Unknown:
+		return logging.LevelError
+	default:
+		return logging.LevelDebug
 	}
 }
 
@@ -174,24 +176,45 @@ func endedStream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, handle
 	return ended(handler(srv, ss))
 }
 
+// quiet reports whether a call is never logged.
 func quiet(method string) bool {
 	return strings.HasPrefix(method, "/grpc.health.") || strings.HasPrefix(method, "/oncelog.v1.RaftService/")
 }
 
-func quietUnary(next grpc.UnaryServerInterceptor) grpc.UnaryServerInterceptor {
+// quietUnary leaves out calls that are never logged, and at levels above debug
+// all that did not fail: the logging interceptor costs as much as the rest of a
+// small call before it finds that out.
+func quietUnary(log *slog.Logger, next grpc.UnaryServerInterceptor) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-		if quiet(info.FullMethod) {
+		switch {
+		case quiet(info.FullMethod):
 			return handler(ctx, req)
+		case log.Enabled(ctx, slog.LevelDebug):
+			return next(ctx, req, info, handler)
 		}
-		return next(ctx, req, info, handler)
+		res, err := handler(ctx, req)
+		logFailure(ctx, log, info.FullMethod, err)
+		return res, err
 	}
 }
 
-func quietStream(next grpc.StreamServerInterceptor) grpc.StreamServerInterceptor {
+func quietStream(log *slog.Logger, next grpc.StreamServerInterceptor) grpc.StreamServerInterceptor {
 	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-		if quiet(info.FullMethod) {
+		switch {
+		case quiet(info.FullMethod):
 			return handler(srv, ss)
+		case log.Enabled(ss.Context(), slog.LevelDebug):
+			return next(srv, ss, info, handler)
 		}
-		return next(srv, ss, info, handler)
+		err := handler(srv, ss)
+		logFailure(ss.Context(), log, info.FullMethod, err)
+		return err
+	}
+}
+
+// logFailure logs what is the server's fault.
+func logFailure(ctx context.Context, log *slog.Logger, method string, err error) {
+	if err != nil && levelOf(status.Code(err)) == logging.LevelError {
+		log.ErrorContext(ctx, "a call failed", "method", method, "code", status.Code(err).String(), "error", err)
 	}
 }
