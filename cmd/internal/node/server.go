@@ -212,9 +212,16 @@ func quietStream(log *slog.Logger, next grpc.StreamServerInterceptor) grpc.Strea
 	}
 }
 
-// logFailure logs what is the server's fault.
+// logFailure logs what is the server's fault: what a handler calls INTERNAL, and
+// what has no name at all. What gRPC itself answers to bytes that are no message
+// is not: a client could fill the log with it.
 func logFailure(ctx context.Context, log *slog.Logger, method string, err error) {
-	if err != nil && levelOf(status.Code(err)) == logging.LevelError {
-		log.ErrorContext(ctx, "a call failed", "method", method, "code", status.Code(err).String(), "error", err)
+	if err == nil {
+		return
+	}
+	var named *apierrors.Error
+	code := status.Code(err)
+	if errors.As(err, &named) && levelOf(code) == logging.LevelError || code == codes.Unknown || code == codes.DataLoss {
+		log.ErrorContext(ctx, "a call failed", "method", method, "code", code.String(), "error", err)
 	}
 }
