@@ -171,6 +171,9 @@ func (p *peer) stream(connected func()) error {
 // send sends the messages in as many frames as their size needs.
 func (p *peer) send(stream grpc.ClientStreamingClient[oncelogv1.ExchangeRequest, oncelogv1.ExchangeResponse], msgs []raftstore.Message) error {
 	f := &p.frame
+	// What a broken stream left behind is lost like all else that was on it.
+	clear(f.Messages)
+	f.Messages = f.Messages[:0]
 	f.ClusterId, f.FromNode, f.ToNode = p.t.cfg.ClusterID, uint64(p.t.cfg.Self), uint64(p.id)
 	size := 0
 	for i, m := range msgs {

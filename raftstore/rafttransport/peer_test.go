@@ -1,0 +1,59 @@
+package rafttransport
+
+import (
+	"errors"
+	"testing"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/grpc"
+
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/raftstore"
+)
+
+// frames is a stream that notes the groups of every frame, or breaks.
+type frames struct {
+	grpc.ClientStreamingClient[oncelogv1.ExchangeRequest, oncelogv1.ExchangeResponse]
+	broken bool
+	sent   [][]uint64
+}
+
+func (s *frames) Send(f *oncelogv1.ExchangeRequest) error {
+	if s.broken {
+		return errors.New("broken")
+	}
+	var groups []uint64
+	for _, m := range f.GetMessages() {
+		groups = append(groups, m.GetGroupId())
+	}
+	s.sent = append(s.sent, groups)
+	return nil
+}
+
+func message(group raftstore.GroupID, bytes int) raftstore.Message {
+	return raftstore.Message{Group: group, Raft: &raftpb.Message{
+		Type: raftpb.MsgApp.Enum(), Entries: []*raftpb.Entry{{Data: make([]byte, bytes)}},
+	}}
+}
+
+// TestBrokenStreamLeavesNothing checks that what could not be sent on one
+// stream is not in the frames of the next. It would grow with every broken
+// stream, and once it is larger than a frame may be no stream would live.
+func TestBrokenStreamLeavesNothing(t *testing.T) {
+	t.Parallel()
+	transport := New(Config{})
+	defer transport.Close()
+	p := newPeer(transport, 2)
+	for range 3 {
+		if err := p.send(&frames{broken: true}, []raftstore.Message{message(1, 10)}); err == nil {
+			t.Fatal("sent on a broken stream")
+		}
+	}
+	var s frames
+	if err := p.send(&s, []raftstore.Message{message(2, 10)}); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.sent) != 1 || len(s.sent[0]) != 1 || s.sent[0][0] != 2 {
+		t.Errorf("frames of groups %v, want one of group 2", s.sent)
+	}
+}
