@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -44,7 +45,14 @@ func StartCoordinator(cfg *config.Coordinator, log *slog.Logger) (_ *Coordinator
 			n.Close(context.Background())
 		}
 	}()
+	identity := identityOf(cfg)
+	if err := identity.check(cfg.DataDir); err != nil {
+		return nil, err
+	}
 	if n.store, n.transport, err = openCoordinatorStore(cfg, log, n.fail); err != nil {
+		return nil, err
+	}
+	if err := identity.write(cfg.DataDir); err != nil {
 		return nil, err
 	}
 	n.coordinator, err = coordinator.New(coordinator.Config{
@@ -123,6 +131,9 @@ type storeConfig struct {
 func openStore(c storeConfig) (*raftstore.Store, *rafttransport.Transport, error) {
 	dir := filepath.Join(c.dir, "log")
 	device, err := pebblelog.Open(pebblelog.Config{Dir: dir, SeparateValuesFrom: c.separateFrom, Logger: c.log})
+	if errors.Is(err, syscall.EAGAIN) { // what locking the directory answers
+		return nil, nil, fmt.Errorf("%s is in use by another process: stop that, or give another data directory (%w)", c.dir, err)
+	}
 	if err != nil {
 		return nil, nil, err
 	}

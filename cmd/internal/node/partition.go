@@ -37,6 +37,9 @@ func StartPartition(ctx context.Context, cfg *config.Partition, log *slog.Logger
 			n.Close(context.WithoutCancel(ctx))
 		}
 	}()
+	if err := ownedBy(cfg.DataDir, coordinatorFile, "coordinator node"); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(cfg.DataDir, 0o755); err != nil {
 		return nil, fmt.Errorf("create the data directory: %w", err)
 	}
