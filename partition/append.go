@@ -20,6 +20,7 @@ type appendCall struct {
 	req     *oncelogv1.AppendRequest
 	resp    *oncelogv1.AppendResponse
 	pending atomic.Int32 // partitions without a result
+	cost    int          // bytes that it occupies, roughly
 }
 
 // slot is the place of one partition's result.
@@ -68,9 +69,16 @@ func newAppender(n *Node, b *budget) *appender {
 	return &appender{n: n, tally: b, ready: make(chan struct{}, 1)}
 }
 
-// take checks a request and adds it to the proposals of this frame.
+// take checks a request and adds it to the proposals of this frame. Until it is
+// collected it counts against the budget, refused or not: a client that sends
+// and does not read its answers must not cost memory without end.
 func (a *appender) take(req *oncelogv1.AppendRequest) {
-	c := &appendCall{req: req, resp: &oncelogv1.AppendResponse{RequestId: req.GetRequestId()}}
+	const overhead = 512 // of a request and of each partition, in memory
+	c := &appendCall{
+		req: req, resp: &oncelogv1.AppendResponse{RequestId: req.GetRequestId()},
+		cost: proto.Size(req) + overhead*(1+len(req.GetPartitions())),
+	}
+	a.tally.take(c.cost)
 	a.mu.Lock()
 	a.under++
 	a.mu.Unlock()
@@ -170,7 +178,6 @@ func (a *appender) propose(p *proposal) {
 	const metadata = 64 // bytes per batch, at most
 	data, err := pstate.EncodeAppends(make([]byte, 0, p.bytes+metadata*(len(p.slots)+1)), p.list, p.payloads)
 	p.payloads, p.list = nil, nil // the entry has them
-	a.tally.take(p.bytes)
 	if err != nil {
 		a.complete(completion{p, raftstore.ProposalResult{Err: err}})
 		return
@@ -202,6 +209,11 @@ func (a *appender) collect() []*appendCall {
 	for _, c := range done {
 		calls = a.settle(c, calls)
 	}
+	cost := 0
+	for _, c := range calls {
+		cost += c.cost
+	}
+	a.tally.give(cost)
 	a.mu.Lock()
 	a.under -= len(calls)
 	a.mu.Unlock()
@@ -218,7 +230,6 @@ func (a *appender) idle() bool {
 // settle fills in the results of one proposal and adds to calls those that it
 // completes.
 func (a *appender) settle(c completion, calls []*appendCall) []*appendCall {
-	a.tally.give(c.bytes)
 	results, _ := c.Value.([]pstate.BatchResult)
 	if c.Err == nil && len(results) != len(c.slots) {
 		c.Err = errors.New("an append was applied without results")

@@ -49,8 +49,9 @@ const (
 	// maxProposalBatches bounds the batches of an entry, so that applying it
 	// does not hold up other shards.
 	maxProposalBatches = 4096
-	// maxStreamBytes bounds the payload that one append stream may have on its
-	// way through the logs; beyond it the stream is not read.
+	// maxStreamBytes bounds the requests of one append stream that have not been
+	// answered, or whose answers wait to be sent; beyond it the stream is not
+	// read.
 	maxStreamBytes = 32 << 20
 	// maxScanBatches bounds the batches one step of a fetch looks at, so that a
 	// reader that passes over many hidden ones reports its position.

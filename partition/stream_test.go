@@ -169,3 +169,33 @@ func TestBudgetHoldsBackUntilThereIsRoom(t *testing.T) {
 		t.Error("not let in")
 	}
 }
+
+// TestUnreadAnswersStopTheStream checks that requests count against the budget
+// of their stream until their answers are taken, those too that are refused
+// before the log: a client that sends and does not read must not cost memory
+// without end.
+func TestUnreadAnswersStopTheStream(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1, nil)
+	n := c.leader()
+	stop := make(chan struct{})
+	close(stop)
+	for name, req := range map[string]*oncelogv1.AppendRequest{
+		"empty":   {},
+		"refused": {Txn: protoRef(pstate.TxnRef{ProducerID: 9}), ProducerToken: make([]byte, 1000), Partitions: appendRequest(pstate.TxnRef{ProducerID: 9}, pA, 0, "x").GetPartitions()},
+	} {
+		a := newAppender(n.Node, newBudget(64<<10))
+		const most = 10_000
+		taken := 0
+		for ; taken < most && a.tally.wait(stop); taken++ {
+			a.take(req)
+		}
+		if taken == most {
+			t.Errorf("%s: the stream is still read with %d answers unread", name, taken)
+			continue
+		}
+		if calls := a.collect(); len(calls) != taken || !a.idle() || !a.tally.wait(stop) || a.tally.used != 0 {
+			t.Errorf("%s: after %d of %d answers %d bytes are in use", name, len(calls), taken, a.tally.used)
+		}
+	}
+}
