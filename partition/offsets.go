@@ -13,16 +13,25 @@ import (
 )
 
 // ListOffsets answers with the same visible end and the same filter as Fetch
-// (F15). A query that fails, fails the call.
+// (F15). A query that fails, fails the call. Unlike a Fetch it is never behind:
+// whoever has its own state back once it has read up to an end must not get the
+// end of a leader that was deposed.
 func (l logService) ListOffsets(ctx context.Context, req *oncelogv1.ListOffsetsRequest) (*oncelogv1.ListOffsetsResponse, error) {
 	if len(req.GetQueries()) > MaxQueries {
 		return nil, tooMuch("queries", MaxQueries)
 	}
 	resp := &oncelogv1.ListOffsetsResponse{}
+	confirmed := map[*shard]bool{}
 	for _, q := range req.GetQueries() {
 		r, err := l.n.reader(q.GetPartition(), req.GetIsolation())
 		if err != nil {
 			return nil, err
+		}
+		if !confirmed[r.shard] {
+			if err := r.shard.current(ctx); err != nil {
+				return nil, err
+			}
+			confirmed[r.shard] = true
 		}
 		v, err := r.bounds(ctx)
 		if err != nil {

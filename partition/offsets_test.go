@@ -8,6 +8,7 @@ import (
 
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/partition/pstate"
+	"github.com/oncelog/oncelog/raftstore"
 )
 
 // TestOffsetsByTimeAgainstAScan compares every answer with a look at all
@@ -111,5 +112,26 @@ func TestDescribe(t *testing.T) {
 	if p.GetStableEnd() != 5 || p.GetAppliedEnd() != 6 || p.GetOpenTransactions() != 1 || refOf(p.GetBlockedBy()) != open ||
 		p.GetBlockedSinceMs() == 0 || p.GetPartition().GetTopic() != "t" || p.GetShardId() != testShard {
 		t.Errorf("%v", p)
+	}
+}
+
+// TestOffsetsOfADeposedLeader checks that a leader that is cut off answers no
+// offsets: who reads a partition up to the end it was told, to have its state
+// back, would miss what the next leader has acknowledged.
+func TestOffsetsOfADeposedLeader(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3, nil)
+	old := c.leader()
+	latest := &oncelogv1.ListOffsetsRequest{Queries: []*oncelogv1.OffsetQuery{
+		{Partition: partitionRef(pA), Target: &oncelogv1.OffsetQuery_Position{Position: oncelogv1.StartPosition_START_POSITION_LATEST}},
+		{Partition: partitionRef(pB), Target: &oncelogv1.OffsetQuery_TimestampMs{TimestampMs: 1}},
+	}}
+	c.append(old, pstate.TxnRef{ProducerID: 9}, pA, 0, "a")
+	if resp, err := old.client.ListOffsets(c.ctx(), latest); err != nil || resp.GetAnswers()[0].GetOffset() != 1 {
+		t.Fatalf("%v %v", resp, err)
+	}
+	c.net.Isolate(raftstore.NodeID(old.cfg.NodeID), true)
+	if resp, err := old.client.ListOffsets(c.ctx(), latest); code(err) != oncelogv1.ErrorCode_ERROR_CODE_NOT_LEADER {
+		t.Errorf("cut off: %v %v", resp, err)
 	}
 }

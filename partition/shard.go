@@ -154,6 +154,16 @@ func (s *shard) published(ctx context.Context, index uint64) *apierrors.Error {
 	return nil
 }
 
+// current returns once it is known that the state of this node is at least as
+// new as the call. It costs a round of heartbeats. A leader that was deposed and
+// does not know it yet gets no answer from the others, and an error here.
+func (s *shard) current(ctx context.Context) *apierrors.Error {
+	if _, err := s.group.ReadIndex(ctx); err != nil {
+		return s.node.proposalError(err)
+	}
+	return nil
+}
+
 // find returns the shard that hosts a partition, if this node serves it.
 func (n *Node) find(field string, ref *oncelogv1.PartitionRef) (*shard, *oncelogv1.PartitionRef, *apierrors.Error) {
 	if err := checkRef(field, ref); err != nil {
