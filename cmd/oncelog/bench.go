@@ -31,7 +31,7 @@ func newBenchCommand(a *app) *cobra.Command {
 		Example: `  oncelog bench
   oncelog bench --duration 1s --rounds 1
   oncelog bench -o json > result.json`,
-		Args: cobra.NoArgs,
+		Args: takes(0, 0),
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			if err := a.load(c, printing); err != nil {
 				return err

@@ -34,7 +34,7 @@ it what every node says of itself: a node that does not answer is shown with the
 reason. If no leader answers, the nodes among --servers are asked all the same.
 
 It exits with 1 when a node does not answer or a group has no leader.`,
-		Args: cobra.NoArgs,
+		Args: takes(0, 0),
 	}
 	return clusterCommand(a, c, func(ctx context.Context, s *session, _ []string) error {
 		view := s.clusterView(ctx)

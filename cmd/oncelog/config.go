@@ -51,7 +51,7 @@ func newConfigCheckCommand(a *app) *cobra.Command {
 		Long: `Check reads a file as a server would, with the ONCELOG_ variables of this
 environment over it, and says everything that is wrong. What a section needs and
 leaves to flags or variables is only noted.`,
-		Args: cobra.ExactArgs(1),
+		Args: takes(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
 			sections, notes, err := config.CheckFile(args[0], a.environ)
 			if err != nil {

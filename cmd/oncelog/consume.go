@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"strconv"
 	"time"
 
@@ -51,7 +53,7 @@ written without one; it ends before the oldest open transaction, and says so.`,
   oncelog consume orders --follow --from latest
   oncelog consume orders --from 2026-01-31T12:00:00Z --max 10 --show partition,offset,key
   oncelog consume orders --isolation read_uncommitted -o json`,
-		Args: cobra.ExactArgs(1),
+		Args: takes(1, 1),
 	}
 	c.Flags().Var(&choice{&o.isolation, []string{readCommitted, readUncommitted}}, "isolation", "which records are shown")
 	c.Flags().BoolVarP(&o.follow, "follow", "f", false, "stay at the end and print what comes")
@@ -88,6 +90,13 @@ type consumption struct {
 
 func (c *consumption) run(ctx context.Context) (err error) {
 	cl, err := c.dial(ctx)
+	if err != nil {
+		return err
+	}
+	// The SDK gives a new topic time to appear; here it is there or misspelt.
+	_, err = ask(ctx, c.session, "topic "+c.topic, func(ctx context.Context, a *client.Admin) (*oncelogv1.Topic, error) {
+		return a.DescribeTopic(ctx, c.topic)
+	})
 	if err != nil {
 		return err
 	}
@@ -172,6 +181,9 @@ func (c *consumption) toEnd(ctx, starting context.Context) error {
 // asked for.
 func (c *consumption) write(b *client.Batch) error {
 	for r := range b.Records() {
+		if c.start.offset != nil && r.Offset < int64(*c.start.offset) {
+			continue // a partition that was shorter than the offset
+		}
 		if err := c.printer.record(r); err != nil {
 			return err
 		}
@@ -245,28 +257,42 @@ func parseStart(text string, now time.Time) (start, error) {
 
 // seek moves the consumer, which is at the earliest records, to the start.
 func (c *consumption) seek(ctx context.Context) error {
-	to := client.Offsets{}
+	if !c.start.latest && c.start.offset == nil && c.start.time.IsZero() {
+		return nil
+	}
+	to, err := c.consumer.EndOffsets(ctx) // also of partitions that end before
+	if err != nil {
+		return err
+	}
 	switch {
 	case c.start.offset != nil:
-		for _, tp := range c.consumer.Partitions() {
-			to[tp] = int64(*c.start.offset)
+		if err := lower(to, *c.start.offset); err != nil {
+			return err
 		}
-	case c.start.latest || !c.start.time.IsZero():
-		ends, err := c.consumer.EndOffsets(ctx)
+	case !c.start.latest:
+		found, err := c.consumer.OffsetsAt(ctx, c.start.time)
 		if err != nil {
 			return err
 		}
-		to = ends // also of partitions whose records are all older
-		if !c.start.latest {
-			found, err := c.consumer.OffsetsAt(ctx, c.start.time)
-			if err != nil {
-				return err
-			}
-			for tp, offset := range found {
-				to[tp] = offset
-			}
-		}
+		maps.Copy(to, found)
 	}
 	c.consumer.Seek(to)
+	return nil
+}
+
+// lower makes ends the places where reading from an offset begins: the end of a
+// partition that is shorter. An offset that no partition has is a mistake.
+func lower(ends client.Offsets, offset uint64) error {
+	longest := int64(0)
+	for tp, end := range ends {
+		longest = max(longest, end)
+		ends[tp] = min(end, int64(min(offset, math.MaxInt64)))
+	}
+	if offset > uint64(longest) {
+		return &helpError{
+			error: fmt.Errorf("no partition reaches offset %d: the longest ends at %d", offset, longest),
+			help:  "Give an offset up to that end, earliest, latest or a time; --follow --from latest waits for new records.",
+		}
+	}
 	return nil
 }

@@ -72,7 +72,7 @@ func newDemoWorkerCommand(a *app) *cobra.Command {
 		Use:    "worker",
 		Short:  "A worker of the demo",
 		Hidden: true,
-		Args:   cobra.NoArgs,
+		Args:   takes(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return demo.RunWorker(c.Context(), cfg, a.in, a.out)
 		},

@@ -59,7 +59,7 @@ func (a *app) finish(ctx context.Context, err error) int {
 			a.complain(p.String(), "")
 		}
 		return exitUsage
-	case ctx.Err() != nil:
+	case ctx.Err() != nil && !errors.Is(err, client.ErrOutcomeUnknown): // which must not get lost
 		a.complain("interrupted", "")
 		return exitInterrupted
 	}

@@ -17,7 +17,7 @@ func newGroupCommand(a *app) *cobra.Command {
 }
 
 func newGroupListCommand(a *app) *cobra.Command {
-	c := &cobra.Command{Use: "list", Short: "List consumer groups", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "list", Short: "List consumer groups", Args: takes(0, 0)}
 	return clusterCommand(a, c, func(ctx context.Context, s *session, _ []string) error {
 		groups, err := pages(0, func(size uint32, token string) ([]*oncelogv1.GroupListing, string, error) {
 			resp, err := ask(ctx, s, "", func(ctx context.Context, a *client.Admin) (*oncelogv1.ListGroupsResponse, error) {
@@ -42,7 +42,7 @@ func newGroupDescribeCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "describe GROUP",
 		Short: "Show members, ownership and positions of a consumer group",
-		Args:  cobra.ExactArgs(1),
+		Args:  takes(1, 1),
 	}
 	return clusterCommand(a, c, func(ctx context.Context, s *session, args []string) error {
 		resp, err := ask(ctx, s, "group "+args[0], func(ctx context.Context, a *client.Admin) (*oncelogv1.DescribeGroupResponse, error) {

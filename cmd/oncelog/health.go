@@ -26,7 +26,7 @@ answers SERVING. The address is host:port, or :port on this machine; without one
 the first of --servers is asked.`,
 		Example: `  oncelog health :7200
   oncelog health 10.0.0.7:7100 --service oncelog.v1.TransactionService --timeout 2s`,
-		Args: cobra.MaximumNArgs(1),
+		Args: takes(0, 1),
 	}
 	c.Flags().StringVar(&service, "service", "", "one service of the node; empty: the node as a whole")
 	return clusterCommand(a, c, func(ctx context.Context, s *session, args []string) error {

@@ -106,6 +106,11 @@ func TestExitCodes(t *testing.T) {
 	if got := (&app{err: io.Discard}).finish(ended, errors.New("x")); got != exitInterrupted {
 		t.Errorf("interrupted: %d", got)
 	}
+	var said bytes.Buffer
+	unknown := &helpError{&client.Error{Err: client.ErrOutcomeUnknown}, "ask how 1/2/3 ended"}
+	if got := (&app{err: &said}).finish(ended, unknown); got != exitNoAnswer || !strings.Contains(said.String(), "ask how 1/2/3 ended") {
+		t.Errorf("interrupted while committing: %d, said %q", got, said.String())
+	}
 }
 
 // watched is a stream that tells when something has been written to it.
@@ -182,7 +187,7 @@ func TestProgress(t *testing.T) {
 	if code := a.run(t.Context(), []string{"produce", "orders"}); code != exitOK {
 		t.Fatal(code, errs.String())
 	}
-	if got := errs.String(); !strings.HasPrefix(got, "\r\x1b[K1 records, 1 B, ") || !strings.Contains(got, "/s\r\x1b[K2 records (2 B) are stored") {
+	if got := errs.String(); !strings.HasPrefix(got, "\r\x1b[K1 record, 1 B, ") || !strings.Contains(got, "/s\r\x1b[K2 records are stored") {
 		t.Errorf("drew %q", got)
 	}
 }
@@ -195,7 +200,7 @@ func TestServersRefuseWrongSettings(t *testing.T) {
 		"partition --node-id 1":                 "coordinators is missing: give --coordinator",
 		"dev --replicas 9":                      "replicas is \"9\": it must be a whole number from 1 to 7",
 		"coordinator --node-id 1 --member 1":    "ID=CLIENT_ADDRESS/PEER_ADDRESS",
-		"partition extra":                       "unknown command \"extra\"",
+		"partition extra":                       "takes no arguments, and was given \"extra\"",
 		"dev --data-dir /dev/null/x --host ::1": "/dev/null/x",
 	} {
 		var errs bytes.Buffer

@@ -22,6 +22,7 @@ type produceOptions struct {
 	keySeparator    string
 	headers         []string
 	partition       int32
+	toPartition     bool // partition was given
 	compression     string
 	transactionalID string
 }
@@ -40,15 +41,22 @@ or, if anything fails, none. It has to end within a minute.`,
 		Example: `  oncelog produce orders < orders.txt
   oncelog produce orders a.txt b.txt --key-separator :
   oncelog produce orders --transactional-id nightly-load export.csv`,
-		Args: cobra.MinimumNArgs(1),
+		Args: takes(1, -1),
 	}
 	c.Flags().StringVar(&o.keySeparator, "key-separator", "", "what stands between key and value of a line; a line without it has no key")
 	c.Flags().StringArrayVar(&o.headers, "header", nil, "header of every record, KEY=VALUE")
-	c.Flags().Int32VarP(&o.partition, "partition", "p", -1, "send everything to this partition")
+	c.Flags().Int32VarP(&o.partition, "partition", "p", 0, "send everything to this partition (default: by key, or spread)")
 	o.compression = "none"
 	c.Flags().Var(&choice{&o.compression, []string{"none", "snappy", "lz4", "zstd"}}, "compression", "codec of batches")
 	c.Flags().StringVar(&o.transactionalID, "transactional-id", "", "send all lines in one transaction of this id")
 	return clusterCommand(a, c, func(ctx context.Context, s *session, args []string) error {
+		o.toPartition = c.Flags().Changed("partition")
+		switch {
+		case o.partition < 0:
+			return &usageError{fmt.Errorf("--partition is %d: it must be a whole number from 0", o.partition)}
+		case c.Flags().Changed("transactional-id") && o.transactionalID == "": // as from an empty variable
+			return &usageError{errors.New("--transactional-id must not be empty: without a transaction leave it out")}
+		}
 		p := &production{session: s, options: o, topic: args[0], begun: time.Now()}
 		if err := p.parseHeaders(); err != nil {
 			return &usageError{err}
@@ -117,10 +125,10 @@ func (p *production) run(ctx context.Context, files []string) error {
 	flushing, cancel := p.limit(context.WithoutCancel(ctx))
 	defer cancel()
 	if err := producer.Flush(flushing); err != nil {
-		return errors.Join(sent, about{fmt.Sprintf("of %s lines not all are known to be stored", output.Count(p.records)), err})
+		return errors.Join(sent, about{fmt.Sprintf("not everything of %s is known to be stored", counted(p.records, "line")), err})
 	}
 	if sent != nil && p.records > 0 {
-		fmt.Fprintf(p.err, "the first %s lines are stored\n", output.Count(p.records))
+		fmt.Fprintf(p.err, "the first %s\n", areStored(p.records, "line"))
 	}
 	if sent != nil {
 		return sent
@@ -146,6 +154,10 @@ func (p *production) transaction(ctx context.Context, c *client.Client, files []
 		defer cancel()
 		if aborted := tx.Abort(ending); aborted != nil {
 			return errors.Join(err, about{"the transaction is left to its timeout", aborted})
+		}
+		if ctx.Err() != nil { // of which no more is said than that
+			fmt.Fprintln(p.err, "nothing was stored: the transaction is aborted")
+			return err
 		}
 		return about{"nothing was stored: the transaction is aborted", err}
 	}
@@ -219,7 +231,7 @@ func (p *production) record(line []byte) *client.Record {
 			r.Key, r.Value = key, value
 		}
 	}
-	if p.options.partition >= 0 {
+	if p.options.toPartition {
 		r.WithPartition(p.options.partition)
 	}
 	return r
@@ -234,7 +246,7 @@ func (p *production) progress() {
 		return
 	}
 	p.drawn = time.Now()
-	fmt.Fprintf(p.err, "\r\x1b[K%s records, %s, %s/s", output.Count(p.records), output.Bytes(p.bytes), output.Count(p.rate()))
+	fmt.Fprintf(p.err, "\r\x1b[K%s, %s, %s/s", counted(p.records, "record"), output.Bytes(p.bytes), output.Count(p.rate()))
 }
 
 // clear removes the progress.
@@ -260,9 +272,9 @@ func (p *production) summary(txn string) error {
 	}{p.topic, p.records, p.bytes, took.Seconds(), txn}
 	return p.print(result, func(io.Writer) error {
 		// Not on standard output: nothing was asked for that another program would read.
-		text := fmt.Sprintf("%s records (%s) are stored in %s", output.Count(p.records), output.Bytes(p.bytes), p.topic)
+		text := fmt.Sprintf("%s in %s, %s", areStored(p.records, "record"), p.topic, output.Bytes(p.bytes))
 		if txn != "" {
-			text += " by transaction " + txn
+			text += ", by transaction " + txn
 		}
 		fmt.Fprintf(p.err, "%s; %s, %s/s\n", text, output.Duration(took), output.Count(p.rate()))
 		return nil

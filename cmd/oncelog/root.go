@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oncelog/oncelog/cmd/internal/config"
+	"github.com/oncelog/oncelog/cmd/internal/node"
 )
 
 // app is the program without its process: tests give it other streams.
@@ -72,7 +73,9 @@ func newRootCommand(a *app) *cobra.Command {
 			a.started = true
 		},
 		SuggestionsMinimumDistance: 2,
+		Version:                    node.Version(),
 	}
+	root.SetVersionTemplate("oncelog {{.Version}}\n")
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
@@ -95,8 +98,14 @@ func newRootCommand(a *app) *cobra.Command {
 	add(work, newTopicCommand(a), newProduceCommand(a), newConsumeCommand(a))
 	add(look, newTxnCommand(a), newGroupCommand(a), newClusterCommand(a), newHealthCommand(a))
 	add(other, newDemoCommand(a), newBenchCommand(a), newConfigCommand(a), newVersionCommand(a))
+	root.SetFlagErrorFunc(wrongFlag)
 	root.SetHelpCommandGroupID(other)
 	root.SetCompletionCommandGroupID(other)
+	// Made by cobra, which would call an unknown shell a success.
+	root.InitDefaultCompletionCmd()
+	if c, _, err := root.Find([]string{"completion"}); err == nil {
+		c.Args, c.RunE = cobra.ArbitraryArgs, onlyChildren
+	}
 	return root
 }
 

@@ -15,7 +15,7 @@ import (
 // it gets the flags of the section, and run the logger that the section says.
 func serverCommand(a *app, c *cobra.Command, s config.Section, log *config.Log, run func(context.Context, *slog.Logger) error) *cobra.Command {
 	config.AddFlags(c.Flags(), s)
-	c.Args = cobra.NoArgs
+	c.Args = takes(0, 0)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := a.load(c, s); err != nil {
 			return err
@@ -82,8 +82,8 @@ the same protocol, but all of it dies together.`,
 			if address != config.DefaultClient().Servers[0] {
 				hint = " --servers " + address
 			}
-			fmt.Fprintf(a.err, "a cluster of %d coordinator and %d partition nodes is ready at %s, its data in %s\ntry: oncelog topic create hello%s\n",
-				cfg.Replicas, cfg.Replicas, address, cfg.DataDir, hint)
+			fmt.Fprintf(a.err, "a cluster of %s and %s is ready at %s, its data in %s\ntry: oncelog topic create hello%s\n",
+				counted(cfg.Replicas, "coordinator node"), counted(cfg.Replicas, "partition node"), address, cfg.DataDir, hint)
 		})
 	})
 }

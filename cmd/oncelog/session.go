@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	apierrors "github.com/oncelog/oncelog/api/errors"
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/client"
 	"github.com/oncelog/oncelog/cmd/internal/config"
 	"github.com/oncelog/oncelog/cmd/internal/output"
@@ -38,6 +40,10 @@ func (s *session) dial(ctx context.Context) (*client.Client, error) {
 	}
 	ctx, cancel := s.limit(ctx)
 	defer cancel()
+	waiting := time.AfterFunc(patience, func() {
+		fmt.Fprintf(s.err, "no coordinator at %s answers yet; trying for %s\n", strings.Join(s.cfg.Servers, ", "), s.cfg.Timeout)
+	})
+	defer waiting.Stop()
 	c, err := client.Dial(ctx, s.cfg.Servers, client.WithClientID(clientID))
 	if err != nil {
 		return nil, s.unreachable(err)
@@ -46,6 +52,9 @@ func (s *session) dial(ctx context.Context) (*client.Client, error) {
 	return c, nil
 }
 
+// patience is how long nothing is said when no server answers.
+const patience = 2 * time.Second
+
 // limit bounds a context by the session's timeout.
 func (s *session) limit(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, s.cfg.Timeout)
@@ -53,6 +62,12 @@ func (s *session) limit(ctx context.Context) (context.Context, context.CancelFun
 
 // unreachable explains that no server answers.
 func (s *session) unreachable(err error) error {
+	if apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_INTERNAL { // such as UNIMPLEMENTED, of a partition node
+		return &helpError{
+			error: about{fmt.Sprintf("%s answers, but not as a coordinator answers clients", strings.Join(s.cfg.Servers, ", ")), err},
+			help:  "Give --servers or ONCELOG_SERVERS the client addresses of coordinator nodes, not their peer addresses or those of partition nodes.",
+		}
+	}
 	return &helpError{
 		error: about{fmt.Sprintf("no coordinator at %s answered within %s", strings.Join(s.cfg.Servers, ", "), s.cfg.Timeout), err},
 		help:  "Start a cluster with `oncelog dev`, or name its coordinators with --servers or ONCELOG_SERVERS.",

@@ -18,6 +18,9 @@ func newTopicCommand(a *app) *cobra.Command {
 		newTopicCreateCommand(a), newTopicListCommand(a), newTopicDescribeCommand(a), newTopicDeleteCommand(a))
 }
 
+// maxPartitions is the contract's limit for one topic.
+const maxPartitions = 10_000
+
 func newTopicCreateCommand(a *app) *cobra.Command {
 	var partitions, replicas uint32
 	var ifNotExists, noWait bool
@@ -26,13 +29,16 @@ func newTopicCreateCommand(a *app) *cobra.Command {
 		Short: "Create a topic and wait until all its partitions can be written",
 		Example: `  oncelog topic create orders --partitions 12
   oncelog topic create audit --replication-factor 3 --if-not-exists`,
-		Args: cobra.ExactArgs(1),
+		Args: takes(1, 1),
 	}
 	c.Flags().Uint32VarP(&partitions, "partitions", "p", 1, "number of partitions, at most 10,000")
 	c.Flags().Uint32VarP(&replicas, "replication-factor", "r", 0, "nodes that keep a copy (0: three, or as many as there are)")
 	c.Flags().BoolVar(&ifNotExists, "if-not-exists", false, "do nothing if the topic exists")
 	c.Flags().BoolVar(&noWait, "no-wait", false, "do not wait for leaders of the partitions")
 	return clusterCommand(a, c, func(ctx context.Context, s *session, args []string) error {
+		if partitions < 1 || partitions > maxPartitions { // 0 means one in the contract
+			return &usageError{fmt.Errorf("--partitions is %d: it must be from 1 to %s", partitions, output.Count(uint64(maxPartitions)))}
+		}
 		topic, err := ask(ctx, s, "topic "+args[0], func(ctx context.Context, a *client.Admin) (*oncelogv1.Topic, error) {
 			return a.CreateTopic(ctx, &oncelogv1.CreateTopicRequest{
 				Name: args[0], Partitions: partitions, ReplicationFactor: replicas, NoWait: noWait,
@@ -50,7 +56,7 @@ func newTopicCreateCommand(a *app) *cobra.Command {
 }
 
 func newTopicListCommand(a *app) *cobra.Command {
-	c := &cobra.Command{Use: "list", Short: "List topics", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "list", Short: "List topics", Args: takes(0, 0)}
 	return clusterCommand(a, c, func(ctx context.Context, s *session, _ []string) error {
 		topics, err := pages(0, func(size uint32, token string) ([]*oncelogv1.Topic, string, error) {
 			resp, err := ask(ctx, s, "", func(ctx context.Context, a *client.Admin) (*oncelogv1.ListTopicsResponse, error) {
@@ -84,7 +90,7 @@ read_committed may see (stable_end). Where an open transaction holds the stable
 end, blocked_by names it as producer_id/epoch/txn_number.
 
 When a leader does not answer, the partitions are shown without ends.`,
-		Args: cobra.ExactArgs(1),
+		Args: takes(1, 1),
 	}
 	return clusterCommand(a, c, func(ctx context.Context, s *session, args []string) error {
 		view, err := s.topicView(ctx, args[0])
@@ -195,7 +201,7 @@ func newTopicDeleteCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "delete TOPIC",
 		Short: "Delete a topic and all its records",
-		Args:  cobra.ExactArgs(1),
+		Args:  takes(1, 1),
 	}
 	c.Flags().BoolVar(&yes, "yes", false, "really delete it")
 	return clusterCommand(a, c, func(ctx context.Context, s *session, args []string) error {

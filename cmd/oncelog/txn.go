@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/client"
 	"github.com/oncelog/oncelog/cmd/internal/output"
@@ -45,7 +46,7 @@ A transaction that stays ongoing holds back readers of its partitions; find such
 ones with --older-than and end them with 'oncelog txn abort'.`,
 		Example: `  oncelog txn list --state ongoing --older-than 30s
   oncelog txn list --id orders- -o json`,
-		Args: cobra.NoArgs,
+		Args: takes(0, 0),
 	}
 	c.Flags().StringSliceVar(&states, "state", nil, "only these states")
 	c.Flags().StringVar(&contains, "id", "", "only ids that contain this")
@@ -111,7 +112,7 @@ func newTxnDescribeCommand(a *app) *cobra.Command {
 			if (len(args) == 1) == c.Flags().Changed("producer-id") {
 				return errors.New("name either a transactional id or a --producer-id")
 			}
-			return cobra.MaximumNArgs(1)(c, args)
+			return takes(0, 1)(c, args)
 		},
 	}
 	c.Flags().Uint64Var(&producerID, "producer-id", 0, "find the id by its producer id")
@@ -127,10 +128,18 @@ func newTxnDescribeCommand(a *app) *cobra.Command {
 			return a.DescribeProducer(ctx, producerID)
 		})
 		if err != nil {
-			return err
+			return unknownProducer(err)
 		}
 		return s.print(resp, func(w io.Writer) error { return describeTransaction(w, resp) })
 	})
+}
+
+// unknownProducer gives advice for people: the table's is for programs.
+func unknownProducer(err error) error {
+	if apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PRODUCER {
+		return &helpError{err, "Correct it; `oncelog txn list` shows the transactional ids."}
+	}
+	return err
 }
 
 func describeTransaction(w io.Writer, d *oncelogv1.DescribeTransactionResponse) error {
@@ -204,7 +213,7 @@ told CONFLICT with reason ADMIN and goes on with its next transaction. It is
 always safe for the data: readers see all of a transaction or nothing.`,
 		Example: `  oncelog txn abort orders-7
   oncelog txn abort orders-7 --txn 4711/3/12   # this one, and no later one`,
-		Args: cobra.ExactArgs(1),
+		Args: takes(1, 1),
 	}
 	c.Flags().StringVar(&only, "txn", "", "abort only this transaction, PRODUCER_ID/EPOCH/TXN_NUMBER")
 	c.Flags().BoolVar(&wait, "wait", true, "wait until every shard has applied the abort")
@@ -221,7 +230,7 @@ always safe for the data: readers see all of a transaction or nothing.`,
 			return a.AbortTransaction(ctx, req)
 		})
 		if err != nil {
-			return err
+			return unknownProducer(err)
 		}
 		return s.print(resp, func(w io.Writer) error {
 			if resp.GetTxn() == nil {
@@ -242,7 +251,7 @@ func newTxnOutcomeCommand(a *app) *cobra.Command {
 of a transactional id are remembered) or invalid (there was no such transaction).
 It is what to ask when the answer to a commit was lost.`,
 		Example: "  oncelog txn outcome 4711/3/12",
-		Args:    cobra.ExactArgs(1),
+		Args:    takes(1, 1),
 	}
 	return clusterCommand(a, c, func(ctx context.Context, s *session, args []string) error {
 		txn, err := parseTxn(args[0])
