@@ -76,7 +76,7 @@ func newest(k Key, file, environ, flags map[string]setting) (setting, bool) {
 // keys that it leaves to flags or variables.
 func CheckFile(path string, environ []string) (sections []string, notes []Problem, err error) {
 	doc, problems := readFile(path)
-	if len(problems) > 0 {
+	if doc == nil {
 		return nil, nil, asError(problems)
 	}
 	for _, s := range Sections() {

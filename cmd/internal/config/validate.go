@@ -99,7 +99,7 @@ func Warnings(s Section) []string {
 	case *Partition:
 		listen["client_listen"], listen["peer_listen"] = s.ClientListen, s.PeerListen
 	case *Dev:
-		listen["host"] = net.JoinHostPort(s.Host, "0")
+		listen["host"] = s.Host
 	}
 	for _, key := range []string{"client_listen", "peer_listen", "host"} {
 		if address := listen[key]; address != "" && !loopback(address) {
@@ -110,10 +110,11 @@ func Warnings(s Section) []string {
 	return out
 }
 
+// loopback reports whether a host, with or without a port, is this machine only.
 func loopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return false
+		host = address
 	}
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
