@@ -17,7 +17,7 @@ type readBatch struct {
 	reads     []read
 	index     uint64 // valid once confirmed
 	confirmed bool
-	age       int // ticks since the context was sent
+	age       int // ticks since the context was sent, or without a leader
 	tries     int
 }
 
@@ -48,7 +48,9 @@ func (r *replica) startReads() {
 }
 
 // expireReads repeats, under a new context, batches that got no answer, and
-// gives up on reads after a few election timeouts.
+// gives up on reads after a few election timeouts; on those that have their
+// index and wait for entries up to it, only while nobody leads who would send
+// them.
 func (r *replica) expireReads() {
 	const maxTries = 6
 	patience := r.loop.cfg.ElectionTicks / 2
@@ -60,7 +62,15 @@ func (r *replica) expireReads() {
 	}
 	kept := r.batches[:0]
 	for _, b := range r.batches {
-		if b.age++; !b.confirmed && b.age > patience {
+		b.age++
+		if b.confirmed {
+			if r.rn.BasicStatus().Lead != 0 {
+				b.age = 0
+			} else if b.age > maxTries*patience {
+				r.refuseReads(b.reads)
+				continue
+			}
+		} else if b.age > patience {
 			if b.tries++; b.tries >= maxTries {
 				r.refuseReads(b.reads)
 				continue
