@@ -14,13 +14,19 @@ type Batch struct {
 	committed atomic.Bool // by a transaction or by Consumer.Commit
 }
 
-// batchPart is the part of one partition.
+// batchPart is the part of one partition, with one record at least.
 type batchPart struct {
 	reader  *reader
 	start   int64 // position before the batch
 	next    int64 // position after it
 	seek    uint64
 	records []Record
+}
+
+// begins reports whether a position is where the part begins: before its first
+// record, with nothing but records between that are not shown.
+func (p *batchPart) begins(position int64) bool {
+	return p.start <= position && position <= p.records[0].Offset
 }
 
 // Records returns the records: in the order of their offsets within a partition,

@@ -34,6 +34,9 @@ type Consumer struct {
 	wake   chan struct{} // something arrived, or ended
 	polls  chan struct{} // holds a token while a Poll runs
 
+	commits   chan struct{} // holds a token while a Commit runs
+	unsettled *txOffsets    // of the last Commit, if its answer was lost; of the token's holder
+
 	mu         sync.Mutex
 	generation uint64
 	readers    []*reader // by topic and partition
@@ -68,16 +71,13 @@ func (c *Client) Consume(ctx context.Context, group string, topics []string, opt
 	}
 	k := &Consumer{
 		c: c, cfg: cfg, group: group, member: cfg.memberID,
-		wake: make(chan struct{}, 1), polls: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), polls: make(chan struct{}, 1), commits: make(chan struct{}, 1),
 		byKey: make(map[TopicPartition]*reader),
 	}
 	k.ctx, k.cancel = context.WithCancel(c.ctx)
 	err := k.assign(ctx, topics)
 	if err == nil {
 		err = k.begin(ctx)
-	}
-	if err == nil {
-		err = c.adopt(k)
 	}
 	if err != nil {
 		k.cancel()
@@ -87,6 +87,10 @@ func (c *Client) Consume(ctx context.Context, group string, topics []string, opt
 		k.tasks.Go(r.run)
 	}
 	k.tasks.Go(k.watch)
+	if err := c.adopt(k); err != nil {
+		k.shutdown()
+		return nil, wrap(op, err)
+	}
 	return k, nil
 }
 
@@ -247,9 +251,10 @@ func (k *Consumer) Partitions() []TopicPartition {
 // empty batch. Partitions take turns. The position of the consumer is after what
 // was returned.
 //
-// Errors: the end of ctx; ErrStaleMember once another member has taken over a
-// partition; OFFSET_OUT_OF_RANGE when records at the position are no longer kept,
-// and CORRUPT_BATCH when stored bytes are damaged: Seek to go on.
+// Errors: the end of ctx; ErrStaleMember once a commit was refused because another
+// member has taken over a partition, which Poll by itself does not notice;
+// OFFSET_OUT_OF_RANGE when records at the position are no longer kept, and
+// CORRUPT_BATCH when stored bytes at the position are damaged: Seek to go on.
 func (k *Consumer) Poll(ctx context.Context) (*Batch, error) {
 	b, err := k.poll(ctx, nil)
 	if err != nil {
@@ -357,7 +362,8 @@ func (k *Consumer) Position() Offsets {
 }
 
 // Seek moves positions; partitions that are not assigned are ignored. What is
-// committed does not change.
+// committed does not change. A transaction that was given a batch before and is
+// aborted after takes the position back to that batch all the same.
 func (k *Consumer) Seek(o Offsets) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -178,6 +178,12 @@ func (n *fakeNode) Fetch(r *v1.FetchRequest, stream grpc.ServerStreamingServer[v
 		return ft.refuse
 	}
 	next := r.GetOffset()
+	if ft.respond != nil {
+		if err := stream.Send(ft.respond); err != nil {
+			return err
+		}
+		next = ft.respond.GetNextOffset()
+	}
 	for first := true; ; first = false {
 		resp, change, err := n.read(r, next)
 		if err != nil {

@@ -22,11 +22,12 @@ import (
 
 // fate is what a test does to one request.
 type fate struct {
-	refuse  *apierrors.Error // answered instead of being handled
-	lose    bool             // the connection breaks before it is handled
-	swallow bool             // it is handled, and the connection breaks
-	twice   bool             // the answer comes twice
-	hold    <-chan struct{}  // handled once this is closed
+	refuse  *apierrors.Error  // answered instead of being handled
+	lose    bool              // the connection breaks before it is handled
+	swallow bool              // it is handled, and the connection breaks
+	twice   bool              // the answer comes twice
+	hold    <-chan struct{}   // handled once this is closed
+	respond *v1.FetchResponse // of a Fetch: sent before anything else
 }
 
 // fake is a cluster in memory that keeps the rules of the protocol as a client

@@ -48,10 +48,29 @@ func (t *Tx) addOffsets(b *Batch) error {
 	if err := b.consumer.prepare(o, b); err != nil {
 		return err
 	}
+	b.consumer.reserve(o)
 	if len(o.batches) == 1 {
 		t.offsets = append(t.offsets, o)
 	}
 	return nil
+}
+
+// reserve leaves the positions to a transaction until it has ended.
+func (k *Consumer) reserve(o *txOffsets) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, m := range o.moves {
+		m.reader.pending = o
+	}
+}
+
+// free ends reserve. The consumer's mutex is held.
+func (o *txOffsets) free() {
+	for _, m := range o.moves {
+		if m.reader.pending == o {
+			m.reader.pending = nil
+		}
+	}
 }
 
 // prepare checks that a batch may be committed and notes what that means.
@@ -70,12 +89,19 @@ func (k *Consumer) prepare(o *txOffsets, b *Batch) error {
 	case k.stale != nil:
 		return k.stale
 	}
-	for _, p := range b.parts {
+	for i := range b.parts {
 		// After an abort or a Seek the batch is old, unless the consumer stands
 		// again exactly where the batch begins: then it counts as read again, and
 		// the next Poll goes on after it.
-		if p.reader.seek != p.seek && p.reader.position != p.start {
+		p := &b.parts[i]
+		if p.reader.seek != p.seek && !p.begins(p.reader.position) {
 			return staleBatch(fmt.Sprintf("the consumer has moved in %v since the batch was polled", p.reader.tp))
+		}
+		// If the earlier batch's transaction were aborted after this one was
+		// committed, its records would be passed over.
+		if p.reader.pending != nil && p.reader.pending != o {
+			return staleBatch(fmt.Sprintf("the transaction with the batch before it in %v has not ended; "+
+				"commit or abort that first, or Consume again", p.reader.tp))
 		}
 	}
 	for i := range b.parts {
@@ -88,6 +114,18 @@ func (k *Consumer) prepare(o *txOffsets, b *Batch) error {
 	}
 	o.batches = append(o.batches, b)
 	return nil
+}
+
+// putBack makes the consumer read a batch again that nobody has used, unless it
+// has been moved since.
+func (k *Consumer) putBack(b *Batch) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for i := range b.parts {
+		if p := &b.parts[i]; p.reader.seek == p.seek {
+			p.reader.moveTo(p.start)
+		}
+	}
 }
 
 // move extends the way of one position by a batch.
@@ -137,6 +175,7 @@ func (k *Consumer) positionsCommitted(o *txOffsets) {
 		next := uint64(m.next)
 		m.reader.committed = &next
 	}
+	o.free()
 	for _, b := range o.batches {
 		b.committed.Store(true)
 	}
@@ -149,6 +188,7 @@ func (k *Consumer) rewind(o *txOffsets) {
 	for _, m := range o.moves {
 		m.reader.moveTo(m.start)
 	}
+	o.free()
 }
 
 // markStale ends a consumer that the group has gone on without.
@@ -163,36 +203,62 @@ func (k *Consumer) markStale(err error) {
 
 // Commit moves the committed positions of the consumer's group past a batch,
 // without a transaction: what the batch led to happens at least once. Batches are
-// committed in the order in which they were polled.
+// committed in the order in which they were polled; calls take turns.
 //
 // Errors: ErrStaleMember when another member has taken over a partition or moved
-// a position; the end of ctx, after which it may have happened.
+// a position; the end of ctx, after which it may have happened: the next Commit,
+// of this batch or a later one, finds that out first.
 func (k *Consumer) Commit(ctx context.Context, b *Batch) error {
-	const op = "commit offsets"
 	if b == nil || b.consumer != k {
-		return invalid(op, "a batch of this consumer is needed")
+		return invalid(opCommit, "a batch of this consumer is needed")
+	}
+	select {
+	case k.commits <- struct{}{}:
+		defer func() { <-k.commits }()
+	case <-ctx.Done():
+		return wrap(opCommit, ctx.Err())
+	}
+	if k.unsettled != nil {
+		if err := k.commitPositions(ctx, k.unsettled); err != nil {
+			return err
+		}
+		if b.committed.Load() {
+			return nil
+		}
 	}
 	o := &txOffsets{consumer: k}
 	if err := k.prepare(o, b); err != nil {
-		e := *wrap(op, err)
-		e.Op = op
+		e := *wrap(opCommit, err)
+		e.Op = opCommit
 		return &e
 	}
+	return k.commitPositions(ctx, o)
+}
+
+const opCommit = "commit offsets"
+
+// commitPositions moves the group's positions. The commits token is held.
+func (k *Consumer) commitPositions(ctx context.Context, o *txOffsets) error {
 	req := &oncelogv1.CommitOffsetsRequest{Offsets: o.proto()}
 	uncertain, err := k.c.invoke(ctx, call{}, func(ctx context.Context, cc *grpc.ClientConn) error {
 		_, err := oncelogv1.NewGroupServiceClient(cc).CommitOffsets(ctx, req)
 		return err
 	})
+	uncertain = uncertain || k.unsettled == o
 	if uncertain && apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_STALE_MEMBER && k.tookEffect(ctx, o) {
 		err = nil // the position differs from what was expected because an attempt without an answer moved it
 	}
 	if err == nil {
+		k.unsettled = nil
 		k.positionsCommitted(o)
 		return nil
 	}
-	e := wrap(op, err)
-	if errors.Is(e, ErrStaleMember) {
+	e := wrap(opCommit, err)
+	switch {
+	case errors.Is(e, ErrStaleMember):
 		k.markStale(e)
+	case uncertain:
+		k.unsettled = o
 	}
 	return e
 }

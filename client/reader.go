@@ -30,12 +30,13 @@ type reader struct {
 	shard uint64
 	room  chan struct{} // a chunk was taken, or the position moved
 
-	position  int64   // the offset that the next Poll begins with
-	fetched   int64   // the offset after the last chunk
-	chunks    []chunk // between the two
-	seek      uint64  // raised when the position is moved other than by reading
-	committed *uint64 // what the group has committed, as far as this member knows
-	err       error   // why fetching stopped; a Poll takes it
+	position  int64      // the offset that the next Poll begins with
+	fetched   int64      // the offset after the last chunk
+	chunks    []chunk    // between the two
+	seek      uint64     // raised when the position is moved other than by reading
+	committed *uint64    // what the group has committed, as far as this member knows
+	pending   *txOffsets // the transaction that was given the last batch; nil: it has ended
+	err       error      // why fetching stopped; a Poll takes it
 	stop      context.CancelFunc
 	from      string // node that the stream comes from; "" while there is none
 
@@ -148,11 +149,11 @@ func (r *reader) fetch(address string, offset int64, seek uint64) (progress bool
 			r.k.c.meta.confirm(r.shard, address)
 		}
 		c, err := newChunk(resp)
-		if err != nil {
+		if err != nil && len(c.batches) == 0 {
 			return progress, err
 		}
-		if !r.push(c, seek) {
-			return progress, nil
+		if !r.push(c, seek) || err != nil {
+			return progress, err
 		}
 	}
 }
@@ -211,12 +212,14 @@ func (r *reader) push(c chunk, seek uint64) bool {
 	return false
 }
 
-// newChunk checks a response.
+// newChunk checks a response. With an error the chunk holds what comes before
+// the damage.
 func newChunk(resp *oncelogv1.FetchResponse) (chunk, error) {
 	c := chunk{next: int64(resp.GetNextOffset())}
 	for _, b := range resp.GetBatches() {
 		info, err := batch.Validate(b.GetBatch(), consumed)
 		if err != nil {
+			c.next = int64(b.GetBaseOffset())
 			return c, apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_CORRUPT_BATCH,
 				fmt.Sprintf("batch at offset %d: %v", b.GetBaseOffset(), err))
 		}

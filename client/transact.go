@@ -50,9 +50,10 @@ func (p *Producer) attempt(ctx context.Context, fn func(tx *Tx) error) error {
 	if err := fn(tx); err != nil {
 		return err
 	}
+	pauses := p.c.backoff()
 	for {
 		err := tx.Commit(ctx)
-		if !errors.Is(err, ErrOutcomeUnknown) || ctx.Err() != nil || p.c.isClosed() {
+		if !errors.Is(err, ErrOutcomeUnknown) || p.c.isClosed() || pause(ctx, pauses.next()) != nil {
 			return err
 		}
 	}
@@ -61,8 +62,8 @@ func (p *Producer) attempt(ctx context.Context, fn func(tx *Tx) error) error {
 // Process consumes, transforms and produces, exactly once: it runs fn, possibly
 // more than once, for every batch that in polls, each time in a transaction of
 // out that also moves in's position past the batch. If the transaction is aborted
-// in reads the batch again. So fn must do nothing but what the transaction can
-// take back.
+// in reads the batch again, also in a later Process. So fn must do nothing but
+// what the transaction can take back.
 //
 // Process runs until ctx ends, whose error it returns, or until something fails
 // that trying again does not help: an error of fn's own, a fatal error,
@@ -84,12 +85,17 @@ func Process(ctx context.Context, in *Consumer, out *Producer, fn func(tx *Tx, b
 			}
 			return err
 		}
+		taken := false
 		err = out.attempt(ctx, func(tx *Tx) error {
 			if err := tx.SendOffsets(ctx, b); err != nil {
 				return err
 			}
+			taken = true // from here on an abort takes in back
 			return fn(tx, b)
 		})
+		if !taken {
+			in.putBack(b)
+		}
 		failures++
 		switch {
 		case err == nil:
