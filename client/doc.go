@@ -11,8 +11,8 @@
 //
 // A transaction is a handle, as in database/sql: a finished one answers
 // [ErrTxDone], and a deferred [Tx.Abort] is harmless after [Tx.Commit].
-// Everything that can block takes a context. Nothing has to be drained and no
-// callback runs under a lock.
+// Everything that can block takes a context. Nothing has to be drained, and no
+// callback, a [Partitioner] included, runs under a lock.
 //
 // # What an error means
 //

@@ -23,22 +23,18 @@ const abortLimit = 10 * time.Second
 //   - class abortable: surely not committed. Abort it (a deferred Abort does), and
 //     start over.
 //   - class fatal: surely not committed, and starting over cannot help: the
-//     producer was fenced, or something sent can never be accepted.
+//     producer was fenced, or something sent can never be accepted. Only if an
+//     answer was lost and the cluster has forgotten the transaction since, nobody
+//     can tell any more: Outcome of the error is OutcomeForgotten then.
 //   - ErrOutcomeUnknown: ctx ended before the answer came. Call Commit again with
 //     another context, or ask Client.Outcome.
 //
-// After Commit was called nothing can be added. A transaction in which nothing
-// was sent is committed without asking anybody.
+// After Commit was called nothing can be added; it waits for a Send that is under
+// way. A transaction in which nothing was sent is committed without asking
+// anybody.
 func (t *Tx) Commit(ctx context.Context) error {
 	if err := t.lock(ctx); err != nil {
-		switch state, _ := t.current(); state {
-		case txCommitted:
-			return nil
-		case txOpen, txUnknown:
-			return t.commitEnded(err, len(t.ending) > 0) // another Commit may be under way
-		default:
-			return t.failed("commit", "TXN_ENDED", ClassFatal, outcomeIn(state), ErrTxDone)
-		}
+		return t.commitNotReached(err)
 	}
 	defer t.unlock()
 	switch state, doomed := t.current(); {
@@ -52,7 +48,11 @@ func (t *Tx) Commit(ctx context.Context) error {
 		return t.notCommitted(doomed)
 	}
 	t.seal()
-	if err := t.w.flush(ctx); err != nil {
+	err := t.awaitSends(ctx)
+	if err == nil {
+		err = t.w.flush(ctx)
+	}
+	if err != nil {
 		if _, doomed := t.current(); doomed != nil {
 			return t.notCommitted(doomed)
 		}
@@ -76,7 +76,23 @@ func (t *Tx) seal() {
 	t.mu.Lock()
 	t.sealed = true
 	t.mu.Unlock()
-	t.w.seal()
+}
+
+// commitNotReached is the ending of a Commit whose context ended before its turn
+// came. It leaves the transaction alone: another Commit may be under way, and
+// its word counts.
+func (t *Tx) commitNotReached(err error) error {
+	busy := len(t.ending) > 0 // looked at first: what has ended by now shows in the state
+	switch state, _ := t.current(); {
+	case state == txCommitted:
+		return nil
+	case state == txOpen && !busy:
+		return t.commitEnded(err, false)
+	case state == txOpen, state == txUnknown:
+		return t.unknown(err)
+	default:
+		return t.failed("commit", "TXN_ENDED", ClassFatal, outcomeIn(state), ErrTxDone)
+	}
 }
 
 // decide sends the commit until its answer is known or ctx ends.
@@ -91,10 +107,10 @@ func (t *Tx) decide(ctx context.Context) error {
 	if !errors.As(err, &refused) || refused.Code == oncelogv1.ErrorCode_ERROR_CODE_INTERNAL {
 		return t.commitEnded(err, t.uncertain)
 	}
-	switch refused.Code {
-	case oncelogv1.ErrorCode_ERROR_CODE_CONFLICT:
+	switch {
+	case refused.Code == oncelogv1.ErrorCode_ERROR_CODE_CONFLICT:
 		return t.aborted(refused)
-	case oncelogv1.ErrorCode_ERROR_CODE_FENCED, oncelogv1.ErrorCode_ERROR_CODE_FORGOTTEN:
+	case outlives(refused):
 		return t.outlived(ctx, refused)
 	}
 	// Refused, and nothing decided. But an earlier attempt may still be on its way
@@ -143,6 +159,10 @@ func (t *Tx) commitEnded(err error, uncertain bool) error {
 		t.state = txUnknown
 	}
 	t.mu.Unlock()
+	return t.unknown(err)
+}
+
+func (t *Tx) unknown(err error) *Error {
 	return t.failed("commit", codeOutcomeUnknown, ClassRetriable, OutcomeUnknown,
 		errors.Join(ErrOutcomeUnknown, err))
 }
@@ -170,6 +190,18 @@ func (t *Tx) aborted(refused *apierrors.Error) error {
 		t.p.finish(e)
 	}
 	return e
+}
+
+// outlives reports whether the cluster has gone on without the transaction: its
+// producer was replaced, it was forgotten, or its transactional id was removed.
+func outlives(e *apierrors.Error) bool {
+	switch e.Code {
+	case oncelogv1.ErrorCode_ERROR_CODE_FENCED, oncelogv1.ErrorCode_ERROR_CODE_FORGOTTEN,
+		oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PRODUCER:
+		return true
+	default:
+		return false
+	}
 }
 
 // outlived is the ending of a transaction whose producer has been replaced. If a
@@ -210,7 +242,7 @@ func (t *Tx) settle(ctx context.Context, refused *apierrors.Error) error {
 		conflict.Metadata[apierrors.KeyOutcome] == "COMMITTED":
 		t.committed() // the late attempt was accepted
 		return nil
-	case conflict.Code == oncelogv1.ErrorCode_ERROR_CODE_FENCED, conflict.Code == oncelogv1.ErrorCode_ERROR_CODE_FORGOTTEN:
+	case outlives(conflict):
 		return t.outlived(ctx, conflict)
 	default:
 		return t.commitEnded(err, true)
@@ -230,7 +262,7 @@ func (t *Tx) settle(ctx context.Context, refused *apierrors.Error) error {
 // deferred Abort is harmless. It goes on when ctx is cancelled, for 10 s at most.
 //
 // After a commit without an answer it sends nothing and returns
-// ErrOutcomeUnknown. Other errors are retriable: the abort is not confirmed. The
+// ErrOutcomeUnknown. Any other error says that the abort is not confirmed. The
 // transaction ends all the same, by its timeout or with the producer's next one,
 // which Begin allows. Abort never returns class abortable.
 func (t *Tx) Abort(ctx context.Context) error {
@@ -279,9 +311,9 @@ func (t *Tx) sendAbort(ctx context.Context) error {
 	}
 	e := t.tag(wrap("abort", err))
 	switch apierrors.CodeOf(serverError(e)) {
-	case oncelogv1.ErrorCode_ERROR_CODE_FENCED:
+	case oncelogv1.ErrorCode_ERROR_CODE_FENCED, oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PRODUCER:
 		t.p.finish(e)
-		fallthrough // a newer producer had it aborted
+		fallthrough // a newer producer had it aborted, or the id was removed
 	case oncelogv1.ErrorCode_ERROR_CODE_FORGOTTEN:
 		t.leave(txAborted, e) // over long ago, and nobody has asked for a commit
 		return nil

@@ -69,7 +69,8 @@ const (
 	codeInvalidArgument = "INVALID_ARGUMENT" // refused before anything was sent
 	codeBatchTooLarge   = "BATCH_TOO_LARGE"  // refused before anything was sent
 	codeTxTimeout       = "TX_TIMEOUT"       // the local end of a transaction's timeout
-	codeStaleBatch      = "STALE_BATCH"      // a batch that was rewound or committed before
+	codeStaleBatch      = "STALE_BATCH"      // a batch that was rewound, committed before, or comes too early
+	codePanicked        = "PANICKED"         // the partitioner panicked within a Send
 )
 
 // Error is a failure of this package.
@@ -77,7 +78,8 @@ type Error struct {
 	// Op is the call that failed: "send", "commit", "poll".
 	Op string
 	// Code is stable: a name of ErrorCode in the contract, such as "FENCED", or one
-	// of DELIVERY_TIMEOUT, CONTEXT_ENDED, OUTCOME_UNKNOWN, TX_TIMEOUT, STALE_BATCH.
+	// of DELIVERY_TIMEOUT, CONTEXT_ENDED, OUTCOME_UNKNOWN, TX_OPEN, TX_TIMEOUT,
+	// STALE_BATCH, PANICKED, CLOSED.
 	Code string
 	// Class says what to do next.
 	Class Class

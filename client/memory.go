@@ -24,8 +24,9 @@ type memoryWaiter struct {
 func newMemory(limit int) *memory { return &memory{limit: limit} }
 
 // acquire takes n bytes. It returns ctx's error, or ErrTxDone when stop is closed.
-// A record larger than the whole buffer takes all of it.
-func (m *memory) acquire(ctx context.Context, stop <-chan struct{}, n int) (taken int, err error) {
+// A record larger than the whole buffer takes all of it. waits is called once if
+// it has to wait, after which contended is true.
+func (m *memory) acquire(ctx context.Context, stop <-chan struct{}, n int, waits func()) (taken int, err error) {
 	n = min(n, m.limit)
 	m.mu.Lock()
 	if len(m.waiters) == 0 && m.used+n <= m.limit {
@@ -36,6 +37,7 @@ func (m *memory) acquire(ctx context.Context, stop <-chan struct{}, n int) (take
 	w := &memoryWaiter{n: n, granted: make(chan struct{})}
 	m.waiters = append(m.waiters, w)
 	m.mu.Unlock()
+	waits()
 
 	select {
 	case <-w.granted:
@@ -54,6 +56,13 @@ func (m *memory) acquire(ctx context.Context, stop <-chan struct{}, n int) (take
 	}
 	m.grant()
 	return 0, err
+}
+
+// contended reports whether somebody waits.
+func (m *memory) contended() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.waiters) > 0
 }
 
 func (m *memory) release(n int) {

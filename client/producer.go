@@ -143,8 +143,8 @@ func (p *Producer) IncompleteShards() []uint64 { return p.pending }
 func (p *Producer) TransactionalID() string { return p.id.TransactionalID }
 
 // Close aborts an open transaction and ends the producer. A transaction whose
-// commit got no answer is left as it is. It takes a few seconds at most. Closing
-// twice is harmless.
+// commit got no answer is left as it is. It takes 10 s at most. Closing twice is
+// harmless.
 func (p *Producer) Close() error {
 	p.mu.Lock()
 	tx := p.current

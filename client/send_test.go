@@ -518,7 +518,7 @@ func TestMemoryIsFirstComeFirstServed(t *testing.T) {
 		m := newMemory(10)
 		never := make(chan struct{})
 		take := func(n int) int {
-			got, err := m.acquire(t.Context(), never, n)
+			got, err := m.acquire(t.Context(), never, n, func() {})
 			must(t, err)
 			return got
 		}
@@ -550,7 +550,7 @@ func TestMemoryIsFirstComeFirstServed(t *testing.T) {
 			t.Errorf("served %v", order)
 		}
 		take(8)
-		if _, err := m.acquire(soon(t, time.Second), never, 5); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := m.acquire(soon(t, time.Second), never, 5, func() {}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
 		m.release(10)

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -23,8 +24,10 @@ type Tx struct {
 
 	mu      sync.Mutex
 	state   txState
-	doomed  *Error // why it can only be aborted
-	sealed  bool   // Commit was called: nothing can be added
+	doomed  *Error        // why it can only be aborted
+	sealed  bool          // Commit was called: nothing can be added
+	sends   int           // calls of Send that are under way
+	idle    chan struct{} // closed when there are none; nil while nobody waits
 	offsets []*txOffsets
 
 	// Guarded by ending.
@@ -69,11 +72,64 @@ func (t *Tx) Context() context.Context { return t.ctx }
 //
 // Errors: abortable and fatal ones; ErrTxDone when the transaction has ended.
 func (t *Tx) Send(ctx context.Context, rs ...*Record) error {
-	if err := t.usable("send"); err != nil {
+	if err := t.enter(); err != nil {
 		return err
 	}
+	returned := false
+	defer func() {
+		if !returned {
+			t.doom(&Error{Op: "send", Code: codePanicked, Class: ClassAbortable, TxID: t.id,
+				Err: errors.New("the partitioner panicked, and records are missing")})
+		}
+		t.exit()
+	}()
 	t.startTimer()
-	return t.w.send(ctx, rs)
+	err := t.w.send(ctx, rs)
+	returned = true
+	return err
+}
+
+// enter begins a Send. Commit waits for those that are under way: a part of what
+// one was given must not be committed while the rest is refused.
+func (t *Tx) enter() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.usableLocked("send"); err != nil {
+		return err
+	}
+	t.sends++
+	return nil
+}
+
+func (t *Tx) exit() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sends--; t.sends == 0 && t.idle != nil {
+		close(t.idle)
+		t.idle = nil
+	}
+}
+
+// awaitSends waits until no Send is under way, or the transaction has failed.
+func (t *Tx) awaitSends(ctx context.Context) error {
+	t.mu.Lock()
+	if t.sends == 0 {
+		t.mu.Unlock()
+		return nil
+	}
+	if t.idle == nil {
+		t.idle = make(chan struct{})
+	}
+	idle := t.idle
+	t.mu.Unlock()
+	select {
+	case <-idle:
+		return nil // and sealed, so there will be no others
+	case <-t.w.ended:
+		return nil // flush tells why
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Flush waits until every record sent so far is durable, not yet committed.
@@ -94,7 +150,9 @@ func (t *Tx) Flush(ctx context.Context) error {
 // consumer reads the batch again. Nothing is sent before Commit; ctx is there for
 // consumers that the future may bring.
 //
-// Batches of one consumer are given in the order in which they were polled.
+// Batches of one consumer are given in the order in which they were polled. While
+// a transaction that was given an earlier one has not ended, a later one of the
+// same partition is refused elsewhere: the first may yet be aborted.
 // A failed SendOffsets dooms the transaction.
 func (t *Tx) SendOffsets(ctx context.Context, b *Batch) error {
 	if err := t.usable("send offsets"); err != nil {
@@ -107,6 +165,9 @@ func (t *Tx) SendOffsets(ctx context.Context, b *Batch) error {
 		return e
 	}
 	if err := t.addOffsets(b); err != nil {
+		if errors.Is(err, ErrTxDone) {
+			return t.failed("send offsets", "TXN_ENDED", ClassFatal, OutcomeUnknown, ErrTxDone)
+		}
 		e := t.tag(wrap("send offsets", err))
 		t.doom(e)
 		return e
@@ -118,6 +179,10 @@ func (t *Tx) SendOffsets(ctx context.Context, b *Batch) error {
 func (t *Tx) usable(op string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.usableLocked(op)
+}
+
+func (t *Tx) usableLocked(op string) error {
 	switch {
 	case t.state != txOpen || t.sealed:
 		return &Error{Op: op, Code: "TXN_ENDED", Class: ClassFatal, TxID: t.id, Err: ErrTxDone}

@@ -31,7 +31,6 @@ type writer struct {
 	partitions map[TopicPartition]*partitionWriter
 	order      []*partitionWriter // in the order of their first record
 	sticky     map[string]int32   // partition of records that stay together, by topic
-	sealed     bool               // Commit was called: no more records
 	wire       bool               // some batch was handed to a stream
 	linger     *time.Timer        // runs while some record lingers
 	lingering  bool
@@ -49,22 +48,16 @@ func newWriter(c *Client, cfg *producerConfig, mem *memory, id TxID, token []byt
 	}
 }
 
-// errSealed refuses a record that came after Commit.
-var errSealed = &Error{Op: "send", Code: "TXN_ENDED", Class: ClassFatal, Err: ErrTxDone}
-
 // send accepts records in their order. The first that cannot be accepted ends
 // the writer: a transaction of which a part is missing must not be committed.
 func (w *writer) send(ctx context.Context, rs []*Record) error {
-	for i, r := range rs {
+	for _, r := range rs {
 		err := w.accept(ctx, r)
 		if err == nil {
 			continue
 		}
 		if f := w.failure(); f != nil {
 			return f
-		}
-		if errors.Is(err, errSealed) && i == 0 {
-			return errSealed // nothing of this call is in the transaction
 		}
 		e := *wrap("send", err)
 		e.TxID = w.id
@@ -94,7 +87,12 @@ func (w *writer) accept(ctx context.Context, r *Record) error {
 	if err != nil {
 		return err
 	}
-	n, err := w.mem.acquire(ctx, w.ended, r.memory())
+	p, err := w.choose(topic, r)
+	if err != nil {
+		return err
+	}
+	// Whoever waits for space must not wait for records that linger in it.
+	n, err := w.mem.acquire(ctx, w.ended, r.memory(), w.sendLingering)
 	if err != nil {
 		if ended := w.failure(); ended != nil {
 			return ended
@@ -106,14 +104,12 @@ func (w *writer) accept(ctx context.Context, r *Record) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.err != nil || w.sealed {
+	if w.err != nil {
 		w.mem.release(n)
-		return errSealed // or the failure, which send looks for first
+		return w.err
 	}
-	p, err := w.choose(topic, r)
-	if err != nil {
-		w.mem.release(n)
-		return err
+	if p < 0 {
+		p = w.stick(topic)
 	}
 	r.Partition, r.Offset = p, -1
 	pw := w.partition(topic, p)
@@ -125,7 +121,8 @@ func (w *writer) accept(ctx context.Context, r *Record) error {
 	return nil
 }
 
-// choose picks the partition of a record. w.mu is held.
+// choose picks the partition of a record; -1 leaves it to stick. It calls the
+// user's partitioner, so no lock is held.
 func (w *writer) choose(topic *topicMeta, r *Record) (int32, error) {
 	n := len(topic.partitions)
 	if n == 0 {
@@ -141,15 +138,18 @@ func (w *writer) choose(topic *topicMeta, r *Record) (int32, error) {
 	if p >= n {
 		return 0, invalid("send", "the partitioner chose %d of %d partitions of topic %s", p, n, topic.name)
 	}
-	if p >= 0 {
-		return int32(p), nil
-	}
+	return int32(max(p, -1)), nil
+}
+
+// stick returns the partition of records that stay together. w.mu is held.
+func (w *writer) stick(topic *topicMeta) int32 {
+	n := len(topic.partitions)
 	if p, ok := w.sticky[topic.name]; ok && int(p) < n {
-		return p, nil
+		return p
 	}
-	stick := int32(rand.IntN(n))
-	w.sticky[topic.name] = stick
-	return stick, nil
+	p := int32(rand.IntN(n))
+	w.sticky[topic.name] = p
+	return p
 }
 
 // unstick makes the next records without a place of their own go elsewhere, after
@@ -181,7 +181,7 @@ func (w *writer) partition(topic *topicMeta, p int32) *partitionWriter {
 // held.
 func (w *writer) lingerOrSend(pw *partitionWriter) {
 	switch {
-	case w.cfg.linger == 0:
+	case w.cfg.linger == 0, w.mem.contended():
 		pw.due = true
 		pw.schedule()
 	case pw.sendable():
@@ -209,6 +209,13 @@ func (w *writer) lingered() {
 	w.sendAll()
 }
 
+// sendLingering sends what waits for company.
+func (w *writer) sendLingering() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sendAll()
+}
+
 // sendAll makes every record due. w.mu is held.
 func (w *writer) sendAll() {
 	if w.err != nil {
@@ -220,13 +227,6 @@ func (w *writer) sendAll() {
 		}
 		pw.schedule()
 	}
-}
-
-// seal refuses further records, so that what flush waits for is all there is.
-func (w *writer) seal() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.sealed = true
 }
 
 // flush waits until everything accepted so far is acknowledged.
