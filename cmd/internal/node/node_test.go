@@ -3,6 +3,7 @@ package node_test
 import (
 	"context"
 	"log/slog"
+	"net"
 	"os"
 	"strconv"
 	"testing"
@@ -95,5 +96,43 @@ func commitAndAbort(ctx context.Context, t *testing.T, server string) {
 	}
 	if len(got) != 1 || got[0] != "once" {
 		t.Errorf("read_committed shows %q, want only the committed record", got)
+	}
+}
+
+// A node that could not start leaves its addresses free.
+func TestFailedStartFreesAddresses(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = free.Close() // only its port was wanted
+	dev := config.DefaultDev()
+	dev.DataDir, dev.Replicas = t.TempDir(), 1
+	coordinators, _ := dev.Cluster()
+	cfg := coordinators[0]
+	cfg.ClientListen, cfg.PeerListen = free.Addr().String(), taken.Addr().String()
+	if _, err := node.StartCoordinator(&cfg, testLog()); err == nil {
+		t.Fatal("it started on an address that is taken")
+	}
+	again, err := net.Listen("tcp", cfg.ClientListen)
+	if err != nil {
+		t.Fatalf("the client address is still held: %v", err)
+	}
+	_ = again.Close()
+}
+
+// Whoever stops a cluster before it serves has not met an error.
+func TestDevClusterStoppedWhileStarting(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	cfg := config.DefaultDev()
+	cfg.DataDir, cfg.Replicas, cfg.BasePort = t.TempDir(), 1, 18100
+	if err := node.RunDev(ctx, cfg, testLog(), func() { t.Error("it serves") }); err != nil {
+		t.Errorf("stopping: %v", err)
 	}
 }

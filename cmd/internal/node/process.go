@@ -67,7 +67,7 @@ func (p *process) drain() {
 // more.
 func (p *process) stopListeners(ctx context.Context) {
 	if p.peer != nil {
-		p.peer.server.Stop()
+		p.peer.kill()
 	}
 	if p.client != nil {
 		p.client.stop(ctx)

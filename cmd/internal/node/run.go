@@ -28,12 +28,18 @@ func RunCoordinator(ctx context.Context, cfg *config.Coordinator, log *slog.Logg
 func RunPartition(ctx context.Context, cfg *config.Partition, log *slog.Logger) error {
 	n, err := StartPartition(ctx, cfg, log)
 	if err != nil {
-		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-			return nil // stopped before it had joined
+		if stopped(ctx, err) {
+			return nil
 		}
 		return err
 	}
 	return runUntil(ctx, n)
+}
+
+// stopped reports whether a node did not start because it was stopped before it
+// had joined.
+func stopped(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && errors.Is(err, ctx.Err())
 }
 
 // running is a node of either kind.
@@ -92,6 +98,9 @@ func RunDev(ctx context.Context, cfg *config.Dev, log *slog.Logger, ready func()
 	}
 	for i := range partitions {
 		n, err := StartPartition(ctx, &partitions[i], log)
+		if stopped(ctx, err) {
+			return fail(nil)
+		}
 		if err != nil {
 			return fail(fmt.Errorf("partition node %d: %w", i+1, err))
 		}

@@ -89,9 +89,16 @@ func (l *listener) serve(failed func(error)) {
 // drain tells health checks that the node is going away.
 func (l *listener) drain() { l.health.Shutdown() }
 
+// kill ends everything at once. A server closes only what it has served.
+func (l *listener) kill() {
+	l.server.Stop()
+	_ = l.net.Close() // closed before, as a rule
+}
+
 // stop waits for the calls that are under way, but not long: streams do not end
 // by themselves.
 func (l *listener) stop(ctx context.Context) {
+	defer l.kill()
 	ctx, cancel := context.WithTimeout(ctx, gracefulStopLimit)
 	defer cancel()
 	stopped := make(chan struct{})
@@ -102,7 +109,7 @@ func (l *listener) stop(ctx context.Context) {
 	select {
 	case <-stopped:
 	case <-ctx.Done():
-		l.server.Stop()
+		l.kill()
 		<-stopped
 	}
 }
