@@ -14,6 +14,11 @@ import (
 // Admin looks after a cluster: topics, transactions, groups and nodes. Its calls
 // go to whoever can answer them and are repeated until ctx ends. Answers are the
 // messages of the contract, package api/oncelog/v1.
+//
+// Calls that change something name it by name only. A repetition after a lost
+// answer finds what somebody else has made meanwhile under that name: a topic
+// that was created again is deleted, a producer that has just taken over is
+// fenced. Look before you repeat such a call yourself.
 type Admin struct{ c *Client }
 
 // Admin returns the administrative calls of the client.
