@@ -145,7 +145,9 @@ func (n *Node) report(known uint64) *oncelogv1.HeartbeatRequest {
 	return req
 }
 
-// learn takes what the coordinator answered: first to disk, then into use.
+// learn takes what the coordinator answered: first into use, then to disk. So
+// every shard of an assignment on disk has a log, which checkLog relies on; what
+// a crash in between loses the coordinator tells again.
 func (n *Node) learn(resp *oncelogv1.HeartbeatResponse) error {
 	n.mu.RLock()
 	old := n.assignment
@@ -154,9 +156,12 @@ func (n *Node) learn(resp *oncelogv1.HeartbeatResponse) error {
 	if !changed {
 		return nil
 	}
+	if err := n.adopt(merged); err != nil {
+		return err
+	}
 	if err := saveAssignment(n.cfg.DataDir, merged); err != nil {
 		// A restart without a coordinator would know less; that is all.
 		n.log.Error("cannot keep the assignment on disk", "error", err)
 	}
-	return n.adopt(merged)
+	return nil
 }

@@ -102,6 +102,9 @@ func (n *Node) Start(ctx context.Context) error {
 	if closed {
 		return errors.Join(errors.New("partition: node was closed"), store.Close(ctx))
 	}
+	if err := n.checkLog(store, n.assignment); err != nil {
+		return err
+	}
 	if err := n.adopt(n.assignment); err != nil {
 		return err
 	}
@@ -208,7 +211,7 @@ func (n *Node) adopt(a *oncelogv1.HeartbeatResponse) error {
 			signal(s.duty)
 			continue
 		}
-		if sa.GetShardId() == 0 || !slices.Contains(sa.GetReplicas(), n.cfg.NodeID) {
+		if !n.isReplica(sa) {
 			n.log.Error("assigned a shard that is not this node's", "shard", sa.GetShardId(), "replicas", sa.GetReplicas())
 			continue
 		}
@@ -219,6 +222,28 @@ func (n *Node) adopt(a *oncelogv1.HeartbeatResponse) error {
 	n.mu.Lock()
 	n.assignment = a
 	n.mu.Unlock()
+	return nil
+}
+
+// isReplica reports whether an assigned shard is this node's.
+func (n *Node) isReplica(sa *oncelogv1.ShardAssignment) bool {
+	return sa.GetShardId() != 0 && slices.Contains(sa.GetReplicas(), n.cfg.NodeID)
+}
+
+// checkLog refuses a log that lacks shards which this disk remembers to have
+// kept: it was deleted, or is another one. With an empty log in its place this
+// node would vote again in terms in which it has voted, and count towards
+// majorities for entries that it acknowledged and no longer has.
+func (n *Node) checkLog(store *raftstore.Store, a *oncelogv1.HeartbeatResponse) error {
+	kept, err := store.Groups()
+	if err != nil {
+		return fmt.Errorf("list shards: %w", err)
+	}
+	for _, sa := range a.GetShards() {
+		if n.isReplica(sa) && !slices.Contains(kept, raftstore.GroupID(sa.GetShardId())) {
+			return fmt.Errorf("the log of shard %d is gone; join as a new node: %w", sa.GetShardId(), raftstore.ErrCorrupt)
+		}
+	}
 	return nil
 }
 

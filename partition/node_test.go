@@ -337,3 +337,28 @@ func TestConfigurationIsChecked(t *testing.T) {
 		}
 	}
 }
+
+// TestLostLogIsNotStartedFrom starts a node whose log is gone from a directory
+// that remembers its shards. It voted and acknowledged as a member of them, and
+// an empty log would let it do both again.
+func TestLostLogIsNotStartedFrom(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1, nil)
+	n := c.leader()
+	c.append(n, pstate.TxnRef{ProducerID: 9}, pA, 0, "a")
+	n.stop()
+	cfg := c.config(1, n.dir)
+	cfg.OpenStore = func(string) (*raftstore.Store, error) {
+		return raftstore.Open(raftstore.Config{NodeID: 1, Log: memlog.New(nil)})
+	}
+	again, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Start(c.ctx()); !errors.Is(err, raftstore.ErrCorrupt) {
+		t.Errorf("start: %v", err)
+	}
+	if err := again.Close(c.ctx()); err != nil {
+		t.Error(err)
+	}
+}
