@@ -200,3 +200,28 @@ func TestReadsEndWithTheNode(t *testing.T) {
 		t.Errorf("call to a closed node: %v", err)
 	}
 }
+
+// TestRemovalBetweenBoundsAndRows removes a partition after a reader took its
+// bounds: that the rows are gone is no damage then.
+func TestRemovalBetweenBoundsAndRows(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1, nil)
+	n := c.leader()
+	c.append(n, pstate.TxnRef{ProducerID: 9}, pA, 0, "a")
+	r, refused := n.reader(partitionRef(pA), committed)
+	if refused != nil {
+		t.Fatal(refused)
+	}
+	v, refused := r.bounds(c.ctx())
+	if refused != nil {
+		t.Fatal(refused)
+	}
+	c.assign(func(s *oncelogv1.ShardAssignment) { s.Partitions = s.Partitions[1:] })
+	c.leader() // has taken note of it
+	if _, _, err := r.step(0, v.visible, MaxFetchBytes); code(err) != oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION {
+		t.Errorf("fetch: %v", err)
+	}
+	if err := r.byTime(c.ctx(), v, 1, &oncelogv1.OffsetAnswer{}); code(err) != oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION {
+		t.Errorf("offset by time: %v", err)
+	}
+}

@@ -67,7 +67,7 @@ func (r *partitionReader) byTime(ctx context.Context, v view, ts int64, ans *onc
 	var at uint64
 	err := r.n.reading(func() (err error) {
 		if at, err = r.shard.index.Since(r.id, v.start, v.visible, ts); err != nil {
-			err = r.internal(err)
+			err = r.failed(err)
 		}
 		return err
 	})
@@ -94,7 +94,7 @@ func (r *partitionReader) searchFrom(from, end uint64, ts int64, ans *oncelogv1.
 			return scanned < maxScanBatches
 		})
 		if err != nil {
-			return r.internal(err)
+			return r.failed(err)
 		}
 		visible, refused := r.filter(recent, from)
 		if refused != nil {
@@ -102,7 +102,7 @@ func (r *partitionReader) searchFrom(from, end uint64, ts int64, ans *oncelogv1.
 		}
 		for _, b := range visible {
 			if b.data, err = r.shard.index.Read(b.Batch); err != nil {
-				return r.internal(err)
+				return r.failed(err)
 			}
 			if found(b, from, ts, ans) {
 				return nil

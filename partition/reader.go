@@ -74,7 +74,7 @@ func (r *partitionReader) step(from, end uint64, maxBytes int) (batches []visibl
 			return len(found) < maxScanBatches && bytes < maxBytes
 		})
 		if scanErr != nil {
-			return r.internal(scanErr)
+			return r.failed(scanErr)
 		}
 		if next = end; len(found) > 0 {
 			next = found[len(found)-1].End()
@@ -85,7 +85,7 @@ func (r *partitionReader) step(from, end uint64, maxBytes int) (batches []visibl
 		}
 		for i := range batches {
 			if batches[i].data, scanErr = r.shard.index.Read(batches[i].Batch); scanErr != nil {
-				return r.internal(scanErr)
+				return r.failed(scanErr)
 			}
 		}
 		return nil
@@ -123,7 +123,14 @@ func (r *partitionReader) filter(found []log.Batch, from uint64) (out []visibleB
 	return out, err
 }
 
-func (r *partitionReader) internal(err error) error {
+// failed tells what an error of the index means. A partition that was removed
+// since the bounds were taken took its rows along: that is no damage.
+func (r *partitionReader) failed(err error) error {
+	hosted := false
+	r.shard.machine.read(func(st *pstate.State) { _, hosted = st.VisibleEnd(r.id, r.level) })
+	if !hosted {
+		return unknownPartition(r.ref)
+	}
 	r.n.log.Error("reading a partition failed", "partition", r.id, "shard", r.shard.id, "error", err)
 	return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INTERNAL, err.Error())
 }
