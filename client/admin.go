@@ -171,10 +171,26 @@ func describeTransaction(ctx context.Context, cc grpc.ClientConnInterface, req *
 	return oncelogv1.NewTransactionServiceClient(cc).DescribeTransaction(ctx, req)
 }
 
-// AbortTransaction aborts the open transaction of a transactional id. With Txn
-// set only that one: without it a repetition after a lost answer may abort the
-// next one.
+// AbortTransaction aborts a transaction of a transactional id: Txn, or if that is
+// not set the one that is open when it is called. Repetitions never hit a later
+// one. Without an open transaction the answer names none.
 func (a *Admin) AbortTransaction(ctx context.Context, req *oncelogv1.AbortTransactionRequest) (*oncelogv1.AbortTransactionResponse, error) {
+	if req.GetTxn() == nil {
+		d, err := adminCall(ctx, a, "abort transaction", call{},
+			&oncelogv1.DescribeTransactionRequest{TransactionalId: req.GetTransactionalId()}, describeTransaction)
+		switch {
+		case apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PRODUCER:
+			// The call itself says so, unless the id has just come to be.
+		case err != nil:
+			return nil, err
+		case d.GetOpen() == nil:
+			return &oncelogv1.AbortTransactionResponse{}, nil
+		default:
+			req = &oncelogv1.AbortTransactionRequest{
+				TransactionalId: req.GetTransactionalId(), Txn: d.GetOpen().GetTxn(), WaitApplied: req.GetWaitApplied(),
+			}
+		}
+	}
 	return adminCall(ctx, a, "abort transaction", call{attempt: noLimit}, req,
 		func(ctx context.Context, cc grpc.ClientConnInterface, req *oncelogv1.AbortTransactionRequest) (*oncelogv1.AbortTransactionResponse, error) {
 			return oncelogv1.NewTransactionServiceClient(cc).AbortTransaction(ctx, req)

@@ -360,6 +360,47 @@ func TestAdmin(t *testing.T) {
 	})
 }
 
+// An abort by an operator whose answer is lost does not hit the next transaction
+// when it is repeated.
+func TestAdminAbortsOneTransaction(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fake) {
+		topic := f.topic("t", 1)
+		c := f.dial()
+		p := f.producer(c)
+		a := c.Admin()
+		resp, err := a.AbortTransaction(within(t), &v1.AbortTransactionRequest{TransactionalId: "id"})
+		must(t, err)
+		if resp.GetTxn() != nil {
+			t.Errorf("aborted %v", resp.GetTxn())
+		}
+		one := f.begin(p)
+		f.send(one, "one")
+		must(t, one.Flush(within(t)))
+		var two *Tx
+		f.onAbort = func(string, *v1.AbortTransactionRequest) fate {
+			switch {
+			case two != nil:
+				return fate{}
+			case one == nil: // the next transaction has begun by now
+				two = f.begin(p)
+				f.send(two, "two")
+				must(t, two.Flush(within(t)))
+				return fate{}
+			}
+			must(t, one.Abort(within(t)))
+			one = nil
+			return fate{swallow: true}
+		}
+		resp, err = a.AbortTransaction(within(t), &v1.AbortTransactionRequest{TransactionalId: "id", WaitApplied: true})
+		must(t, err)
+		if resp.GetTxn().GetTxnNumber() != 1 {
+			t.Errorf("aborted %v", resp.GetTxn())
+		}
+		must(t, two.Commit(within(t)))
+		f.holds(topic.parts[0], "two")
+	})
+}
+
 func TestErrorTexts(t *testing.T) {
 	t.Parallel()
 	fenced := apierrors.New(v1.ErrorCode_ERROR_CODE_CONFLICT, "", apierrors.KeyOutcome, "ABORTED", apierrors.KeyReason, "FENCED")

@@ -61,6 +61,7 @@ type fake struct {
 	onMeta   func(node string, r *v1.GetMetadataRequest) fate
 	onCommit func(node string, r *v1.CommitOffsetsRequest) fate
 	onFetch  func(node string, r *v1.FetchRequest) fate
+	onAbort  func(node string, r *v1.AbortTransactionRequest) fate
 }
 
 type refKey struct {
@@ -469,6 +470,37 @@ func (n *fakeNode) GetOutcome(_ context.Context, r *v1.GetOutcomeRequest) (*v1.G
 		return &v1.GetOutcomeResponse{Outcome: t.outcome, Reason: t.reason}, nil
 	}
 	return &v1.GetOutcomeResponse{Outcome: v1.TransactionOutcome_TRANSACTION_OUTCOME_OPEN}, nil
+}
+
+func (n *fakeNode) DescribeTransaction(context.Context, *v1.DescribeTransactionRequest) (*v1.DescribeTransactionResponse, error) {
+	f := n.f
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	resp := &v1.DescribeTransactionResponse{}
+	for k, t := range f.txns {
+		if t.outcome == v1.TransactionOutcome_TRANSACTION_OUTCOME_OPEN {
+			resp.Open = &v1.OpenTransaction{Txn: &v1.TxnRef{ProducerId: k.producer, Epoch: k.epoch, TxnNumber: k.number}}
+		}
+	}
+	return resp, nil
+}
+
+// AbortTransaction aborts what is named, else what is open; of one producer.
+func (n *fakeNode) AbortTransaction(ctx context.Context, r *v1.AbortTransactionRequest) (*v1.AbortTransactionResponse, error) {
+	ft := ask(n, n.f.onAbort, r)
+	return unary(ctx, ft, func() (*v1.AbortTransactionResponse, error) {
+		ref := r.GetTxn()
+		if ref == nil {
+			d, _ := n.DescribeTransaction(ctx, nil)
+			ref = d.GetOpen().GetTxn()
+		}
+		if ref != nil {
+			n.f.mu.Lock()
+			defer n.f.mu.Unlock()
+			n.f.end(keyOf(ref), false, v1.AbortReason_ABORT_REASON_ADMIN)
+		}
+		return &v1.AbortTransactionResponse{Txn: ref}, nil
+	})
 }
 
 func groupKey(group string, r *v1.PartitionRef) string {
