@@ -24,7 +24,7 @@ func (b *backoff) next() time.Duration {
 		b.current += b.current / 2
 	}
 	b.current = min(b.current, b.longest)
-	half := b.current / 2
+	half := max(b.current, 0) / 2
 	return half + rand.N(half+1)
 }
 

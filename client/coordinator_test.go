@@ -3,6 +3,8 @@ package client
 import (
 	"testing"
 	"time"
+
+	v1 "github.com/oncelog/oncelog/api/oncelog/v1"
 )
 
 // A leader that was given up is asked after all the others: a node that fell
@@ -23,6 +25,27 @@ func TestAForgottenLeaderIsAskedLast(t *testing.T) {
 
 // The limit of an attempt grows when every node has been silent, and not because
 // an election took several quick refusals.
+func TestPausesAreNeverNegative(t *testing.T) {
+	t.Parallel()
+	for _, b := range []backoff{{}, {first: -1, longest: -1}, {first: -time.Second, longest: time.Second}} {
+		for range 3 {
+			if d := b.next(); d != 0 {
+				t.Errorf("%v of %v", d, b)
+			}
+		}
+	}
+}
+
+func TestClusterIDIsNotForgotten(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fake) {
+		c := f.dial()
+		c.meta.apply(&v1.GetMetadataResponse{})
+		if id := c.ClusterID(); id != "test" {
+			t.Errorf("cluster %q", id)
+		}
+	})
+}
+
 func TestAttemptLimitGrowsWithSilenceOnly(t *testing.T) {
 	t.Parallel()
 	c := &Client{cfg: defaultConfig(), coord: newCoordinator([]string{"a", "b", "c"})}

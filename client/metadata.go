@@ -232,7 +232,9 @@ func (m *metadata) apply(resp *oncelogv1.GetMetadataResponse) {
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.cluster = resp.GetClusterId()
+	if id := resp.GetClusterId(); id != "" { // a node that has just started may not know
+		m.cluster = id
+	}
 	if resp.GetVersion() >= m.version {
 		m.version = resp.GetVersion()
 		for _, n := range resp.GetNodes() {

@@ -205,7 +205,7 @@ func defaultTransactConfig() transactConfig {
 func WithMaxAttempts(n int) TransactOption { return func(c *transactConfig) { c.attempts = n } }
 
 // WithAttemptBackoff sets the first and the longest pause between two runs of a
-// closure. Defaults 20 ms and 1 s.
+// closure; 0: none. Defaults 20 ms and 1 s.
 func WithAttemptBackoff(first, longest time.Duration) TransactOption {
 	return func(c *transactConfig) { c.backoffMin, c.backoffMax = first, longest }
 }

@@ -15,8 +15,9 @@ import (
 //   - If Commit fails with class abortable everything is tried again, but not after
 //     ErrStaleMember: the batch belongs to another member now.
 //   - If the outcome of Commit is unknown, Commit is repeated until ctx ends, and
-//     then ErrOutcomeUnknown returned. Neither is fn run again nor anything
-//     aborted.
+//     then ErrOutcomeUnknown returned, with the TxID in the [*Error]. Neither is fn
+//     run again nor anything aborted. To go on, call InitTransactions, whose
+//     Previous tells the outcome.
 //   - If fn panics, the transaction is aborted and the panic goes on.
 //
 // Within fn the producer is busy: a nested Transact fails with ErrTxOpen.
@@ -69,7 +70,9 @@ func (p *Producer) attempt(ctx context.Context, fn func(tx *Tx) error) error {
 // that trying again does not help: an error of fn's own, a fatal error,
 // ErrStaleMember when another member has taken over a partition,
 // ErrOutcomeUnknown when ctx ended during a commit, or the last abortable error
-// when WithMaxAttempts runs failed in a row.
+// when WithMaxAttempts runs failed in a row. After ErrOutcomeUnknown call
+// InitTransactions and Consume to go on: they settle the transaction and find the
+// position that holds. After ErrStaleMember call Consume.
 func Process(ctx context.Context, in *Consumer, out *Producer, fn func(tx *Tx, b *Batch) error, opts ...TransactOption) error {
 	cfg := defaultTransactConfig()
 	for _, o := range opts {
