@@ -45,8 +45,12 @@ func (k Key) Value() string { return k.value.String() }
 func Keys(s Section) []Key { return s.keys() }
 
 const (
-	docNodeID = "Number of this node, unique among the nodes of its kind and never reused: a node that lost its disk " +
-		"has lost its votes and must come back under a new number."
+	docNodeID      = "Number of this node, unique among the nodes of its kind and never reused."
+	docCoordinator = docNodeID + " A node that lost its disk has lost its votes: leave it stopped, the others go on without " +
+		"it. Started on an empty directory it could help to lose what was acknowledged; nothing prevents that yet, and " +
+		"members cannot be replaced yet."
+	docPartition = docNodeID + " A node that lost its disk has lost its votes and must come back under a new number; " +
+		"under the old one it is refused."
 	docDataDir = "Where the node keeps everything. One directory belongs to one node. Its disk must honour fsync."
 	docNoTLS   = " There is no TLS and no authentication yet: whoever reaches this address can do everything, so bind it " +
 		"to loopback or to a private network."
@@ -91,7 +95,7 @@ func (r *Raft) raftKeys() []Key {
 
 func (c *Coordinator) keys() []Key {
 	keys := []Key{
-		{Name: "node_id", Doc: docNodeID, Required: true, Example: "1", value: uintValue{&c.NodeID, 1, 1 << 62}},
+		{Name: "node_id", Doc: docCoordinator, Required: true, Example: "1", value: uintValue{&c.NodeID, 1, 1 << 62}},
 		{Name: "data_dir", Doc: docDataDir, value: textValue{&c.DataDir, "path"}},
 		{
 			Name: "client_listen", Doc: "Address on which clients are served." + docNoTLS,
@@ -140,7 +144,7 @@ func (c *Coordinator) keys() []Key {
 
 func (p *Partition) keys() []Key {
 	keys := []Key{
-		{Name: "node_id", Doc: docNodeID, Required: true, Example: "1", value: uintValue{&p.NodeID, 1, 1 << 62}},
+		{Name: "node_id", Doc: docPartition, Required: true, Example: "1", value: uintValue{&p.NodeID, 1, 1 << 62}},
 		{Name: "data_dir", Doc: docDataDir, value: textValue{&p.DataDir, "path"}},
 		{
 			Name: "client_listen", Doc: "Address on which clients are served." + docNoTLS,
