@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -484,6 +485,67 @@ func TestContextEndsWaiting(t *testing.T) {
 		t.Errorf("read index: %v", err)
 	}
 	if err := s.Close(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestStalledDiskDoesNotHoldUpTheEnd hangs a write: the watchdog must report
+// it, and the process must be able to end although the write never does.
+func TestStalledDiskDoesNotHoldUpTheEnd(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	hang, hung := make(chan struct{}), atomic.Bool{}
+	log := memlog.New(func(bool) error {
+		if hung.Load() {
+			<-hang
+		}
+		return nil
+	})
+	fatal := make(chan error, 1)
+	s, err := raftstore.Open(raftstore.Config{
+		NodeID: 1, Log: log, StallTimeout: 20 * time.Millisecond, OnFatal: func(err error) { fatal <- err },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := raftstore.GroupConfig{ID: 1, Members: []raftstore.NodeID{1}, Machine: &chain{}}
+	g, err := s.CreateGroup(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.WaitLeadership(ctx, func(l raftstore.Leadership) bool { return l.Ready }); err != nil {
+		t.Fatal(err)
+	}
+	hung.Store(true)
+	g.ProposeAsync([]byte("hangs"), 0, func(raftstore.ProposalResult) {})
+	select {
+	case err := <-fatal:
+		if !errors.Is(err, raftstore.ErrDiskStalled) {
+			t.Errorf("reported %v", err)
+		}
+	case <-ctx.Done():
+		t.Fatal("the stalled write was not reported")
+	}
+	ended := make(chan error, 2)
+	cfg.ID = 2
+	go func() {
+		_, err := s.CreateGroup(cfg)
+		ended <- err
+	}()
+	go func() { ended <- s.Close(ctx) }()
+	for range 2 {
+		select {
+		case err := <-ended:
+			if !errors.Is(err, raftstore.ErrDiskStalled) && !errors.Is(err, raftstore.ErrStopped) {
+				t.Errorf("ended with %v", err)
+			}
+		case <-ctx.Done():
+			t.Error("waits for a write that never ends")
+		}
+	}
+	hung.Store(false)
+	close(hang)
+	if err := s.Close(ctx); err != nil && !errors.Is(err, raftstore.ErrDiskStalled) {
 		t.Error(err)
 	}
 }

@@ -39,7 +39,7 @@ var (
 	// node instead.
 	ErrCorrupt = errors.New("raftstore: stored data is corrupt")
 	// ErrDiskStalled is handed to Config.OnFatal when one write took longer
-	// than Config.StallTimeout.
+	// than Config.StallTimeout. After it Close and CreateGroup return it, too.
 	ErrDiskStalled = errors.New("raftstore: write stalled")
 )
 

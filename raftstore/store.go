@@ -25,6 +25,7 @@ type Store struct {
 	stop     chan struct{} // asks the runner to end
 	stopOnce sync.Once
 	stopped  chan struct{} // closed when it has ended
+	stalled  chan struct{} // closed when it hangs in a write; it may never end
 	closeErr error
 }
 
@@ -39,7 +40,7 @@ func Open(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("raftstore: draw an incarnation: %w", err)
 	}
 	cfg.OnFatal = onceFatal(cfg.OnFatal)
-	s := &Store{cfg: cfg, stop: make(chan struct{}), stopped: make(chan struct{})}
+	s := &Store{cfg: cfg, stop: make(chan struct{}), stopped: make(chan struct{}), stalled: make(chan struct{})}
 	s.in.wake = make(chan struct{}, 1)
 	s.in.maxBytes = cfg.MaxInboundBytes
 	s.loop = newLoop(cfg, &s.counters, binary.BigEndian.Uint64(seed[:]))
@@ -99,6 +100,8 @@ func (s *Store) watch() {
 		case now := <-ticker.C:
 			since := s.loop.writingSince.Load()
 			if since != 0 && now.UnixNano()-since > int64(s.cfg.StallTimeout) {
+				s.loop.dead.Store(true)
+				close(s.stalled)
 				s.cfg.OnFatal(fmt.Errorf("%w for %v", ErrDiskStalled, s.cfg.StallTimeout))
 				return
 			}
@@ -135,6 +138,8 @@ func (s *Store) do(ctx context.Context, fn func()) error {
 	select {
 	case <-done:
 		return nil
+	case <-s.stalled:
+		return ErrDiskStalled
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -196,7 +201,9 @@ func (s *Store) Metrics() Metrics { return s.counters.metrics() }
 // election timeouts or until ctx ends, then writes checkpoints, stops and
 // closes the log store. Proposals under way when it stops get
 // ErrUnknownResult, later ones ErrStopped. The error is that of the final
-// write; the store is closed in any case.
+// write; the store is closed in any case but one: when a write hangs beyond
+// Config.StallTimeout it returns ErrDiskStalled, so that the process can end,
+// and neither the loop nor the log store is closed.
 func (s *Store) Close(ctx context.Context) error {
 	if s.cfg.Manual {
 		s.stopOnce.Do(s.finish)
@@ -211,11 +218,16 @@ func (s *Store) Close(ctx context.Context) error {
 		case <-limit.C:
 		case <-ctx.Done():
 		case <-s.stopped:
+		case <-s.stalled:
 		}
 	}
 	s.stopOnce.Do(func() { close(s.stop) })
-	<-s.stopped
-	return s.closeErr
+	select {
+	case <-s.stopped:
+		return s.closeErr
+	case <-s.stalled:
+		return ErrDiskStalled
+	}
 }
 
 // finish ends the loop: checkpoints, answers, log store.
