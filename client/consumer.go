@@ -181,7 +181,8 @@ func (k *Consumer) begin(ctx context.Context) error {
 		if r.committed == nil {
 			fresh = append(fresh, r)
 		} else {
-			r.moveTo(int64(*r.committed))
+			r.known = int64(*r.committed)
+			r.moveTo(r.known)
 		}
 	}
 	if len(fresh) == 0 {

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	apierrors "github.com/oncelog/oncelog/api/errors"
 	v1 "github.com/oncelog/oncelog/api/oncelog/v1"
 )
 
@@ -214,6 +215,49 @@ func TestRecordsBeforeDamageAreReturned(t *testing.T) {
 		in.Seek(Offsets{{"t", 0}: 2})
 		if got := read(within(t), t, in, 1); got[0] != "c" {
 			t.Errorf("read %v", got)
+		}
+	})
+}
+
+// A node that was left behind, and still takes itself for the leader, does not
+// know offsets that have been read elsewhere. That is no reason to stop; only if
+// it stays so are records gone.
+func TestANodeLeftBehindIsNotBelieved(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fake) {
+		topic := f.topic("t", 1)
+		c := f.dial()
+		f.fill(c, "a", "b")
+		in, err := c.Consume(within(t), "g", []string{"t"})
+		must(t, err)
+		b, err := in.Poll(within(t))
+		must(t, err)
+		for b.Offsets()[TopicPartition{"t", 0}] < 2 {
+			b, err = in.Poll(within(t))
+			must(t, err)
+		}
+		must(t, in.Commit(within(t), b))
+		behind := time.Now().Add(3 * time.Second)
+		f.onFetch = func(_ string, r *v1.FetchRequest) fate {
+			if time.Now().Before(behind) {
+				return fate{refuse: apierrors.New(v1.ErrorCode_ERROR_CODE_OFFSET_OUT_OF_RANGE, "",
+					apierrors.KeyStartOffset, "0", apierrors.KeyEndOffset, "1")}
+			}
+			return fate{}
+		}
+		again, err := c.Consume(within(t), "g", []string{"t"}) // at a committed position
+		must(t, err)
+		in.Seek(Offsets{{"t", 0}: 2})
+		f.fill(c, "c")
+		for _, k := range []*Consumer{in, again} {
+			if got := read(within(t), t, k, 1); got[0] != "c" {
+				t.Errorf("read %v", got)
+			}
+		}
+		behind = time.Now().Add(time.Hour)
+		f.lead(topic.parts[0], "n2")
+		_, err = again.Poll(soon(t, time.Minute))
+		if e := expect(t, err, ClassFatal, nil); e.Code != "OFFSET_OUT_OF_RANGE" {
+			t.Errorf("got %v", e)
 		}
 	})
 }

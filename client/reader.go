@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/oncelog/oncelog/api/batch"
@@ -40,7 +41,9 @@ type reader struct {
 	stop      context.CancelFunc
 	from      string // node that the stream comes from; "" while there is none
 
-	unknown time.Time // since when nodes have not known the partition; of run alone
+	known int64 // offsets below it are known to have been written
+
+	unknown time.Time // since when nodes have not known the partition, or offset; of run alone
 }
 
 // chunk is a response.
@@ -196,6 +199,7 @@ func (r *reader) push(c chunk, seek uint64) bool {
 		return false
 	}
 	r.fetched = max(r.fetched, c.next)
+	r.known = max(r.known, c.next)
 	if len(c.batches) == 0 && len(r.chunks) == 0 {
 		r.position = max(r.position, c.next) // over records that are not shown
 	} else {
@@ -240,13 +244,13 @@ func (r *reader) learn(address string, seek uint64, err error) (wait bool) {
 		return true // a node that is stopping
 	}
 	e := streamError(err)
-	if e.Code == oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION {
+	if e.Code == oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION || r.leftBehind(seek, e) {
 		if r.unknown.IsZero() {
 			r.unknown = time.Now()
 		}
 		if time.Since(r.unknown) >= unknownPartitionGrace {
 			r.unknown = time.Time{}
-			r.fail(seek, e) // the topic was deleted
+			r.fail(seek, e) // the topic was deleted, or records were lost
 			return false
 		}
 	} else if !repeatable(e) {
@@ -254,6 +258,18 @@ func (r *reader) learn(address string, seek uint64, err error) (wait bool) {
 		return false
 	}
 	return !r.k.c.meta.lesson(r.shard, r.tp.Topic, address, e)
+}
+
+// leftBehind reports whether a node refuses an offset above its end that is known
+// to exist: it was deposed, perhaps without having noticed.
+func (r *reader) leftBehind(seek uint64, e *apierrors.Error) bool {
+	end, err := strconv.ParseInt(e.Metadata[apierrors.KeyEndOffset], 10, 64)
+	if e.Code != oncelogv1.ErrorCode_ERROR_CODE_OFFSET_OUT_OF_RANGE || err != nil {
+		return false
+	}
+	r.k.mu.Lock()
+	defer r.k.mu.Unlock()
+	return r.seek == seek && end < r.fetched && r.fetched <= r.known
 }
 
 // fail stops fetching until Poll has told.
