@@ -36,6 +36,9 @@ func newBenchCommand(a *app) *cobra.Command {
 			if err := a.load(c, printing); err != nil {
 				return err
 			}
+			if err := cfg.Check(); err != nil {
+				return &usageError{err}
+			}
 			if cfg.Binary, err = os.Executable(); err != nil {
 				return err
 			}

@@ -31,6 +31,9 @@ func newDemoCommand(a *app) *cobra.Command {
   oncelog demo war-and-peace.txt
   oncelog demo --keep --dir /var/tmp`,
 		RunE: func(c *cobra.Command, files []string) (err error) {
+			if err := cfg.Check(); err != nil {
+				return &usageError{err}
+			}
 			if cfg.Binary, err = os.Executable(); err != nil {
 				return err
 			}

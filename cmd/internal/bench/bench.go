@@ -52,7 +52,8 @@ const (
 	idleTime = time.Second
 )
 
-func (c *Config) check() error {
+// Check refuses settings that cannot be measured with. Run does so, too.
+func (c *Config) Check() error {
 	switch {
 	case c.Duration < time.Millisecond:
 		return fmt.Errorf("duration %s: at least 1ms", c.Duration)
@@ -92,7 +93,7 @@ func (b *bench) name(part string) string { return "bench-" + b.run + "-" + part 
 
 // Run measures, and leaves nothing behind.
 func Run(ctx context.Context, cfg Config) (_ *Result, err error) {
-	if err := cfg.check(); err != nil {
+	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
 	servers := cfg.Servers
@@ -107,7 +108,7 @@ func Run(ctx context.Context, cfg Config) (_ *Result, err error) {
 	b := &bench{cfg: cfg, run: strconv.FormatInt(time.Now().UnixMilli(), 36)}
 	b.topic, b.ownTopic = b.name("topic"), b.name("end-to-end")
 	if b.client, err = client.Dial(ctx, servers, client.WithClientID("bench")); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("no coordinator answers at %s: %w", strings.Join(servers, ", "), err)
 	}
 	defer b.client.Close()
 	for _, topic := range []string{b.topic, b.ownTopic} {

@@ -17,7 +17,7 @@ func TestConfigIsChecked(t *testing.T) {
 	t.Parallel()
 	c := good()
 	c.Workloads = WorkloadNames()
-	if err := c.check(); err != nil {
+	if err := c.Check(); err != nil {
 		t.Error(err)
 	}
 	for name, spoil := range map[string]func(*Config){
@@ -32,7 +32,7 @@ func TestConfigIsChecked(t *testing.T) {
 	} {
 		c := good()
 		spoil(&c)
-		if err := c.check(); err == nil {
+		if err := c.Check(); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

@@ -46,8 +46,8 @@ const (
 	maxPartitions = 64
 )
 
-// check refuses what cannot work.
-func (c *Config) check() error {
+// Check refuses settings that the demo cannot run with. Run does so, too.
+func (c *Config) Check() error {
 	switch {
 	case c.Workers < 2 || c.Workers > maxWorkers:
 		return fmt.Errorf("%d workers: 2 to %d per stage", c.Workers, maxWorkers)
@@ -87,7 +87,7 @@ type strike struct {
 // error says that the demo could not be carried through. In both cases nothing is
 // left running.
 func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
-	if err := cfg.check(); err != nil {
+	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
 	t, err := readText(cfg.Files)

@@ -117,7 +117,7 @@ func nothingLeft(t *testing.T, binary, dir string) {
 func TestConfigIsChecked(t *testing.T) {
 	t.Parallel()
 	good := Config{Workers: 2, Partitions: 2, Feed: time.Second, Limit: time.Second}
-	if err := good.check(); err != nil {
+	if err := good.Check(); err != nil {
 		t.Error(err)
 	}
 	for name, spoil := range map[string]func(*Config){
@@ -130,7 +130,7 @@ func TestConfigIsChecked(t *testing.T) {
 	} {
 		c := good
 		spoil(&c)
-		if err := c.check(); err == nil {
+		if err := c.Check(); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

@@ -2,6 +2,8 @@ package node_test
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -45,6 +47,13 @@ func TestCoordinatorDirectoryBelongsToOneNode(t *testing.T) {
 	}
 	if err := start(coordinatorConfig(dir, 1, 1)); err != nil {
 		t.Errorf("its own directory again: %v", err)
+	}
+
+	if err := os.WriteFile(filepath.Join(dir, "coordinator.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := start(coordinatorConfig(dir, 1, 1)); err == nil || !strings.Contains(err.Error(), "is damaged") {
+		t.Errorf("a damaged identity: %v", err)
 	}
 
 	partition := config.DefaultPartition()
