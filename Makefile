@@ -54,6 +54,14 @@ race: go-version ## Run the tests of everything that has goroutines under the ra
 	@cc=$$($(GO) env CC); command -v $${cc%% *} >/dev/null || { echo "the race detector needs a C compiler (gcc), and there is no '$$cc' in PATH"; exit 1; }
 	CGO_ENABLED=1 $(GO) test -race $(TESTFLAGS) $$($(GO) list $(PKG) | grep -vE '$(RACE_SKIP)')
 
+.PHONY: model
+model: ## Check the model of the protocol, and that its wrong variants are rejected (spin, gcc)
+	coordinator/model/run
+
+.PHONY: model-deep
+model-deep: ## The same with larger bounds: an hour and 9 GB
+	coordinator/model/run deep
+
 .PHONY: lint
 lint: go-version ## Run golangci-lint (with gofmt and vet), buf lint and buf breaking
 	$(GOLANGCI) config verify

@@ -1,0 +1,808 @@
+/* The transaction protocol of oncelog: one transactional id, its coordinator, two
+ * shards, an old and a new incarnation of its producer, one consumer group.
+ * What is modelled and what is not, the bounds and the results: README.md.
+ *
+ * The coordinator and each shard are a Raft group, that is, one atomic state
+ * machine; the inlines below are their commands and follow coordinator/txn,
+ * coordinator/group and partition/pstate. Inside d_step the first true guard of
+ * an if is taken: the order of guards is the order of rules.
+ *
+ * A call is one step: whoever has not made it yet is slow. Beyond that every
+ * message may be lost, late or doubled; each such event costs one of FAULTS.
+ *
+ * Parameters (-D...): FAULTS (up to 4), OLD_TXNS, NEW_TXNS (up to 2), and
+ *   TWO_BATCHES  a second batch in partition 0
+ *   LOSE_TRACK   a client that commits although it has lost track of a send
+ *   TOPIC_GONE   partition 2 (shard 0), and its deletion at any time
+ *   ID_GONE      deletion or expiry of the id at any time; InitProducer then
+ *                makes it anew under another producer id
+ *   RESET        an administrator moves the group's offset
+ *   CRASH        a producer may stop for good at any call
+ *   CYCLES       without the process Check, for the search for cycles
+ * The others make it wrong on purpose: see `variants`. */
+#ifndef FAULTS
+#define FAULTS 1
+#endif
+#ifndef OLD_TXNS
+#define OLD_TXNS 2
+#endif
+#ifndef NEW_TXNS
+#define NEW_TXNS 1
+#endif
+
+/* ---- names ------------------------------------------------------------- */
+
+/* A transaction is a slot: 0 and 1 are numbers 1 and 2 of the old incarnation,
+ * 2 and 3 those of the new one. Sets of slots are bit masks. Slots ascend as
+ * (epoch, number) does; after a re-creation of the id, 2 and 3 belong to
+ * another producer id. Epochs: 1 old, 3 new; 2 and 4: what they have become
+ * when the id was deleted under an open transaction. */
+#define NONE 4
+#define BIT(x) (1 << (x))
+#define FROM(t) ((15 << (t)) & 15)
+#define EPOCH(t) ((t) < 2 -> 1 : 3)
+#define EPOCH_OF(t) ((t) < 2 -> 3 : 12)
+#define ID_OF(t) (reborn -> EPOCH_OF(t) : 15)
+
+/* A record is 0: partition 0, sequence 0; 1: partition 1, sequence 0;
+ * 2: partition 0, sequence 1; 3: partition 2, sequence 0. Partitions 0 and 2
+ * are in shard 0, partition 1 in shard 1. */
+#define SHARD(rec) ((rec) == 1)
+#define RECORDS(shard) ((shard) -> 2 : 13)
+#define SHARDS(recs) ((((recs) & 13) != 0) + 2 * (((recs) & 2) != 0))
+
+/* Answers. */
+#define OK 1
+#define FENCED 2
+#define CONFLICT 3
+#define FORGOTTEN 4
+#define UNKNOWN_ID 5
+#define UNSETTLED 6
+#define STALE_MEMBER 7
+#define INVALID 8
+#define REFUSED 9  /* TXN_ENDED, STALE_TXN, OUT_OF_ORDER, UNKNOWN_PARTITION */
+/* Verdicts on an enlistment. */
+#define ACCEPTED 1
+#define DECIDED_COMMIT 2
+#define DECIDED_ABORT 3
+#define STRAY 4
+#define STRAY_FENCE 5  /* and the epoch of the old incarnation is over */
+#define STRAY_FENCE2 6 /* and that of the new one, too */
+
+/* The properties, by the names of protocol.md section 10. Always true: they
+ * are there so that a failed assertion prints its name. */
+hidden byte I1 = 1, I2 = 1, I3 = 1, I4 = 1, I5 = 1, I6 = 1, I7 = 1, I8 = 1, I9 = 1, I13 = 1;
+
+/* ---- state ------------------------------------------------------------- */
+
+/* Coordinator: transactions. */
+byte epoch;                    /* 0: no id yet */
+byte openTxn = NONE, enlisted; /* the open transaction and its shards */
+byte committed, aborted;       /* all decisions; what is remembered is below */
+byte pend[2];                  /* by shard: decisions it has not acknowledged */
+byte window = NONE;            /* the last completed outcome: a memory of one */
+byte stated[4];                /* records that the commit covers */
+bool gone, reborn;             /* the first producer id is gone; there is a second one */
+bool topicGone;                /* partition 2 is not in the catalogue */
+/* Coordinator: the group, with one input partition. */
+byte owner = NONE, generation, offset;
+/* Shards. */
+byte stored[4];                /* by record: open transactions that have it */
+byte endedC[2], endedA[2];     /* remembered outcomes */
+byte settled[2];               /* with what is open: the floor */
+byte fence[2];                 /* 1: the old incarnation's epoch; 2: the new one's */
+bool forgot[2];                /* Forget was applied: opened_at tells before from after */
+bool partitionGone;
+/* The logs of partitions 0, 2 and 1, in this order: that of partition p is from
+ * LOG(p), and those of a shard lie side by side. */
+#define L 7
+#ifdef TOPIC_GONE
+#define LOGS 3
+#define LOG_OF(rec) ((rec) == 1 -> 2 * L : ((rec) == 3 -> L : 0))
+#else
+#define LOGS 2
+#define LOG_OF(rec) ((rec) == 1 -> L : 0)
+#endif
+#define SHARD_LOG(shard) ((shard) -> (LOGS - 1) * L : 0)
+#define SHARD_LOG_END(shard) ((shard) -> LOGS * L : (LOGS - 1) * L)
+byte log[LOGS * L];            /* entries from offset 0 */
+#define ENTRY(t, rec) (1 + 8 * (rec) + 32 * (t))
+#define STATE(e) (((e) >> 1) & 3)
+#define VISIBLE 2 /* STATE is 1 */
+#define HIDDEN 4  /* STATE is 2 */
+#define RECORD(e) (((e) >> 3) & 3)
+#define TXN(e) (((e) >> 5) & 3)
+/* A read_committed reader that is always at the last stable offset. */
+byte readTo[LOGS], seen[4];
+/* Ghosts. */
+byte made[4];                  /* by record: transactions whose record became visible */
+byte owed[4];                  /* records that a committed transaction must show */
+byte got[4];                   /* acknowledged records, whatever the client counted */
+byte toldNo, consumed, handed;
+byte faults = FAULTS;
+int bag[FAULTS + 1];           /* messages that are late; sorted: a multiset */
+byte res;                      /* the last answer; 0 between steps */
+hidden byte i, j, s_, x, y, b_, e_, m_, v_, t_, c_, r_, w_, g_, f_, n_;
+hidden int k_;
+
+#define DECIDED (committed | aborted)
+#define COMPLETING (pend[0] | pend[1])
+#define KNOWN(t) (!gone || (reborn && (t) >= 2))
+#define LOWEST(m) ((m) & 1 -> 0 : ((m) & 2 -> 1 : ((m) & 4 -> 2 : 3)))
+#ifdef OUTCOME_EVICTED
+#define REMEMBERED(t) (window == (t))
+#else
+#define REMEMBERED(t) (window == (t) || (COMPLETING & BIT(t)))
+#endif
+#ifdef INIT_LEAVES_OPEN
+#define IS_OPEN(t) (openTxn == (t))
+#else
+#define IS_OPEN(t) (openTxn == (t) && EPOCH(t) == epoch)
+#endif
+#define USED_UP(t) ((DECIDED & FROM(t) & EPOCH_OF(t)) || (openTxn != NONE && openTxn > (t)))
+#define NEVER_DECIDED(t) (!(DECIDED & FROM(t) & EPOCH_OF(t)))
+
+/* ---- coordinator/txn --------------------------------------------------- */
+
+/* decide.go */
+inline decide(t, commit, shards) {
+	assert(I5 && !(DECIDED & BIT(t)));
+	if
+	:: commit ->
+		assert(I6 && KNOWN(t) && EPOCH(t) == epoch);
+		assert(I13 && !(toldNo & BIT(t)));
+		committed = committed | BIT(t)
+	:: else -> aborted = aborted | BIT(t)
+	fi;
+	if :: (shards) & 1 -> pend[0] = pend[0] | BIT(t) :: else fi;
+	if :: (shards) & 2 -> pend[1] = pend[1] | BIT(t) :: else fi;
+#ifdef OUTCOME_EVICTED
+	window = t;
+#else
+	if :: (shards) == 0 -> window = t :: else fi;
+#endif
+	if :: openTxn == t -> openTxn = NONE; enlisted = 0 :: else fi
+}
+inline closeOpen() {
+	if
+	:: openTxn != NONE -> x = openTxn; y = enlisted; decide(x, 0, y)
+	:: else
+	fi
+}
+
+/* init_producer.go. A repeated request gets the epoch it got before. */
+inline initProducer(who) {
+	if
+	:: who == 0 && epoch == 0 -> epoch = 1; handed = 1; res = OK
+	:: who == 0 && gone ->
+		/* A late copy after the id is gone: the request is not remembered. */
+		if :: reborn && epoch == 3 -> closeOpen(); epoch = 4 :: else fi;
+		res = FENCED
+	:: who == 0 -> res = (epoch == 1 -> OK : FENCED)
+	:: who == 1 && (handed & 2) -> res = (epoch == 3 && KNOWN(2) -> OK : FENCED)
+	:: else ->
+		if
+		:: gone -> reborn = 1; window = NONE
+		:: else ->
+#ifndef INIT_LEAVES_OPEN
+			closeOpen()
+#else
+			skip
+#endif
+		fi;
+		assert(I9 && epoch < 3 && !(handed & 2));
+		epoch = 3; handed = handed | 2; res = OK
+	fi
+}
+
+/* enlist.go: sets res to the verdict. */
+inline enlist(shard, t) {
+	if
+#ifdef STALE_LEADER
+	:: faults > 0 -> faults--; res = STRAY /* a deposed leader has not heard of the id */
+#endif
+	:: !KNOWN(t) -> res = STRAY
+#ifdef TELL_ACKNOWLEDGED
+	:: REMEMBERED(t) && ((SHARDS(stated[t]) | pend[0] >> t & 1 | (pend[1] >> t & 1) * 2) & BIT(shard)) ->
+#else
+	:: REMEMBERED(t) && (pend[shard] & BIT(t)) ->
+#endif
+		res = (committed & BIT(t) -> DECIDED_COMMIT : DECIDED_ABORT)
+	:: EPOCH(t) < epoch && !IS_OPEN(t) -> res = (epoch == 4 -> STRAY_FENCE2 : STRAY_FENCE)
+	:: IS_OPEN(t) -> enlisted = enlisted | BIT(shard); res = ACCEPTED
+	:: REMEMBERED(t) || USED_UP(t) -> res = STRAY
+	:: else -> closeOpen(); openTxn = t; enlisted = BIT(shard); res = ACCEPTED
+	fi
+}
+
+/* transaction.go, with group/commit.go: the commit point. `recs` are the
+ * records that the client counts; from, gen: the offset it began at and the
+ * generation it read under. */
+#define MEMBER(t) ((t) >= 2)
+#ifdef NO_GENERATION
+#define STANDING(t, gen) 1
+#else
+#define STANDING(t, gen) (owner == MEMBER(t) && (gen) == generation)
+#endif
+#ifdef NO_COMPARE
+#define EXPECTED(from) 1
+#else
+#define EXPECTED(from) ((from) == offset)
+#endif
+inline endTransaction(txn, commit, recs, gen, from) {
+	v_ = txn;
+#ifdef END_BY_PRODUCER
+	if :: openTxn != NONE -> v_ = openTxn :: else fi;
+#endif
+	if
+	:: !KNOWN(v_) -> res = UNKNOWN_ID
+	:: REMEMBERED(v_) -> res = (((committed >> v_) & 1) == commit -> OK : CONFLICT)
+#ifdef NO_FENCE
+	:: !IS_OPEN(v_) && !NEVER_DECIDED(v_) -> res = FORGOTTEN
+#elif defined(FENCED_LIE)
+	:: !IS_OPEN(v_) && EPOCH(v_) < epoch -> res = FENCED
+	:: !IS_OPEN(v_) && USED_UP(v_) -> res = FORGOTTEN
+#else
+	:: !IS_OPEN(v_) && EPOCH(v_) < epoch -> res = (NEVER_DECIDED(v_) -> FENCED : FORGOTTEN)
+#ifndef FORGOTTEN_IS_NEW
+	:: !IS_OPEN(v_) && USED_UP(v_) -> res = FORGOTTEN
+#endif
+#endif
+	:: commit && ((recs) & 8) && topicGone -> res = INVALID
+#ifndef NO_UNSETTLED
+	:: commit && IS_OPEN(v_) && (enlisted & ~SHARDS(recs)) -> res = UNSETTLED
+#endif
+	:: commit && !(STANDING(v_, gen) && EXPECTED(from)) -> res = STALE_MEMBER
+	:: else ->
+		m_ = SHARDS(recs);
+#ifdef LOSE_TRACK
+		/* What it must show: what the client counts, and what it was told is
+		 * stored by a shard that the coordinator knew of and it does not name. */
+		n_ = (IS_OPEN(v_) -> enlisted & ~SHARDS(recs) : 0);
+		owed[v_] = (commit -> (recs) | (got[v_] & ((n_ & 1) * 13 + (n_ & 2))) : 0);
+#endif
+		if
+		:: IS_OPEN(v_) -> if :: !commit -> m_ = m_ | enlisted :: else fi
+		:: else -> closeOpen()
+		fi;
+		decide(v_, commit, m_);
+		if
+		:: commit ->
+			stated[v_] = recs;
+			assert(I7 && owner == MEMBER(v_) && offset == from && !(consumed & BIT(from)));
+			consumed = consumed | BIT(from); offset = from + 1
+		:: else
+		fi;
+		res = OK
+	fi
+}
+
+/* expire.go */
+inline expire() {
+	x = openTxn; y = enlisted;
+	decide(x, 0, y)
+}
+
+/* markers_applied.go */
+inline acknowledge(shard, t) {
+	if
+	:: pend[shard] & BIT(t) ->
+		pend[shard] = pend[shard] & ~BIT(t);
+		if :: !(COMPLETING & BIT(t)) -> window = t :: else fi
+	:: else
+	fi
+}
+
+/* ---- partition/pstate -------------------------------------------------- */
+
+#define OPEN_IN(shard) ((shard) -> stored[1] : (stored[0] | stored[3]))
+#define FLOOR(shard, t) ((settled[shard] | OPEN_IN(shard)) & FROM(t) & ID_OF(t))
+#define NEWER_SEEN(shard, t) ((t) < 2 && !reborn && ((settled[shard] | OPEN_IN(shard)) & 12))
+
+/* visible.go: reads the logs of a shard up to their last stable offset, the
+ * first record of an open transaction. */
+#ifdef LSO_OFF_BY_ONE
+#define STABLE(i) (STATE(log[i]) || ((i) % L > 0 && STATE(log[(i) - 1])))
+#else
+#define STABLE(i) STATE(log[i])
+#endif
+inline read(shard) {
+	b_ = SHARD_LOG(shard);
+	do
+	:: b_ < SHARD_LOG_END(shard) ->
+		i = b_; m_ = 0; y = 0;
+		do
+		:: i < b_ + L && log[i] && STABLE(i) ->
+			e_ = log[i]; x = RECORD(e_);
+			if
+			:: STATE(e_) == 2
+			:: i < b_ + readTo[b_ / L] -> if :: x == 2 -> y = y | BIT(TXN(e_)) :: else -> m_ = m_ | BIT(TXN(e_)) fi
+			:: else ->
+				assert(I3 && (committed & BIT(TXN(e_))) && (stated[TXN(e_)] & BIT(x)));
+				assert(I1 && !(seen[x] & BIT(TXN(e_))) && (x != 2 || (seen[0] & BIT(TXN(e_)))));
+				seen[x] = seen[x] | BIT(TXN(e_));
+				if :: x == 2 -> y = y | BIT(TXN(e_)) :: else -> m_ = m_ | BIT(TXN(e_)) fi
+			fi;
+			i++
+		:: else -> break
+		od;
+		/* The end has not moved back, and nothing that was read, or passed
+		 * over, has become another. */
+		assert(I8 && i - b_ >= readTo[b_ / L]);
+		x = (b_ == 0 -> 0 : (b_ == (LOGS - 1) * L -> 1 : 3));
+		assert(I8 && m_ == seen[x] && (b_ > 0 || y == seen[2]));
+		readTo[b_ / L] = i - b_;
+		b_ = b_ + L
+	:: else -> break
+	od
+}
+
+/* append.go: rules 1 to 7. */
+inline append(rec, t) {
+	s_ = SHARD(rec);
+	if
+	:: rec == 3 && partitionGone -> res = REFUSED
+	:: stored[rec] & BIT(t) -> res = OK
+	:: (fence[s_] & ((t) < 2 -> 1 : 2)) || NEWER_SEEN(s_, t) -> res = FENCED
+	:: (endedC[s_] | endedA[s_]) & BIT(t) -> res = REFUSED
+#ifndef NO_STALE_TXN
+	:: FLOOR(s_, t) && !(OPEN_IN(s_) & BIT(t)) -> res = REFUSED
+#endif
+	:: rec == 2 && !(stored[0] & BIT(t)) -> res = REFUSED
+	:: else ->
+		i = LOG_OF(rec);
+		do :: log[i] -> i++ :: else -> break od;
+		assert(i % L < L - 1);
+		log[i] = ENTRY(t, rec);
+		stored[rec] = stored[rec] | BIT(t);
+		res = OK;
+		read(s_)
+	fi
+}
+
+/* marker.go, end: the records in `shown` become visible, the others are hidden. */
+inline endTxn(shard, t, shown) {
+	i = SHARD_LOG(shard);
+	do
+	:: i < SHARD_LOG_END(shard) ->
+		e_ = log[i]; x = RECORD(e_);
+		if
+		:: e_ == 0 || TXN(e_) != (t)
+		:: STATE(e_) == 0 && ((shown) & BIT(x)) ->
+			assert(I1 && !(made[x] & BIT(t)));
+			made[x] = made[x] | BIT(t);
+			log[i] = e_ | VISIBLE
+		:: STATE(e_) == 0 ->
+			/* What a commit covers is never thrown away. */
+			assert(I2 && (!(committed & BIT(t)) || !(stated[t] & BIT(x)) || (made[x] & BIT(t)) || (x == 3 && topicGone)));
+			log[i] = e_ | HIDDEN
+#ifdef HIDE_BY_TXN
+		:: STATE(e_) == 1 && !((shown) & BIT(x)) -> log[i] = e_ - VISIBLE + HIDDEN
+#endif
+		:: else
+		fi;
+		i++
+	:: else -> break
+	od;
+	if
+	:: shard -> stored[1] = stored[1] & ~BIT(t)
+	:: else ->
+		stored[0] = stored[0] & ~BIT(t);
+		stored[2] = stored[2] & ~BIT(t);
+		stored[3] = stored[3] & ~BIT(t)
+	fi
+}
+inline settle(shard, t) {
+	if
+	:: settled[shard] & FROM(t) & ID_OF(t)
+	:: else -> settled[shard] = (settled[shard] & ~ID_OF(t)) | BIT(t)
+	fi
+}
+#define HELD(shard, t) \
+	(((stored[0] >> (t)) & 1) + ((stored[1] >> (t)) & 1) * 2 + ((stored[2] >> (t)) & 1) * 4 + ((stored[3] >> (t)) & 1) * 8)
+#define PRESENT (partitionGone -> 7 : 15)
+
+/* marker.go: recs is the progress that the marker states, keep the slots that
+ * are not below its complete_below. */
+inline marker(shard, t, commit, recs, keep) {
+	if
+	:: OPEN_IN(shard) & BIT(t) ->
+		assert(I5 && ((commit) -> committed : aborted) & BIT(t));
+		assert(I2 && (!(commit) || !((recs) & RECORDS(shard) & PRESENT & ~HELD(shard, t)))); /* MISSING_DATA */
+#ifdef COVER_EVERYTHING
+		n_ = ((commit) -> 15 : 0);
+#else
+		n_ = ((commit) -> (recs) : 0);
+#endif
+		endTxn(shard, t, n_);
+#ifdef MARKER_BY_PRODUCER
+		j = 0;
+		do
+		:: j < 4 && (OPEN_IN(shard) & BIT(j)) -> endTxn(shard, j, n_); j++
+		:: j < 4 -> j++
+		:: else -> break
+		od;
+#endif
+		if :: commit -> endedC[shard] = endedC[shard] | BIT(t) :: else -> endedA[shard] = endedA[shard] | BIT(t) fi
+	:: (endedC[shard] | endedA[shard]) & BIT(t) ->
+		assert(I5 && ((endedC[shard] >> (t)) & 1) == (commit)) /* CONFLICT */
+	:: FLOOR(shard, t) /* ALREADY */
+	:: else ->
+		assert(I2 && (!(commit) || !((recs) & RECORDS(shard) & PRESENT))); /* MISSING_DATA */
+		if :: commit -> endedC[shard] = endedC[shard] | BIT(t) :: else -> endedA[shard] = endedA[shard] | BIT(t) fi
+	fi;
+	settle(shard, t);
+	endedC[shard] = endedC[shard] & ((keep) | (15 & ~ID_OF(t)));
+	endedA[shard] = endedA[shard] & ((keep) | (15 & ~ID_OF(t)));
+	read(shard)
+}
+
+/* enlist.go of pstate; life stands for opened_at. */
+#ifdef NO_OPENED_AT
+#define ACTS(shard, t, life) (OPEN_IN(shard) & BIT(t))
+#elif defined(ANSWER_IS_MARKER)
+#define ACTS(shard, t, life) 1
+#else
+#define ACTS(shard, t, life) ((OPEN_IN(shard) & BIT(t)) && (life) == forgot[shard])
+#endif
+inline answer(shard, t, verdict, life, recs, keep) {
+	if
+	:: !ACTS(shard, t, life)
+	:: verdict == DECIDED_COMMIT -> marker(shard, t, 1, recs, keep)
+	:: verdict == DECIDED_ABORT -> marker(shard, t, 0, 0, keep)
+	:: verdict >= STRAY ->
+#ifdef ANSWER_IS_MARKER
+		assert(I5 && !(endedC[shard] & BIT(t))); /* CONFLICT */
+#endif
+		endTxn(shard, t, 0);
+		endedA[shard] = endedA[shard] | BIT(t);
+		settle(shard, t);
+		if :: verdict >= STRAY_FENCE -> fence[shard] = fence[shard] | 1 :: else fi;
+		if :: verdict == STRAY_FENCE2 -> fence[shard] = fence[shard] | 2 :: else fi;
+		read(shard)
+	:: else
+	fi
+}
+
+/* expire.go of pstate: Forget, of the first producer id. */
+#define FIRST_ID (reborn -> 3 : 15)
+inline forget(shard) {
+	endedC[shard] = endedC[shard] & ~FIRST_ID;
+	endedA[shard] = endedA[shard] & ~FIRST_ID;
+	settled[shard] = settled[shard] & ~FIRST_ID;
+	fence[shard] = (reborn -> fence[shard] & 2 : 0);
+	forgot[shard] = 1
+}
+
+/* partition.go: SyncPartitions without partition 2. */
+inline removePartition() {
+	j = 0;
+	do
+	:: j < 4 ->
+		if
+		:: (stored[3] & BIT(j)) && !(stored[0] & BIT(j)) -> settle(0, j)
+		:: else
+		fi;
+		j++
+	:: else -> break
+	od;
+	j = L;
+	do :: j < 2 * L -> log[j] = 0; j++ :: else -> break od;
+	stored[3] = 0; readTo[1] = 0; seen[3] = 0; partitionGone = 1
+}
+
+/* ---- messages that come late or twice ---------------------------------- */
+
+#define M_APPEND(rec, t) (1 + 8 * (t) + 32 * (rec))
+#define M_END(t, c, recs, g, from) (2 + 8 * (t) + 32 * (c) + 64 * (recs) + 1024 * (g) + 16384 * (from))
+#define M_INIT(who) (3 + 8 * (who))
+#define M_MARKER(shard, t, c, recs) (4 + 8 * (t) + 32 * (c) + 64 * (recs) + 1024 * (shard))
+#define M_ENLIST(shard, t) (5 + 8 * (t) + 32 * forgot[shard] + 1024 * (shard))
+#define M_ANSWER(shard, t, verdict, life, recs) \
+	(6 + 8 * (t) + 32 * (life) + 64 * (recs) + 1024 * (shard) + 2048 * (verdict))
+#define IN(b, low, mask) ((bag[b] >> (low)) & (mask))
+
+inline hold() { /* k_ */
+	i = 0;
+	do :: bag[i] > k_ -> i++ :: else -> break od;
+	j = FAULTS;
+	do :: j > i -> bag[j] = bag[j - 1]; j-- :: else -> break od;
+	bag[i] = k_
+}
+inline take(b) {
+	k_ = bag[b]; i = b;
+	do :: i < FAULTS -> bag[i] = bag[i + 1]; i++ :: else -> break od;
+	bag[FAULTS] = 0
+}
+/* What the marker to a shard states, and what it lets the shard drop. */
+#define PROGRESS(t) (topicGone -> stated[t] & 7 : stated[t])
+#define KEEP FROM(LOWEST(COMPLETING))
+
+inline deliver(b) {
+	d_step {
+		take(b);
+		t_ = (k_ >> 3) & 3; c_ = (k_ >> 5) & 1; r_ = (k_ >> 6) & 15; w_ = (k_ >> 10) & 1;
+		if
+		:: (k_ & 7) == 1 -> w_ = (k_ >> 5) & 3; append(w_, t_)
+		:: (k_ & 7) == 2 -> g_ = (k_ >> 10) & 15; f_ = (k_ >> 14) & 7; endTransaction(t_, c_, r_, g_, f_)
+		:: (k_ & 7) == 3 -> w_ = t_; initProducer(w_)
+		:: (k_ & 7) == 4 -> marker(w_, t_, c_, r_, 15)
+		:: (k_ & 7) == 5 -> enlist(w_, t_); r_ = PROGRESS(t_); g_ = KEEP; answer(w_, t_, res, c_, r_, g_)
+		:: (k_ & 7) == 6 -> g_ = (k_ >> 11) & 7; answer(w_, t_, g_, c_, r_, 15)
+		fi;
+		res = 0
+	}
+}
+
+active proctype Network() {
+end_network:
+	do
+	:: atomic { bag[0] != 0 -> deliver(0) }
+#if FAULTS > 1
+	:: atomic { bag[1] != 0 && bag[1] != bag[0] -> deliver(1) }
+#endif
+#if FAULTS > 2
+	:: atomic { bag[2] != 0 && bag[2] != bag[1] -> deliver(2) }
+#endif
+#if FAULTS > 3
+	:: atomic { bag[3] != 0 && bag[3] != bag[2] -> deliver(3) }
+#endif
+	od
+}
+
+/* ---- who acts ---------------------------------------------------------- */
+
+#define EACH_TXN(set, var) \
+	if \
+	:: (set) & 1 -> var = 0 \
+	:: (set) & 2 -> var = 1 \
+	:: (set) & 4 -> var = 2 \
+	:: (set) & 8 -> var = 3 \
+	fi
+
+/* The duties of the coordinator's leader, all of them read off the state; and
+ * what an administrator may do at any time. */
+proctype Coordinator() {
+	byte t, s;
+end_coordinator:
+	do
+	:: atomic { COMPLETING ->
+		if :: pend[0] -> s = 0 :: pend[1] -> s = 1 fi;
+		EACH_TXN(pend[s], t);
+		if
+		:: d_step { c_ = (committed >> t) & 1; r_ = PROGRESS(t); g_ = KEEP; marker(s, t, c_, r_, g_); acknowledge(s, t); res = 0 }
+		:: OPEN_IN(s) & BIT(t) -> /* its acknowledgement is not in the log yet */
+			d_step { c_ = (committed >> t) & 1; r_ = PROGRESS(t); g_ = KEEP; marker(s, t, c_, r_, g_); res = 0 }
+		:: faults > 0 -> d_step { faults--; k_ = M_MARKER(s, t, ((committed >> t) & 1), PROGRESS(t)); hold() }
+		fi;
+		t = 0; s = 0
+	}
+	:: d_step { openTxn != NONE -> expire(); res = 0 }
+#ifdef EXPIRE_BLIND
+	/* The leader saw it open; the command does not look again. */
+	:: atomic { committed && faults > 0 -> faults--; EACH_TXN(committed, t); d_step { decide(t, 0, 0) }; t = 0 }
+#endif
+#ifdef ID_GONE
+#ifdef GONE_TOO_EARLY
+#define QUIET 1
+#else
+#define QUIET (!COMPLETING)
+#endif
+	:: d_step { faults > 0 && epoch > 0 && !gone && (openTxn != NONE || QUIET) ->
+		faults--;
+		if :: openTxn != NONE -> closeOpen(); epoch++ :: else fi;
+		if :: QUIET -> gone = 1; window = NONE; pend[0] = 0; pend[1] = 0 :: else fi;
+		res = 0
+	}
+#endif
+#ifdef TOPIC_GONE
+	:: d_step { !topicGone -> topicGone = 1 }
+#endif
+#ifdef RESET
+	:: d_step { faults > 0 && offset < 4 -> faults--; offset++ }
+#endif
+	od
+}
+
+/* The duties of a shard's leader. An enlistment that would change nothing is
+ * left out: so a transaction that nobody ends is a deadlock. */
+#define NEWS(shard, t) (!(IS_OPEN(t) && (enlisted & BIT(shard))))
+#define ASKS(shard) \
+	((OPEN_IN(shard) & 1 & -NEWS(shard, 0)) | (OPEN_IN(shard) & 2 & -NEWS(shard, 1)) | \
+	 (OPEN_IN(shard) & 4 & -NEWS(shard, 2)) | (OPEN_IN(shard) & 8 & -NEWS(shard, 3)))
+#ifdef ENLIST_ONCE
+#define MAY_ASK(shard) (ASKS(shard) & ~asked)
+#else
+#define MAY_ASK(shard) ASKS(shard)
+#endif
+/* No marker outlives Forget; see README.md. */
+#define OLD_MARKER(b, shard) ((bag[b] & 7) == 4 && IN(b, 10, 1) == (shard) && (FIRST_ID & BIT(IN(b, 3, 3))))
+#ifdef LATE_MARKER
+#define MARKER_UNDER_WAY(shard) 0
+#elif FAULTS == 1
+#define MARKER_UNDER_WAY(shard) (OLD_MARKER(0, shard))
+#elif FAULTS == 2
+#define MARKER_UNDER_WAY(shard) (OLD_MARKER(0, shard) || OLD_MARKER(1, shard))
+#elif FAULTS == 3
+#define MARKER_UNDER_WAY(shard) (OLD_MARKER(0, shard) || OLD_MARKER(1, shard) || OLD_MARKER(2, shard))
+#else
+#define MARKER_UNDER_WAY(shard) (OLD_MARKER(0, shard) || OLD_MARKER(1, shard) || OLD_MARKER(2, shard) || OLD_MARKER(3, shard))
+#endif
+proctype Shard(byte s) {
+	byte t;
+#ifdef ENLIST_ONCE
+	byte asked;
+#endif
+end_shard:
+	do
+	:: atomic { MAY_ASK(s) ->
+		EACH_TXN(MAY_ASK(s), t);
+		if
+		:: d_step { enlist(s, t); r_ = PROGRESS(t); g_ = KEEP; answer(s, t, res, forgot[s], r_, g_); res = 0 }
+		:: faults > 0 -> d_step { faults--; k_ = M_ENLIST(s, t); hold() }
+		:: faults > 0 -> d_step {
+			faults--; enlist(s, t); v_ = res;
+			if
+			:: v_ != ACCEPTED -> k_ = M_ANSWER(s, t, v_, forgot[s], (v_ == DECIDED_COMMIT -> PROGRESS(t) : 0)); hold()
+			:: else
+			fi;
+			res = 0 }
+#ifdef ENLIST_ONCE
+		:: faults > 0 -> faults-- /* lost */
+#endif
+		fi;
+#ifdef ENLIST_ONCE
+		asked = asked | BIT(t);
+#endif
+		t = 0
+	}
+#ifdef ID_GONE
+	:: d_step { gone && !forgot[s] && !(OPEN_IN(s) & FIRST_ID) && !MARKER_UNDER_WAY(s) -> forget(s); res = 0 }
+#endif
+#ifdef TOPIC_GONE
+	:: d_step { s == 0 && topicGone && !partitionGone -> removePartition(); res = 0 }
+#endif
+	od
+}
+
+/* One incarnation of the producer. It may be slow at any call (a zombie). With
+ * CRASH it may also stop for good; nothing but I11 can tell the two apart. */
+#ifdef CRASH
+#define MAY_CRASH if :: goto stop :: skip fi
+#else
+#define MAY_CRASH skip
+#endif
+#ifdef LOSE_TRACK
+#define ACKNOWLEDGED(rec) got[t] = got[t] | BIT(rec);
+#else
+#define ACKNOWLEDGED(rec)
+#endif
+#define SEND(rec, again) \
+	if \
+	:: doomed \
+	:: else -> \
+		if \
+		:: d_step { append(rec, t) }; \
+			if \
+			:: res == OK -> res = 0; ACKNOWLEDGED(rec) count = count | BIT(rec) \
+			:: res == FENCED -> res = 0; toldNo = toldNo | BIT(t); goto stop \
+			:: else -> res = 0; doomed = 1 \
+			fi \
+		:: faults > 0 -> d_step { faults--; append(rec, t); res = 0 }; if :: goto again :: doomed = 1 fi \
+		:: faults > 0 -> d_step { faults--; k_ = M_APPEND(rec, t); hold() }; if :: goto again :: doomed = 1 fi \
+		fi \
+	fi
+
+proctype Producer(byte me; byte txns) {
+	byte t, n, count, gen, from;
+	bool doomed, commit, left = 1;
+takeover:
+	atomic { (me == 0 || epoch > 0) ->
+		if
+		:: d_step { initProducer(me) }
+		:: faults > 0 -> d_step { faults--; initProducer(me); res = 0 }; goto takeover
+		:: faults > 0 -> d_step { faults--; k_ = M_INIT(me); hold() }; goto takeover
+		fi;
+		if :: res == OK -> res = 0 :: else -> res = 0; goto stop fi
+	}
+begin:
+	atomic {
+		MAY_CRASH;
+		if
+		:: n == txns -> goto stop
+		:: n < txns && left ->
+			if :: owner != me -> generation++; owner = me :: else fi;
+			gen = generation; from = offset; left = 0
+		:: n < txns && !left
+		fi;
+		t = 2 * me + n; n++; count = 0; doomed = 0; commit = 0;
+		goto first
+	}
+send0:
+	atomic {
+		skip;
+first:
+		SEND(0, send0)
+	}
+#ifdef TWO_BATCHES
+send2:
+	atomic { SEND(2, send2) }
+#endif
+#ifdef TOPIC_GONE
+send3:
+	atomic { if :: goto send1 :: skip fi; SEND(3, send3) }
+#endif
+send1:
+	atomic { MAY_CRASH; SEND(1, send1) }
+choose:
+	atomic {
+		MAY_CRASH;
+		if
+#ifdef LOSE_TRACK
+		:: commit = 1
+		:: count & 2 -> commit = 1; count = count & ~2
+		:: count & 4 -> commit = 1; count = count & ~4
+#else
+		:: !doomed -> commit = 1
+#endif
+		:: commit = 0
+		:: doomed -> goto begin /* its abort is not confirmed; the next one closes it */
+		fi;
+		doomed = 0;
+		goto call
+	}
+finish:
+	atomic {
+		MAY_CRASH;
+call:
+		if
+		:: d_step { endTransaction(t, commit, count, gen, from) }
+		:: faults > 0 -> d_step { faults--; endTransaction(t, commit, count, gen, from); res = 0 }; goto finish
+		:: faults > 0 -> d_step { faults--; k_ = M_END(t, commit, count, gen, from); hold() }; goto finish
+		fi;
+		if
+		:: (res == OK && commit) || (res == CONFLICT && !commit) ->
+			assert(I13 && (committed & BIT(t)));
+			from++
+		:: (res == OK && !commit) || (res == CONFLICT && commit) || res == FENCED ->
+			assert(I13 && !(committed & BIT(t)));
+			toldNo = toldNo | BIT(t);
+			if :: res == FENCED -> res = 0; goto stop :: else fi
+		:: res == UNSETTLED || res == INVALID -> res = 0; commit = 0; goto finish
+		:: res == STALE_MEMBER -> res = 0; commit = 0; left = 1; goto finish
+		:: res == FORGOTTEN || res == UNKNOWN_ID -> res = 0; goto stop
+		fi;
+		res = 0; count = 0; commit = 0;
+		if :: n == txns -> goto stop :: else -> goto begin fi
+	}
+stop:   skip
+}
+
+/* I11: this state is reached, or the run ends in an invalid end state. What is
+ * still late then is lost. I2, I4: all of a commit is seen, nothing else is. */
+#define SHOWN(t) (((seen[0] >> t) & 1) + ((seen[1] >> t) & 1) * 2 + ((seen[2] >> t) & 1) * 4 + ((seen[3] >> t) & 1) * 8)
+#define LASTING (topicGone -> 7 : 15)
+#define COMPLETE(t) \
+	assert(I4 && (SHOWN(t) & LASTING) == ((committed & BIT(t)) -> stated[t] & LASTING : 0)); \
+	assert(I2 && (!(committed & BIT(t)) || !(owed[t] & LASTING & ~SHOWN(t))))
+#ifdef CYCLES
+#define CHECK
+#else
+#define CHECK run Check()
+proctype Check() {
+	do
+	:: d_step {
+		openTxn == NONE && !COMPLETING && !OPEN_IN(0) && !OPEN_IN(1) && topicGone == partitionGone ->
+		COMPLETE(0); COMPLETE(1); COMPLETE(2); COMPLETE(3); res = 0
+	}
+	od
+}
+#endif
+
+init {
+	atomic {
+		run Coordinator(); run Shard(0); run Shard(1);
+		run Producer(0, OLD_TXNS); run Producer(1, NEW_TXNS);
+		CHECK
+	}
+}
