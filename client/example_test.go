@@ -14,7 +14,7 @@ import (
 // Several records in several topics, all or none.
 func ExampleProducer_Transact() {
 	ctx := context.Background()
-	c, err := client.Dial(ctx, []string{"localhost:7000"})
+	c, err := client.Dial(ctx, []string{"localhost:7100"})
 	if err != nil {
 		return
 	}
@@ -157,4 +157,15 @@ func ExampleDial() {
 	}
 	_ = p.Send(context.Background(), &client.Record{Topic: "clicks", Value: []byte("home")})
 	fmt.Println(p.Close())
+}
+
+// Records with one key go to one partition, the one that Kafka's clients choose.
+func ExampleMurmur2Partitioner() {
+	for _, key := range []string{"alice", "bob", "alice"} {
+		fmt.Println(key, client.Murmur2Partitioner(&client.Record{Key: []byte(key)}, 12))
+	}
+	// Output:
+	// alice 9
+	// bob 6
+	// alice 9
 }

@@ -84,6 +84,8 @@ func (c *Coordinator) raftError(err error) error {
 	switch {
 	case errors.As(err, &notLeader):
 		return c.notLeader(uint64(notLeader.Leader))
+	case errors.Is(err, raftstore.ErrDiskLow):
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_OVERLOADED, diskLow(c.cfg.NodeID))
 	case errors.Is(err, raftstore.ErrOverloaded):
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_OVERLOADED, "")
 	case errors.Is(err, raftstore.ErrUnknownResult):
@@ -108,4 +110,8 @@ func requestID(s string) txn.RequestID {
 	sum := sha256.Sum256([]byte(s))
 	copy(id[:], sum[:])
 	return id
+}
+
+func diskLow(node uint64) string {
+	return "the disk of coordinator " + strconv.FormatUint(node, 10) + " is below min_free_bytes; make room"
 }

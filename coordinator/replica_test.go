@@ -155,7 +155,7 @@ func resultText(result any) string {
 	return fmt.Sprintf("%+v", result)
 }
 
-func snapshotOf(t *testing.T, r *replica) []byte {
+func snapshotOf(t testing.TB, r *replica) []byte {
 	t.Helper()
 	b, err := r.Snapshot()
 	if err != nil {
@@ -289,6 +289,35 @@ func FuzzApply(f *testing.F) {
 		}
 		if !bytes.Equal(snapshotOf(t, restored), b) {
 			t.Fatal("the snapshot of the restored state is another one")
+		}
+	})
+}
+
+// FuzzRestore: a replica takes a snapshot that it could have written, and writes
+// the same one again, or it refuses and stays as it was.
+func FuzzRestore(f *testing.F) {
+	r := emptyReplica()
+	for _, entry := range opening() {
+		r.Apply(raftstore.Entry{Data: entry}, nil)
+	}
+	whole := snapshotOf(f, r)
+	f.Add(whole)
+	f.Add(whole[:len(whole)-1])
+	f.Add(append(bytes.Clone(whole), 0))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r := emptyReplica()
+		before := snapshotOf(t, r)
+		if err := r.Restore(1, data); err != nil {
+			if !bytes.Equal(snapshotOf(t, r), before) {
+				t.Error("a refused snapshot changed the state")
+			}
+			return
+		}
+		if err := checkReplica(r); err != nil {
+			t.Error(err)
+		}
+		if len(data) > 0 && !bytes.Equal(snapshotOf(t, r), data) {
+			t.Error("the snapshot of the restored state is another one")
 		}
 	})
 }

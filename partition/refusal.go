@@ -3,6 +3,7 @@ package partition
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -39,6 +40,9 @@ func (n *Node) proposalError(err error) *apierrors.Error {
 			return n.notLeader(0, 0)
 		}
 		return n.notLeader(away.Leader, 0)
+	case errors.Is(err, raftstore.ErrDiskLow):
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_OVERLOADED,
+			fmt.Sprintf("the disk of partition node %d is below min_free_bytes; make room", n.cfg.NodeID))
 	case errors.Is(err, raftstore.ErrOverloaded):
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_OVERLOADED, "")
 	case errors.Is(err, raftstore.ErrUnknownResult):

@@ -10,6 +10,8 @@ var (
 	// its uncommitted log is full, or because the disk is below its low-water
 	// mark. The proposal surely has no effect; try again later.
 	ErrOverloaded = errors.New("raftstore: overloaded")
+	// ErrDiskLow is ErrOverloaded because the disk is below its low-water mark.
+	ErrDiskLow = fmt.Errorf("%w: the disk is below its low-water mark", ErrOverloaded)
 	// ErrUnknownResult ends a proposal that was handed to Raft when this node
 	// lost leadership and did not see it applied within half an election
 	// timeout, or stopped. It may or may not take effect.

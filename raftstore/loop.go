@@ -135,7 +135,7 @@ func (l *loop) takeProposals(proposals []groupProposal) {
 		case r.removed:
 			refused = ErrGroupNotFound
 		case l.diskLow:
-			refused = ErrOverloaded
+			refused = ErrDiskLow
 		}
 		if refused != nil {
 			p.group.queuedBytes.Add(-int64(len(p.data)))

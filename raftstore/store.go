@@ -117,9 +117,24 @@ func (s *Store) Tick() { s.in.addTick() }
 // whether there is more to do at once. Only for a store with Config.Manual.
 func (s *Store) Turn() (more bool) {
 	s.in.take(&s.taken)
-	more = s.loop.turn(&s.taken)
+	more = s.turn()
 	s.taken.reset()
 	return more
+}
+
+// turn ends the store when Raft finds one of its invariants broken. Nothing was
+// sent or answered because of what it found, for it looks before it acts.
+func (s *Store) turn() (more bool) {
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case brokenInvariant:
+			s.loop.fail(fmt.Errorf("%w: the log lost what this node had acknowledged, and the node must not go on: %s", ErrCorrupt, p))
+		default:
+			panic(p)
+		}
+	}()
+	return s.loop.turn(&s.taken)
 }
 
 // do runs fn in the loop and waits for it.

@@ -19,7 +19,7 @@ var table = map[Code]Entry{
 	v1.ErrorCode_ERROR_CODE_NOT_LEADER: {Retriable, codes.FailedPrecondition,
 		"another node leads", "Send the request to the leader; `oncelog cluster status` shows it."},
 	v1.ErrorCode_ERROR_CODE_OVERLOADED: {Retriable, codes.ResourceExhausted,
-		"the node's queues are full", "Back off and try again."},
+		"the node's queues are full", "Back off and try again; if it stays, look at the node's load and disk."},
 	v1.ErrorCode_ERROR_CODE_UNKNOWN_RESULT: {UnknownOutcome, codes.Aborted,
 		"leadership was lost while the request was under way; it may or may not take effect", "Repeat the same request: its identity makes that safe."},
 	v1.ErrorCode_ERROR_CODE_DEADLINE: {UnknownOutcome, codes.DeadlineExceeded,

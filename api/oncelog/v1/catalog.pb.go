@@ -757,7 +757,8 @@ type Node struct {
 	ClientAddress string `protobuf:"bytes,2,opt,name=client_address,json=clientAddress,proto3" json:"client_address,omitempty"`
 	// Where other nodes reach it, host:port.
 	PeerAddress string `protobuf:"bytes,3,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"`
-	// It has been heard of within the last seconds. Only in DescribeCluster.
+	// It has been heard of within the last seconds. Only in DescribeCluster, and
+	// only for partition nodes.
 	Alive bool `protobuf:"varint,4,opt,name=alive,proto3" json:"alive,omitempty"`
 	// When it was last heard of; 0: not since the leader took over.
 	LastSeenMs    int64 `protobuf:"varint,5,opt,name=last_seen_ms,json=lastSeenMs,proto3" json:"last_seen_ms,omitempty"`
