@@ -237,7 +237,7 @@ func TestANodeLeftBehindIsNotBelieved(t *testing.T) {
 		}
 		must(t, in.Commit(within(t), b))
 		behind := time.Now().Add(3 * time.Second)
-		f.onFetch = func(_ string, r *v1.FetchRequest) fate {
+		f.onFetch = func(_ string, _ *v1.FetchRequest) fate {
 			if time.Now().Before(behind) {
 				return fate{refuse: apierrors.New(v1.ErrorCode_ERROR_CODE_OFFSET_OUT_OF_RANGE, "",
 					apierrors.KeyStartOffset, "0", apierrors.KeyEndOffset, "1")}
