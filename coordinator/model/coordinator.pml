@@ -49,7 +49,8 @@ inline initProducer(who) {
 		fi;
 		assert(I9 && epoch < 3 && !(handed & 2));
 		epoch = 3; handed = handed | 2; res = OK
-	fi
+	fi;
+	prune()
 }
 
 /* enlist.go: sets res to the verdict. */
@@ -69,7 +70,8 @@ inline enlist(shard, t) {
 	:: IS_OPEN(t) -> enlisted = enlisted | BIT(shard); res = ACCEPTED
 	:: REMEMBERED(t) || USED_UP(t) -> res = STRAY
 	:: else -> closeOpen(); openTxn = t; enlisted = BIT(shard); res = ACCEPTED
-	fi
+	fi;
+	prune()
 }
 
 /* transaction.go, with group/commit.go: the commit point. `recs` are the
@@ -130,7 +132,8 @@ inline endTransaction(txn, commit, recs, gen, from) {
 			consumed = consumed | BIT(from); offset = from + 1
 		:: else
 		fi;
-		res = OK
+		res = OK;
+		prune()
 	fi
 }
 

@@ -18,6 +18,7 @@
  *   RESET        an administrator moves the group's offset
  *   CRASH        a producer may stop for good at any call
  *   CYCLES       without the process Check, for the search for cycles
+ *   KEEP_DEAD    late messages that can have no effect are kept, and checked
  * The others make it wrong on purpose: see `variants`. */
 #ifndef FAULTS
 #define FAULTS 1
@@ -68,6 +69,9 @@
 #define STRAY_FENCE 5  /* and the epoch of the old incarnation is over */
 #define STRAY_FENCE2 6 /* and that of the new one, too */
 
+#define TOMBSTONE 1
+#define EXPIRED 2 /* opened_at tells before from after */
+
 /* The properties, by the names of protocol.md section 10. Always true: they
  * are there so that a failed assertion prints its name. */
 hidden byte I1 = 1, I2 = 1, I3 = 1, I4 = 1, I5 = 1, I6 = 1, I7 = 1, I8 = 1, I9 = 1, I13 = 1;
@@ -90,7 +94,7 @@ byte stored[4];                /* by record: open transactions that have it */
 byte endedC[2], endedA[2];     /* remembered outcomes */
 byte settled[2];               /* with what is open: the floor */
 byte fence[2];                 /* 1: the old incarnation's epoch; 2: the new one's */
-bool forgot[2];                /* Forget was applied: opened_at tells before from after */
+byte forgot[2];                /* what Forget left of the first producer id: TOMBSTONE, then EXPIRED */
 bool partitionGone;
 /* The logs of partitions 0, 2 and 1, in this order: that of partition p is from
  * LOG(p), and those of a shard lie side by side. */
@@ -121,7 +125,7 @@ byte toldNo, consumed, handed;
 byte faults = FAULTS;
 int bag[FAULTS + 1];           /* messages that are late; sorted: a multiset */
 byte res;                      /* the last answer; 0 between steps */
-hidden byte i, j, s_, x, y, b_, e_, m_, v_, t_, c_, r_, w_, g_, f_, n_;
+hidden byte p_, q_, u_, a_, d_, dead_, i, j, s_, x, y, b_, e_, m_, v_, t_, c_, r_, w_, g_, f_, n_;
 hidden int k_;
 
 #define DECIDED (committed | aborted)
@@ -140,33 +144,19 @@ hidden int k_;
 #endif
 #define USED_UP(t) ((DECIDED & FROM(t) & EPOCH_OF(t)) || (openTxn != NONE && openTxn > (t)))
 #define NEVER_DECIDED(t) (!(DECIDED & FROM(t) & EPOCH_OF(t)))
+#define FIRST_ID (reborn -> 3 : 15)
+#define GONE(shard, t) (forgot[shard] == TOMBSTONE && (FIRST_ID & BIT(t)))
+#define LIFE(shard) (forgot[shard] == EXPIRED)
+#define OPEN_IN(shard) ((shard) -> stored[1] : (stored[0] | stored[3]))
+#define FLOOR(shard, t) ((settled[shard] | OPEN_IN(shard)) & FROM(t) & ID_OF(t))
+#define NEWER_SEEN(shard, t) ((t) < 2 && !reborn && ((settled[shard] | OPEN_IN(shard)) & 12))
 
+#include "messages.pml"
 #include "coordinator.pml"
 #include "shard.pml"
 
-/* ---- messages that come late or twice ---------------------------------- */
+/* ---- late messages arrive ------------------------------------------------- */
 
-#define M_APPEND(rec, t) (1 + 8 * (t) + 32 * (rec))
-#define M_END(t, c, recs, g, from) (2 + 8 * (t) + 32 * (c) + 64 * (recs) + 1024 * (g) + 16384 * (from))
-#define M_INIT(who) (3 + 8 * (who))
-#define M_MARKER(shard, t, c, recs) (4 + 8 * (t) + 32 * (c) + 64 * (recs) + 1024 * (shard))
-#define M_ENLIST(shard, t) (5 + 8 * (t) + 32 * forgot[shard] + 1024 * (shard))
-#define M_ANSWER(shard, t, verdict, life, recs) \
-	(6 + 8 * (t) + 32 * (life) + 64 * (recs) + 1024 * (shard) + 2048 * (verdict))
-#define IN(b, low, mask) ((bag[b] >> (low)) & (mask))
-
-inline hold() { /* k_ */
-	i = 0;
-	do :: bag[i] > k_ -> i++ :: else -> break od;
-	j = FAULTS;
-	do :: j > i -> bag[j] = bag[j - 1]; j-- :: else -> break od;
-	bag[i] = k_
-}
-inline take(b) {
-	k_ = bag[b]; i = b;
-	do :: i < FAULTS -> bag[i] = bag[i + 1]; i++ :: else -> break od;
-	bag[FAULTS] = 0
-}
 /* What the marker to a shard states, and what it lets the shard drop. */
 #define PROGRESS(t) (topicGone -> stated[t] & 7 : stated[t])
 #define KEEP FROM(LOWEST(COMPLETING))
@@ -174,6 +164,7 @@ inline take(b) {
 inline deliver(b) {
 	d_step {
 		take(b);
+		arrives();
 		t_ = (k_ >> 3) & 3; c_ = (k_ >> 5) & 1; r_ = (k_ >> 6) & 15; w_ = (k_ >> 10) & 1;
 		if
 		:: (k_ & 7) == 1 -> w_ = (k_ >> 5) & 3; append(w_, t_)
@@ -183,7 +174,8 @@ inline deliver(b) {
 		:: (k_ & 7) == 5 -> enlist(w_, t_); r_ = PROGRESS(t_); g_ = KEEP; answer(w_, t_, res, c_, r_, g_)
 		:: (k_ & 7) == 6 -> g_ = (k_ >> 11) & 7; answer(w_, t_, g_, c_, r_, 15)
 		fi;
-		res = 0
+		res = 0;
+		arrived()
 	}
 }
 
@@ -230,7 +222,7 @@ end_coordinator:
 		fi;
 		t = 0; s = 0
 	}
-	:: d_step { openTxn != NONE -> expire(); res = 0 }
+	:: d_step { openTxn != NONE -> expire(); prune(); res = 0 }
 #ifdef EXPIRE_BLIND
 	/* The leader saw it open; the command does not look again. */
 	:: atomic { committed && faults > 0 -> faults--; EACH_TXN(committed, t); d_step { decide(t, 0, 0) }; t = 0 }
@@ -245,14 +237,14 @@ end_coordinator:
 		faults--;
 		if :: openTxn != NONE -> closeOpen(); epoch++ :: else fi;
 		if :: QUIET -> gone = 1; window = NONE; pend[0] = 0; pend[1] = 0 :: else fi;
-		res = 0
+		prune(); res = 0
 	}
 #endif
 #ifdef TOPIC_GONE
-	:: d_step { !topicGone -> topicGone = 1 }
+	:: d_step { !topicGone -> topicGone = 1; prune() }
 #endif
 #ifdef RESET
-	:: d_step { faults > 0 && offset < 4 -> faults--; offset++ }
+	:: d_step { faults > 0 && offset < 4 -> faults--; offset++; prune() }
 #endif
 	od
 }
@@ -268,9 +260,9 @@ end_coordinator:
 #else
 #define MAY_ASK(shard) ASKS(shard)
 #endif
-/* No marker outlives Forget; see README.md. */
+/* No marker outlives a tombstone; see README.md. */
 #define OLD_MARKER(b, shard) ((bag[b] & 7) == 4 && IN(b, 10, 1) == (shard) && (FIRST_ID & BIT(IN(b, 3, 3))))
-#ifdef LATE_MARKER
+#ifdef SHORT_TOMBSTONE
 #define MARKER_UNDER_WAY(shard) 0
 #elif FAULTS == 1
 #define MARKER_UNDER_WAY(shard) (OLD_MARKER(0, shard))
@@ -291,12 +283,12 @@ end_shard:
 	:: atomic { MAY_ASK(s) ->
 		EACH_TXN(MAY_ASK(s), t);
 		if
-		:: d_step { enlist(s, t); r_ = PROGRESS(t); g_ = KEEP; answer(s, t, res, forgot[s], r_, g_); res = 0 }
+		:: d_step { enlist(s, t); r_ = PROGRESS(t); g_ = KEEP; answer(s, t, res, LIFE(s), r_, g_); res = 0 }
 		:: faults > 0 -> d_step { faults--; k_ = M_ENLIST(s, t); hold() }
 		:: faults > 0 -> d_step {
 			faults--; enlist(s, t); v_ = res;
 			if
-			:: v_ != ACCEPTED -> k_ = M_ANSWER(s, t, v_, forgot[s], (v_ == DECIDED_COMMIT -> PROGRESS(t) : 0)); hold()
+			:: v_ != ACCEPTED -> k_ = M_ANSWER(s, t, v_, LIFE(s), (v_ == DECIDED_COMMIT -> PROGRESS(t) : 0)); hold()
 			:: else
 			fi;
 			res = 0 }
@@ -310,10 +302,11 @@ end_shard:
 		t = 0
 	}
 #ifdef ID_GONE
-	:: d_step { gone && !forgot[s] && !(OPEN_IN(s) & FIRST_ID) && !MARKER_UNDER_WAY(s) -> forget(s); res = 0 }
+	:: d_step { gone && !forgot[s] && !(OPEN_IN(s) & FIRST_ID) -> forget(s); prune() }
+	:: d_step { forgot[s] == TOMBSTONE && !MARKER_UNDER_WAY(s) -> forgot[s] = EXPIRED; prune() }
 #endif
 #ifdef TOPIC_GONE
-	:: d_step { s == 0 && topicGone && !partitionGone -> removePartition(); res = 0 }
+	:: d_step { s == 0 && topicGone && !partitionGone -> removePartition(); prune(); res = 0 }
 #endif
 	od
 }
@@ -364,7 +357,7 @@ begin:
 		if
 		:: n == txns -> goto stop
 		:: n < txns && left ->
-			if :: owner != me -> generation++; owner = me :: else fi;
+			if :: owner != me -> d_step { generation++; owner = me; prune() } :: else fi;
 			gen = generation; from = offset; left = 0
 		:: n < txns && !left
 		fi;
@@ -428,7 +421,8 @@ call:
 		res = 0; count = 0; commit = 0;
 		if :: n == txns -> goto stop :: else -> goto begin fi
 	}
-stop:   skip
+stop:
+	atomic { t = 0; n = 0; count = 0; gen = 0; from = 0; doomed = 0; commit = 0; left = 0 }
 }
 
 /* I11: this state is reached, or the run ends in an invalid end state. What is

@@ -1,10 +1,6 @@
 /* The commands of a shard, after partition/pstate. They are steps: call them
  * inside d_step. */
 
-#define OPEN_IN(shard) ((shard) -> stored[1] : (stored[0] | stored[3]))
-#define FLOOR(shard, t) ((settled[shard] | OPEN_IN(shard)) & FROM(t) & ID_OF(t))
-#define NEWER_SEEN(shard, t) ((t) < 2 && !reborn && ((settled[shard] | OPEN_IN(shard)) & 12))
-
 /* visible.go: reads the logs of a shard up to their last stable offset, the
  * first record of an open transaction. */
 #ifdef LSO_OFF_BY_ONE
@@ -48,6 +44,7 @@ inline append(rec, t) {
 	s_ = SHARD(rec);
 	if
 	:: rec == 3 && partitionGone -> res = REFUSED
+	:: GONE(s_, t) -> res = REFUSED
 	:: stored[rec] & BIT(t) -> res = OK
 	:: (fence[s_] & ((t) < 2 -> 1 : 2)) || NEWER_SEEN(s_, t) -> res = FENCED
 	:: (endedC[s_] | endedA[s_]) & BIT(t) -> res = REFUSED
@@ -62,7 +59,8 @@ inline append(rec, t) {
 		log[i] = ENTRY(t, rec);
 		stored[rec] = stored[rec] | BIT(t);
 		res = OK;
-		read(s_)
+		read(s_);
+		prune()
 	fi
 }
 
@@ -112,6 +110,7 @@ inline settle(shard, t) {
  * are not below its complete_below. */
 inline marker(shard, t, commit, recs, keep) {
 	if
+	:: GONE(shard, t) /* ALREADY */
 	:: OPEN_IN(shard) & BIT(t) ->
 		assert(I5 && ((commit) -> committed : aborted) & BIT(t));
 		assert(I2 && (!(commit) || !((recs) & RECORDS(shard) & PRESENT & ~HELD(shard, t)))); /* MISSING_DATA */
@@ -137,10 +136,11 @@ inline marker(shard, t, commit, recs, keep) {
 		assert(I2 && (!(commit) || !((recs) & RECORDS(shard) & PRESENT))); /* MISSING_DATA */
 		if :: commit -> endedC[shard] = endedC[shard] | BIT(t) :: else -> endedA[shard] = endedA[shard] | BIT(t) fi
 	fi;
-	settle(shard, t);
+	if :: !GONE(shard, t) -> settle(shard, t) :: else fi;
 	endedC[shard] = endedC[shard] & ((keep) | (15 & ~ID_OF(t)));
 	endedA[shard] = endedA[shard] & ((keep) | (15 & ~ID_OF(t)));
-	read(shard)
+	read(shard);
+	prune()
 }
 
 /* enlist.go of pstate; life stands for opened_at. */
@@ -149,7 +149,7 @@ inline marker(shard, t, commit, recs, keep) {
 #elif defined(ANSWER_IS_MARKER)
 #define ACTS(shard, t, life) 1
 #else
-#define ACTS(shard, t, life) ((OPEN_IN(shard) & BIT(t)) && (life) == forgot[shard])
+#define ACTS(shard, t, life) ((OPEN_IN(shard) & BIT(t)) && (life) == LIFE(shard))
 #endif
 inline answer(shard, t, verdict, life, recs, keep) {
 	if
@@ -165,19 +165,23 @@ inline answer(shard, t, verdict, life, recs, keep) {
 		settle(shard, t);
 		if :: verdict >= STRAY_FENCE -> fence[shard] = fence[shard] | 1 :: else fi;
 		if :: verdict == STRAY_FENCE2 -> fence[shard] = fence[shard] | 2 :: else fi;
-		read(shard)
+		read(shard);
+		prune()
 	:: else
 	fi
 }
 
-/* expire.go of pstate: Forget, of the first producer id. */
-#define FIRST_ID (reborn -> 3 : 15)
+/* gone.go: Forget, of the first producer id, leaves a tombstone, which expires. */
 inline forget(shard) {
 	endedC[shard] = endedC[shard] & ~FIRST_ID;
 	endedA[shard] = endedA[shard] & ~FIRST_ID;
 	settled[shard] = settled[shard] & ~FIRST_ID;
 	fence[shard] = (reborn -> fence[shard] & 2 : 0);
-	forgot[shard] = 1
+#ifdef FORGET_FLOOR
+	forgot[shard] = EXPIRED
+#else
+	forgot[shard] = TOMBSTONE
+#endif
 }
 
 /* partition.go: SyncPartitions without partition 2. */
