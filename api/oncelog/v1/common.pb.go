@@ -104,7 +104,8 @@ const (
 	// last of the current epoch, because a delayed commit may still arrive; settle
 	// it with EndTransaction(abort).
 	TransactionOutcome_TRANSACTION_OUTCOME_OPEN TransactionOutcome = 3
-	// So long ago that the outcome is no longer remembered (the last 16 are).
+	// So long ago that the outcome is no longer remembered (the last 16 are, and
+	// that of the newest transaction).
 	TransactionOutcome_TRANSACTION_OUTCOME_FORGOTTEN TransactionOutcome = 4
 	// No such producer, or an epoch that was never handed out.
 	TransactionOutcome_TRANSACTION_OUTCOME_INVALID TransactionOutcome = 5

@@ -1546,8 +1546,13 @@ type FenceProducerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The id.
 	TransactionalId string `protobuf:"bytes,1,opt,name=transactional_id,json=transactionalId,proto3" json:"transactional_id,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The epoch to finish. When a newer one has been handed out since, nothing is
+	// done: so a repetition of the request, or a late copy of it, fences nobody who
+	// came after. Unset: the one that is current when the request arrives, which
+	// must not be repeated blindly.
+	Epoch         *uint32 `protobuf:"varint,2,opt,name=epoch,proto3,oneof" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FenceProducerRequest) Reset() {
@@ -1587,12 +1592,20 @@ func (x *FenceProducerRequest) GetTransactionalId() string {
 	return ""
 }
 
-// FenceProducerResponse is the new epoch, which nobody uses.
+func (x *FenceProducerRequest) GetEpoch() uint32 {
+	if x != nil && x.Epoch != nil {
+		return *x.Epoch
+	}
+	return 0
+}
+
+// FenceProducerResponse is the new epoch, which nobody uses, or the one of
+// whoever came after.
 type FenceProducerResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Producer id.
 	ProducerId uint64 `protobuf:"varint,1,opt,name=producer_id,json=producerId,proto3" json:"producer_id,omitempty"`
-	// The epoch after the fence.
+	// The current epoch, above the one that was finished.
 	Epoch         uint32 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1852,9 +1865,11 @@ const file_oncelog_v1_transaction_proto_rawDesc = "" +
 	"\x03txn\x18\x02 \x01(\v2\x12.oncelog.v1.TxnRefR\x03txn\x12!\n" +
 	"\fwait_applied\x18\x03 \x01(\bR\vwaitApplied\"@\n" +
 	"\x18AbortTransactionResponse\x12$\n" +
-	"\x03txn\x18\x01 \x01(\v2\x12.oncelog.v1.TxnRefR\x03txn\"A\n" +
+	"\x03txn\x18\x01 \x01(\v2\x12.oncelog.v1.TxnRefR\x03txn\"f\n" +
 	"\x14FenceProducerRequest\x12)\n" +
-	"\x10transactional_id\x18\x01 \x01(\tR\x0ftransactionalId\"N\n" +
+	"\x10transactional_id\x18\x01 \x01(\tR\x0ftransactionalId\x12\x19\n" +
+	"\x05epoch\x18\x02 \x01(\rH\x00R\x05epoch\x88\x01\x01B\b\n" +
+	"\x06_epoch\"N\n" +
 	"\x15FenceProducerResponse\x12\x1f\n" +
 	"\vproducer_id\x18\x01 \x01(\x04R\n" +
 	"producerId\x12\x14\n" +
@@ -1991,6 +2006,7 @@ func file_oncelog_v1_transaction_proto_init() {
 	}
 	file_oncelog_v1_common_proto_init()
 	file_oncelog_v1_transaction_proto_msgTypes[4].OneofWrappers = []any{}
+	file_oncelog_v1_transaction_proto_msgTypes[19].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

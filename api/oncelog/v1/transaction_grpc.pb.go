@@ -68,7 +68,8 @@ type TransactionServiceClient interface {
 	// transaction was committed), FENCED, FORGOTTEN, INVALID_TXN (not open).
 	AbortTransaction(ctx context.Context, in *AbortTransactionRequest, opts ...grpc.CallOption) (*AbortTransactionResponse, error)
 	// FenceProducer raises the epoch of a transactional id, so that its current
-	// user gets FENCED, and aborts its open transaction. Errors: UNKNOWN_PRODUCER.
+	// user gets FENCED, and aborts its open transaction. Errors: UNKNOWN_PRODUCER,
+	// INVALID_ARGUMENT (no such epoch was handed out).
 	FenceProducer(ctx context.Context, in *FenceProducerRequest, opts ...grpc.CallOption) (*FenceProducerResponse, error)
 	// DeleteTransactionalId forgets an id with nothing open and nothing
 	// incomplete; an open transaction is aborted first and the call waits for it.
@@ -203,7 +204,8 @@ type TransactionServiceServer interface {
 	// transaction was committed), FENCED, FORGOTTEN, INVALID_TXN (not open).
 	AbortTransaction(context.Context, *AbortTransactionRequest) (*AbortTransactionResponse, error)
 	// FenceProducer raises the epoch of a transactional id, so that its current
-	// user gets FENCED, and aborts its open transaction. Errors: UNKNOWN_PRODUCER.
+	// user gets FENCED, and aborts its open transaction. Errors: UNKNOWN_PRODUCER,
+	// INVALID_ARGUMENT (no such epoch was handed out).
 	FenceProducer(context.Context, *FenceProducerRequest) (*FenceProducerResponse, error)
 	// DeleteTransactionalId forgets an id with nothing open and nothing
 	// incomplete; an open transaction is aborted first and the call waits for it.
