@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"slices"
 	"time"
+
+	"github.com/oncelog/oncelog/internal/task"
 )
 
 // GroupID names a Raft group; the same on every member, never reused.
@@ -109,11 +111,14 @@ type Config struct {
 	Log LogStore
 	// Transport sends to the other nodes. Nil is right for a cluster of one.
 	Transport Transport
-	// Manual leaves out the goroutine and the ticker: the caller drives the
-	// store with Tick and Turn from one goroutine. For tests and simulators;
-	// the blocking methods of Group then need somebody else to call Turn.
-	// Raft draws its election timeouts from crypto/rand.Reader: a simulator
-	// that wants to replay a seed replaces that variable.
+	// Runtime runs the store's tasks, and those that wait in its methods; nil:
+	// the machine. Of the log's methods only Commit may wait through it. Raft
+	// draws its election timeouts from crypto/rand.Reader: a simulator that
+	// wants to replay a seed replaces that variable.
+	Runtime *task.Runtime
+	// Manual leaves out the tasks and the ticks: the caller drives the store
+	// with Tick and Turn from one goroutine. For tests; the blocking methods of
+	// Group then need somebody else to call Turn.
 	Manual bool
 	// TickInterval is the length of a tick. Default 50 ms.
 	TickInterval time.Duration
@@ -157,8 +162,8 @@ type Config struct {
 	Logger       *slog.Logger
 	// OnFatal is called once, when the store can not go on (failed write,
 	// stalled disk, failed machine). The process should exit: a node must not
-	// linger with state it may have lost. It is called from a goroutine of its
-	// own, or inline when Manual is set.
+	// linger with state it may have lost. It is called from a task of its own,
+	// or inline when Manual is set.
 	OnFatal func(error)
 }
 

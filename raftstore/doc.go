@@ -11,10 +11,10 @@
 // messages and gives the answers that depend on that write. While a sync runs
 // the next turn's input gathers by itself, so group commit needs no timer.
 //
-// The loop has no goroutine, clock or lock of its own. [Store] wraps it in a
-// goroutine and a ticker; with [Config.Manual] the caller drives it with
-// [Store.Tick] and [Store.Turn] instead, which makes a whole cluster a
-// deterministic function of its inputs.
+// The loop has no task, clock or lock of its own. [Store] wraps it in a task
+// that ticks; with [Config.Manual] the caller drives it with [Store.Tick] and
+// [Store.Turn] instead. Either way a whole cluster can be a deterministic
+// function of its inputs: tasks, waits and time come from [Config.Runtime].
 //
 // # Rules that look arbitrary and are not
 //

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 
 	"go.etcd.io/raft/v3"
+
+	"github.com/oncelog/oncelog/internal/task"
 )
 
 // Status is what this node knows of a group.
@@ -131,11 +133,10 @@ func (g *Group) WaitLeadership(ctx context.Context, ok func(Leadership) bool) (L
 		if ok(lead) {
 			return lead, nil
 		}
-		select {
-		case <-changed:
-		case <-g.store.stopped:
+		switch g.store.cfg.Runtime.Wait(changed, g.store.stopped, ctx.Done()) {
+		case 1:
 			return lead, ErrStopped
-		case <-ctx.Done():
+		case 2:
 			return lead, ctx.Err()
 		}
 	}
@@ -197,19 +198,14 @@ func (g *Group) Propose(ctx context.Context, data []byte) (result any, index uin
 
 // ProposeInTerm is Propose with ProposeAsync's condition on the term.
 func (g *Group) ProposeInTerm(ctx context.Context, term uint64, data []byte) (result any, index uint64, err error) {
-	ch := resultChannels.Get().(chan ProposalResult)
+	ch := make(chan ProposalResult, 1)
 	g.ProposeAsync(data, term, func(res ProposalResult) { ch <- res })
-	select {
-	case res := <-ch:
-		resultChannels.Put(ch)
-		return res.Value, res.Index, res.Err
-	case <-ctx.Done():
-		return nil, 0, ctx.Err() // the channel still gets its result: no reuse
+	res, stopped := task.Receive(g.store.cfg.Runtime, ch, ctx.Done())
+	if stopped >= 0 {
+		return nil, 0, ctx.Err()
 	}
+	return res.Value, res.Index, res.Err
 }
-
-// resultChannels saves an allocation per proposal.
-var resultChannels = sync.Pool{New: func() any { return make(chan ProposalResult, 1) }}
 
 // ReadIndexAsync is ReadIndex with a callback that must not block.
 func (g *Group) ReadIndexAsync(done func(index uint64, err error)) {
@@ -229,12 +225,11 @@ func (g *Group) ReadIndex(ctx context.Context) (uint64, error) {
 	}
 	ch := make(chan answer, 1)
 	g.ReadIndexAsync(func(index uint64, err error) { ch <- answer{index, err} })
-	select {
-	case a := <-ch:
-		return a.index, a.err
-	case <-ctx.Done():
+	a, stopped := task.Receive(g.store.cfg.Runtime, ch, ctx.Done())
+	if stopped >= 0 {
 		return 0, ctx.Err()
 	}
+	return a.index, a.err
 }
 
 // Entry returns the data of an applied entry. It must not be modified. Entries
@@ -262,12 +257,11 @@ func (g *Group) TransferLeader(ctx context.Context, to NodeID) error {
 	if !g.store.in.addCall(func() { g.store.loop.startTransfer(g.replica, to, func(err error) { ch <- err }) }) {
 		return ErrStopped
 	}
-	select {
-	case err := <-ch:
-		return err
-	case <-ctx.Done():
+	err, stopped := task.Receive(g.store.cfg.Runtime, ch, ctx.Done())
+	if stopped >= 0 {
 		return ctx.Err()
 	}
+	return err
 }
 
 // Campaign starts an election now instead of at the next timeout.

@@ -1,6 +1,10 @@
 package raftstore
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/oncelog/oncelog/internal/task"
+)
 
 // maxPendingTicks bounds the ticks a slow turn may owe. Time that passed while
 // the loop was busy is better forgotten than made up for: catching up would
@@ -18,20 +22,13 @@ type inbox struct {
 	maxBytes int64
 }
 
-func (b *inbox) signal() {
-	select {
-	case b.wake <- struct{}{}:
-	default:
-	}
-}
-
 // add runs fn under the lock unless the inbox is closed or fn declines.
 func (b *inbox) add(fn func() bool) bool {
 	b.mu.Lock()
 	ok := !b.closed && fn()
 	b.mu.Unlock()
 	if ok {
-		b.signal()
+		task.Signal(b.wake)
 	}
 	return ok
 }

@@ -12,8 +12,8 @@ import (
 )
 
 // loop drives all groups. It is a plain object: inputs in, writes, messages
-// and answers out. Nothing in it starts goroutines, waits or reads a clock
-// (except to time writes for the watchdog and metrics).
+// and answers out. Nothing in it waits or reads a clock, except that a write
+// may take its time and is timed for the watchdog and metrics.
 type loop struct {
 	cfg      Config
 	counters *counters
@@ -38,9 +38,10 @@ type loop struct {
 	onDrained func() // called once no group with other members is led here
 	failed    error
 	// dead is set when the store failed or was closed; callers read it.
-	dead atomic.Bool
-	// writingSince is when the current write began, in nanoseconds since the
-	// epoch, 0 between writes; the watchdog reads it.
+	dead  atomic.Bool
+	began time.Time // when the loop was made
+	// writingSince is how long after that the current write began, in
+	// nanoseconds, 0 between writes; the watchdog reads it.
 	writingSince atomic.Int64
 	// report hands the fate of a snapshot back to the loop from outside.
 	report func(g GroupID, to NodeID, id uint64, delivered bool)
@@ -82,7 +83,7 @@ type groupRead struct {
 
 func newLoop(cfg Config, c *counters, incarnation uint64) *loop {
 	return &loop{
-		cfg: cfg, counters: c, incarnation: incarnation,
+		cfg: cfg, counters: c, incarnation: incarnation, began: cfg.Runtime.Now(),
 		replicas:           make(map[GroupID]*replica),
 		proposalBatchBytes: int(min(4<<20, max(cfg.MaxUncommittedBytes/4, 1))),
 	}
@@ -285,8 +286,8 @@ func (l *loop) commit(batch LogBatch, sync bool) bool {
 	if batch.Empty() {
 		return true
 	}
-	start := time.Now()
-	l.writingSince.Store(start.UnixNano())
+	start := l.cfg.Runtime.Now()
+	l.writingSince.Store(max(int64(start.Sub(l.began)), 1))
 	err := l.cfg.Log.Commit(batch, sync)
 	l.writingSince.Store(0)
 	if err != nil {
@@ -296,9 +297,19 @@ func (l *loop) commit(batch LogBatch, sync bool) bool {
 	l.counters.Batches.Add(1)
 	if sync {
 		l.counters.Syncs.Add(1)
-		l.counters.SyncNanos.Add(uint64(time.Since(start)))
+		l.counters.SyncNanos.Add(uint64(l.cfg.Runtime.Since(start)))
 	}
 	return true
+}
+
+// writingFor returns how long the current write has been under way; 0 between
+// writes. It may be called by anybody.
+func (l *loop) writingFor() time.Duration {
+	since := l.writingSince.Load()
+	if since == 0 {
+		return 0
+	}
+	return l.cfg.Runtime.Since(l.began) - time.Duration(since)
 }
 
 // route queues a message for its peer.
@@ -430,7 +441,7 @@ func (l *loop) fail(err error) {
 	if l.cfg.Manual {
 		l.cfg.OnFatal(err)
 	} else {
-		go l.cfg.OnFatal(err)
+		l.cfg.Runtime.Go(func() { l.cfg.OnFatal(err) })
 	}
 }
 

@@ -5,8 +5,8 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
-	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/raft/v3"
@@ -48,63 +48,83 @@ func Open(cfg Config) (*Store, error) {
 		s.in.addCall(func() { s.loop.snapshotReported(g, to, id, delivered) })
 	}
 	if !cfg.Manual {
-		go s.run()
+		cfg.Runtime.Go(s.run)
 		if cfg.StallTimeout > 0 {
-			go s.watch()
+			cfg.Runtime.Go(s.watch)
 		}
 	}
 	return s, nil
 }
 
-// onceFatal makes sure that only the first cause is reported.
+// onceFatal makes sure that only the first cause is reported. It is not a
+// sync.Once, whose second caller waits for the first.
 func onceFatal(report func(error)) func(error) {
-	var once sync.Once
-	return func(err error) { once.Do(func() { report(err) }) }
-}
-
-// run is the owner goroutine.
-func (s *Store) run() {
-	ticker := time.NewTicker(s.cfg.TickInterval)
-	defer ticker.Stop()
-	// A closed channel takes the place of wake while there is more to do, so
-	// that ticks and the end are seen under any load.
-	always := make(chan struct{})
-	close(always)
-	for more := false; ; more = s.Turn() {
-		// Whoever was just answered gets to propose again before the next
-		// write begins: larger batches, at no cost to a lone proposer.
-		runtime.Gosched()
-		wake := (<-chan struct{})(s.in.wake)
-		if more {
-			wake = always
-		}
-		select {
-		case <-s.stop:
-			s.finish()
-			return
-		case <-ticker.C:
-			s.Tick()
-		case <-wake:
+	var reported atomic.Bool
+	return func(err error) {
+		if reported.CompareAndSwap(false, true) {
+			report(err)
 		}
 	}
 }
 
+// run is the owner task.
+func (s *Store) run() {
+	rt := s.cfg.Runtime
+	ticks := ticker{interval: s.cfg.TickInterval, next: rt.Now().Add(s.cfg.TickInterval)}
+	for more := false; ; more = s.Turn() {
+		// Whoever was just answered gets to propose again before the next
+		// write begins: larger batches, at no cost to a lone proposer.
+		rt.Yield()
+		// While there is more to do it only looks, so that ticks and the end
+		// are seen under any load.
+		limit := time.Duration(0)
+		if !more {
+			limit = ticks.wait(rt.Now())
+		}
+		if rt.WaitFor(limit, s.stop, s.in.wake) == 0 {
+			s.finish()
+			return
+		}
+		if ticks.due(rt.Now()) {
+			s.Tick()
+		}
+	}
+}
+
+// ticker knows when the next tick is due. Like time.Ticker it keeps its rhythm
+// and forgets the ticks that nobody took in time, all but one.
+type ticker struct {
+	interval time.Duration
+	next     time.Time
+}
+
+// wait returns how long it is to the next tick. A clock that was set back, where
+// it has no monotonic part, must not stop the ticks.
+func (t *ticker) wait(now time.Time) time.Duration {
+	if t.next.Sub(now) > t.interval {
+		t.next = now.Add(t.interval)
+	}
+	return t.next.Sub(now)
+}
+
+func (t *ticker) due(now time.Time) bool {
+	late := now.Sub(t.next)
+	if late < 0 {
+		return false
+	}
+	t.next = t.next.Add(late - late%t.interval + t.interval)
+	return true
+}
+
 // watch reports a write that does not come back.
 func (s *Store) watch() {
-	ticker := time.NewTicker(s.cfg.StallTimeout / 4)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-s.stopped:
+	limit := s.cfg.StallTimeout
+	for s.cfg.Runtime.Sleep(limit/4, s.stopped) {
+		if s.loop.writingFor() > limit {
+			s.loop.dead.Store(true)
+			close(s.stalled)
+			s.cfg.OnFatal(fmt.Errorf("%w for %v", ErrDiskStalled, limit))
 			return
-		case now := <-ticker.C:
-			since := s.loop.writingSince.Load()
-			if since != 0 && now.UnixNano()-since > int64(s.cfg.StallTimeout) {
-				s.loop.dead.Store(true)
-				close(s.stalled)
-				s.cfg.OnFatal(fmt.Errorf("%w for %v", ErrDiskStalled, s.cfg.StallTimeout))
-				return
-			}
 		}
 	}
 }
@@ -150,12 +170,12 @@ func (s *Store) do(ctx context.Context, fn func()) error {
 	if !s.in.addCall(func() { fn(); close(done) }) {
 		return ErrStopped
 	}
-	select {
-	case <-done:
+	switch s.cfg.Runtime.Wait(done, s.stalled, ctx.Done()) {
+	case 0:
 		return nil
-	case <-s.stalled:
+	case 1:
 		return ErrDiskStalled
-	case <-ctx.Done():
+	default:
 		return ctx.Err()
 	}
 }
@@ -185,6 +205,22 @@ func (s *Store) RemoveGroup(id GroupID) error {
 		return doErr
 	}
 	return err
+}
+
+// Group returns an open group. It waits for the loop as CreateGroup does.
+func (s *Store) Group(id GroupID) (*Group, error) {
+	var g *Group
+	if err := s.do(context.Background(), func() {
+		if r := s.loop.replicas[id]; r != nil {
+			g = r.group
+		}
+	}); err != nil {
+		return nil, err
+	}
+	if g == nil {
+		return nil, ErrGroupNotFound
+	}
+	return g, nil
 }
 
 // Groups lists the groups that have data on this node, open or not.
@@ -225,24 +261,15 @@ func (s *Store) Close(ctx context.Context) error {
 		return s.closeErr
 	}
 	drained := make(chan struct{})
-	limit := time.NewTimer(2 * time.Duration(s.cfg.ElectionTicks) * s.cfg.TickInterval)
-	defer limit.Stop()
+	limit := 2 * time.Duration(s.cfg.ElectionTicks) * s.cfg.TickInterval
 	if ctx.Err() == nil && s.in.addCall(func() { s.loop.handOver(func() { close(drained) }) }) {
-		select {
-		case <-drained:
-		case <-limit.C:
-		case <-ctx.Done():
-		case <-s.stopped:
-		case <-s.stalled:
-		}
+		s.cfg.Runtime.WaitFor(limit, drained, ctx.Done(), s.stopped, s.stalled)
 	}
 	s.stopOnce.Do(func() { close(s.stop) })
-	select {
-	case <-s.stopped:
+	if s.cfg.Runtime.Wait(s.stopped, s.stalled) == 0 {
 		return s.closeErr
-	case <-s.stalled:
-		return ErrDiskStalled
 	}
+	return ErrDiskStalled
 }
 
 // finish ends the loop: checkpoints, answers, log store.

@@ -23,8 +23,11 @@ type Store struct {
 	mu       sync.RWMutex
 	live     groups
 	durable  groups
-	unsynced [][]op // batches not yet in durable
-	fault    func(sync bool) error
+	unsynced [][]op // batches in live and not yet in durable
+	// pending is the batch of a Commit that has not ended, or that failed.
+	pending []op
+	fault   func(sync bool) error
+	free    uint64
 }
 
 type groups map[raftstore.GroupID]*group
@@ -47,23 +50,26 @@ type op struct {
 	apply func(gs groups, g *group)
 }
 
-// New returns an empty store. fault, which may be nil, is asked before every
-// Commit; an error it returns fails the Commit, which then writes nothing.
+// New returns an empty store on a device with room for ever. fault, which may
+// be nil, is called by every Commit before anything is written, and may take
+// its time. An error it returns fails the Commit: nobody sees the batch, and
+// whether the disk has it is for Crash to say.
 func New(fault func(sync bool) error) *Store {
-	return &Store{live: groups{}, durable: groups{}, fault: fault}
+	return &Store{live: groups{}, durable: groups{}, fault: fault, free: math.MaxUint64}
 }
 
 // Crash returns a store with what survives a power cut now: everything synced
-// and the first keep batches committed after that. The old store must not be
-// used any more.
+// and the first keep batches after that, of which one that is being committed,
+// or that failed, is the last. The old store must not be used any more.
 func (s *Store) Crash(keep int) *Store {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, ops := range s.unsynced[:min(keep, len(s.unsynced))] {
+	lost := s.atRisk()
+	for _, ops := range lost[:min(keep, len(lost))] {
 		s.durable.apply(ops)
 	}
 	n := New(s.fault)
-	n.durable = s.durable
+	n.durable, n.free = s.durable, s.free
 	n.live = s.durable.clone()
 	return n
 }
@@ -72,7 +78,21 @@ func (s *Store) Crash(keep int) *Store {
 func (s *Store) Unsynced() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return len(s.unsynced)
+	return len(s.atRisk())
+}
+
+func (s *Store) atRisk() [][]op {
+	if s.pending == nil {
+		return s.unsynced
+	}
+	return append(slices.Clip(s.unsynced), s.pending)
+}
+
+// SetFreeBytes sets what FreeBytes returns.
+func (s *Store) SetFreeBytes(n uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.free = n
 }
 
 func (gs groups) clone() groups {
@@ -98,14 +118,18 @@ func (gs groups) apply(ops []op) {
 
 // Commit implements raftstore.LogStore.
 func (s *Store) Commit(b raftstore.LogBatch, sync bool) error {
+	ops := b.(*batch).ops
 	if s.fault != nil {
+		s.mu.Lock()
+		s.pending = ops
+		s.mu.Unlock()
 		if err := s.fault(sync); err != nil {
 			return err
 		}
 	}
-	ops := b.(*batch).ops
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.pending = nil
 	s.live.apply(ops)
 	s.unsynced = append(s.unsynced, ops)
 	if sync {
@@ -192,8 +216,12 @@ func (s *Store) Snapshot(id raftstore.GroupID) (raftstore.Snapshot, error) {
 	return raftstore.Snapshot{}, nil
 }
 
-// FreeBytes implements raftstore.LogStore: there is always room.
-func (s *Store) FreeBytes() (uint64, error) { return math.MaxUint64, nil }
+// FreeBytes implements raftstore.LogStore.
+func (s *Store) FreeBytes() (uint64, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.free, nil
+}
 
 // Close implements raftstore.LogStore. What was not synced stays lost only if
 // Crash is called.

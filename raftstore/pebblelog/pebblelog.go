@@ -91,9 +91,8 @@ func Open(cfg Config) (*Store, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	if err := cfg.FS.MkdirAll(cfg.Dir, 0o755); err != nil {
-		return nil, fmt.Errorf("pebblelog: create %s: %w", cfg.Dir, err)
-	}
+	// Pebble makes the directory, and syncs every directory above that gets a new
+	// name by it: else a power cut could take the log away, name and all.
 	cache := pebble.NewCache(cfg.CacheBytes)
 	db, err := pebble.Open(cfg.Dir, options(cfg, cache))
 	if err != nil {

@@ -55,6 +55,30 @@ type located struct {
 	dir string
 }
 
+// TestNewDirectoriesSurviveACrash: a log in directories that Open has made is not
+// lost with the name of one of them.
+func TestNewDirectoriesSurviveACrash(t *testing.T) {
+	t.Parallel()
+	fs := vfs.NewCrashableMem()
+	s := open(t, fs, "data/node/log")
+	commit := s.NewBatch()
+	commit.SetMembers(1, &raftpb.ConfState{Voters: []uint64{1}})
+	if err := s.Commit(commit, true); err != nil {
+		t.Fatal(err)
+	}
+	crashed := fs.CrashClone(vfs.CrashCloneCfg{})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, crashed, "data/node/log")
+	if _, ok, err := s.Load(1); err != nil || !ok {
+		t.Errorf("load after a crash: %v, %v", ok, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestCrash cuts the power at random moments with random pieces of unsynced
 // data on disk. What was synced must be there, the log must be a prefix of
 // what was written, and rows must never be ahead of their entries.
@@ -152,6 +176,7 @@ func TestFailedSync(t *testing.T) {
 
 // TestCorruption flips one byte in the middle of the flushed data or the log
 // and expects an error that says so, never a start with less than was there.
+// Covers SM-06 of CONFORMANCE.md.
 func TestCorruption(t *testing.T) {
 	t.Parallel()
 	fs := vfs.NewMem()

@@ -173,7 +173,12 @@ func (c *cluster) converged(ctx context.Context) []byte {
 	c.t.Helper()
 	var state []byte
 	for id, n := range c.nodes {
-		if _, err := n.group.ReadIndex(ctx); err != nil {
+		var notLeader *raftstore.NotLeaderError
+		_, err := n.group.ReadIndex(ctx)
+		for errors.As(err, &notLeader) { // leaders change on a busy machine
+			_, err = n.group.ReadIndex(ctx)
+		}
+		if err != nil {
 			c.t.Fatal(err)
 		}
 		if s := n.machine.state(); state == nil {
