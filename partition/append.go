@@ -11,6 +11,7 @@ import (
 	"github.com/oncelog/oncelog/api/batch"
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/task"
 	"github.com/oncelog/oncelog/partition/pstate"
 	"github.com/oncelog/oncelog/raftstore"
 )
@@ -49,7 +50,7 @@ type completion struct {
 
 // appender takes requests of one caller in order, makes as few proposals of
 // them as it can, and queues what came of them for the caller to settle. take
-// is called by one goroutine, collect by one, which may be another.
+// is called by one task, collect by one, which may be another.
 type appender struct {
 	n *Node
 
@@ -189,14 +190,14 @@ func (a *appender) complete(c completion) {
 	a.mu.Lock()
 	a.done = append(a.done, c)
 	a.mu.Unlock()
-	signal(a.ready)
+	task.Signal(a.ready)
 }
 
 func (a *appender) finish(c *appendCall) {
 	a.mu.Lock()
 	a.finished = append(a.finished, c)
 	a.mu.Unlock()
-	signal(a.ready)
+	task.Signal(a.ready)
 }
 
 // collect settles what has been answered since the last call and returns the

@@ -8,10 +8,11 @@ import (
 	"google.golang.org/grpc"
 
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/task"
 )
 
 // AppendStream takes frames of requests and answers each as soon as it is
-// settled, many in one frame when many are. One goroutine reads and proposes,
+// settled, many in one frame when many are. One task reads and proposes,
 // so that requests reach the logs in the order in which they were sent; this
 // one answers. A node that closes ends the stream with UNAVAILABLE once what
 // was under way has been answered.
@@ -20,8 +21,8 @@ func (l logService) AppendStream(stream grpc.BidiStreamingServer[oncelogv1.Appen
 		stream: stream, end: make(chan struct{}),
 		appender: newAppender(l.n, newBudget(maxStreamBytes)),
 	}
-	go r.run()
-	reading, closing := r.end, l.n.closing
+	l.n.run.Go(r.run)
+	var reading, closing <-chan struct{} = r.end, l.n.closing
 	for {
 		if calls := r.appender.collect(); len(calls) > 0 {
 			if err := sendAnswers(stream, calls); err != nil {
@@ -35,13 +36,12 @@ func (l logService) AppendStream(stream grpc.BidiStreamingServer[oncelogv1.Appen
 		case closing == nil && idle:
 			return unavailable()
 		}
-		select {
-		case <-r.appender.ready:
-		case <-reading:
+		switch l.n.run.Wait(r.appender.ready, reading, closing, stream.Context().Done()) {
+		case 1:
 			reading = nil // r.err is final, and so is what was taken
-		case <-closing:
+		case 2:
 			closing = nil
-		case <-stream.Context().Done():
+		case 3:
 			return stream.Context().Err()
 		}
 	}
@@ -73,7 +73,7 @@ type appendReader struct {
 func (r *appendReader) run() {
 	defer close(r.end)
 	for {
-		if !r.appender.tally.wait(r.stream.Context().Done()) {
+		if !r.appender.tally.wait(r.appender.n.run, r.stream.Context().Done()) {
 			r.err = r.stream.Context().Err()
 			return
 		}
@@ -116,12 +116,12 @@ func (b *budget) give(n int) {
 	b.mu.Lock()
 	b.used -= n
 	b.mu.Unlock()
-	signal(b.room)
+	task.Signal(b.room)
 }
 
 // wait returns once less than the limit is used; false: stop came first. What
 // is taken after that may go beyond the limit by one frame.
-func (b *budget) wait(stop <-chan struct{}) bool {
+func (b *budget) wait(run *task.Runtime, stop <-chan struct{}) bool {
 	for {
 		b.mu.Lock()
 		ok := b.used < b.limit
@@ -129,9 +129,7 @@ func (b *budget) wait(stop <-chan struct{}) bool {
 		if ok {
 			return true
 		}
-		select {
-		case <-b.room:
-		case <-stop:
+		if run.Wait(b.room, stop) == 1 {
 			return false
 		}
 	}

@@ -18,7 +18,7 @@ func equal(t *testing.T, what string, got []string, want ...string) {
 
 func TestTransactionBecomesVisibleWithItsMarker(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	txn := pstate.TxnRef{ProducerID: 9, Epoch: 1, Number: 1}
 	c.append(n, txn, pA, 0, "a", "b")
@@ -38,7 +38,7 @@ func TestTransactionBecomesVisibleWithItsMarker(t *testing.T) {
 
 func TestReadCommittedLeavesOutWhatNoCommitCovers(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	aborted := pstate.TxnRef{ProducerID: 9, Number: 1}
 	partly := pstate.TxnRef{ProducerID: 10, Number: 1}
@@ -62,7 +62,7 @@ func TestReadCommittedLeavesOutWhatNoCommitCovers(t *testing.T) {
 
 func TestDuplicatesAreAnsweredWithTheirOffsets(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	for _, ref := range []pstate.TxnRef{{ProducerID: 3}, {ProducerID: 4, Number: 2}} {
 		req := appendRequest(ref, pC, 0, "1", "2")
@@ -95,7 +95,7 @@ func TestDuplicatesAreAnsweredWithTheirOffsets(t *testing.T) {
 
 func TestRefusalsCarryTheirDetails(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	txn := pstate.TxnRef{ProducerID: 9, Epoch: 3, Number: 5}
 	c.append(n, txn, pA, 0, "a")
@@ -128,7 +128,7 @@ func TestRefusalsCarryTheirDetails(t *testing.T) {
 
 func TestOneRequestForManyPartitions(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	ref := pstate.TxnRef{ProducerID: 9, Number: 1}
 	req := appendRequest(ref, pA, 0, "a")

@@ -18,9 +18,7 @@ func (l logService) Append(ctx context.Context, req *oncelogv1.AppendRequest) (*
 		for _, c := range a.collect() {
 			return answerUnary(c.resp)
 		}
-		select {
-		case <-a.ready:
-		case <-ctx.Done():
+		if l.n.run.Wait(a.ready, ctx.Done()) == 1 {
 			return nil, l.n.proposalError(ctx.Err())
 		}
 	}

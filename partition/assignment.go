@@ -2,7 +2,6 @@ package partition
 
 import (
 	"fmt"
-	"path/filepath"
 
 	"google.golang.org/protobuf/proto"
 
@@ -17,23 +16,22 @@ const (
 
 // loadAssignment reads what the coordinator last told the node, so that it can
 // serve before, and without, a coordinator. Nil: it never told anything.
-func loadAssignment(dir string) (*oncelogv1.HeartbeatResponse, error) {
-	path := filepath.Join(dir, assignmentFile)
-	payload, ok, err := readDataFile(path, assignmentMagic)
+func loadAssignment(files Files) (*oncelogv1.HeartbeatResponse, error) {
+	payload, ok, err := readDataFile(files, assignmentFile, assignmentMagic)
 	if err != nil || !ok {
 		return nil, err
 	}
 	a := &oncelogv1.HeartbeatResponse{}
 	if err := proto.Unmarshal(payload, a); err != nil {
-		return nil, fmt.Errorf("%s: %w: %w", path, errDamaged, err)
+		return nil, fmt.Errorf("%s: %w: %w", pathOf(files, assignmentFile), errDamaged, err)
 	}
 	return a, nil
 }
 
-func saveAssignment(dir string, a *oncelogv1.HeartbeatResponse) error {
+func saveAssignment(files Files, a *oncelogv1.HeartbeatResponse) error {
 	payload, err := proto.MarshalOptions{Deterministic: true}.Marshal(a)
 	if err == nil {
-		err = writeDataFile(filepath.Join(dir, assignmentFile), assignmentMagic, payload)
+		err = writeDataFile(files, assignmentFile, assignmentMagic, payload)
 	}
 	if err != nil {
 		return fmt.Errorf("write assignment: %w", err)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -43,100 +44,19 @@ const (
 
 var testKey = token.Key{ID: 7, Secret: []byte("0123456789abcdef0123456789abcdef")}
 
-// fakeClock stands still until it is told to move. Only pauses that merely
-// space out attempts (beatSpacing, RetryDelay) take the real time.
-type fakeClock struct {
-	mu     sync.Mutex
-	now    time.Time
-	timers map[*fakeTimer]struct{}
-	asked  chan struct{} // closed and replaced when somebody begins to wait
-}
-
-type fakeTimer struct {
-	at time.Time
-	ch chan time.Time
-}
-
-func newFakeClock() *fakeClock {
-	return &fakeClock{now: time.UnixMilli(1_700_000_000_000), timers: map[*fakeTimer]struct{}{}, asked: make(chan struct{})}
-}
-
-func (c *fakeClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *fakeClock) After(d time.Duration) (<-chan time.Time, func()) {
-	if 0 < d && d <= beatSpacing {
-		return SystemClock{}.After(d)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	t := &fakeTimer{c.now.Add(d), make(chan time.Time, 1)}
-	if d <= 0 {
-		t.ch <- c.now
-	} else {
-		c.timers[t] = struct{}{}
-	}
-	close(c.asked)
-	c.asked = make(chan struct{})
-	return t.ch, func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		delete(c.timers, t)
-	}
-}
-
-func (c *fakeClock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-	for t := range c.timers {
-		if !t.at.After(c.now) {
-			t.ch <- c.now
-			delete(c.timers, t)
-		}
-	}
-}
-
-// advanceToNext moves to the next time that somebody waits for, if it is within
-// d, and returns a channel that is closed when somebody begins to wait.
-func (c *fakeClock) advanceToNext(d time.Duration) <-chan struct{} {
-	c.mu.Lock()
-	asked, next := c.asked, time.Duration(-1)
-	for t := range c.timers {
-		if in := t.at.Sub(c.now); in <= d && (next < 0 || in < next) {
-			next = in
-		}
-	}
-	c.mu.Unlock()
-	if next >= 0 {
-		c.advance(next)
-	}
-	return asked
-}
-
-// awaitTimer waits until somebody waits for exactly the time in d from now.
-func (c *fakeClock) awaitTimer(t *testing.T, d time.Duration) {
+// inBubble runs a test in which time passes only when everybody waits
+// (testing/synctest), with n nodes in it.
+func inBubble(t *testing.T, n int, test func(t *testing.T, c *cluster)) {
 	t.Helper()
-	deadline := time.After(patience)
-	for {
-		c.mu.Lock()
-		asked := c.asked
-		for tm := range c.timers {
-			if tm.at.Equal(c.now.Add(d)) {
-				c.mu.Unlock()
-				return
-			}
-		}
-		c.mu.Unlock()
-		select {
-		case <-asked:
-		case <-deadline:
-			t.Fatalf("nobody waits for %v", d)
-		}
-	}
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) { test(t, newCluster(t, n)) })
+}
+
+// pass lets time pass in a bubble; what happens until then has happened when it
+// returns.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
 }
 
 // fakeCoordinator does what a test tells it.
@@ -149,7 +69,8 @@ type fakeCoordinator struct {
 	refuse     error // of registrations
 	reports    map[uint64]*oncelogv1.HeartbeatRequest
 	gone       []uint64
-	asked      []uint64 // producers that CheckProducers was asked about
+	asked      []uint64    // producers that CheckProducers was asked about
+	tried      []time.Time // when Enlist was called
 	// enlist answers one enlistment; nil: ACCEPTED.
 	enlist   func(*oncelogv1.Enlistment) *oncelogv1.EnlistAnswer
 	enlisted chan *oncelogv1.Enlistment
@@ -224,6 +145,7 @@ func (f *fakeCoordinator) Heartbeat(ctx context.Context, req *oncelogv1.Heartbea
 }
 
 func (f *fakeCoordinator) Enlist(_ context.Context, req *oncelogv1.EnlistRequest) (*oncelogv1.EnlistResponse, error) {
+	f.with(func() { f.tried = append(f.tried, time.Now()) })
 	if err := f.isDown(); err != nil {
 		return nil, err
 	}
@@ -278,7 +200,6 @@ type cluster struct {
 	t     *testing.T
 	coord *fakeCoordinator
 	net   *memtransport.Network
-	clock *fakeClock // nil: the system's
 	// openLog opens the log device of a node; nil: the one in memory.
 	openLog func(dir string) (raftstore.LogStore, error)
 	nodes   map[uint64]*testNode
@@ -296,27 +217,14 @@ type testNode struct {
 
 // newCluster starts n nodes that host one shard with the partitions pA, pB and
 // pC, and waits until it is served.
-func newCluster(t *testing.T, n int, clock *fakeClock) *cluster {
+func newCluster(t *testing.T, n int) *cluster {
 	t.Helper()
-	return newClusterOn(t, n, clock, nil)
+	return newClusterOn(t, n, nil)
 }
 
-func newClusterOn(t *testing.T, n int, clock *fakeClock, openLog func(dir string) (raftstore.LogStore, error)) *cluster {
-	c := &cluster{t: t, openLog: openLog, coord: newFakeCoordinator(), net: memtransport.NewNetwork(), clock: clock, nodes: map[uint64]*testNode{}}
-	a := &oncelogv1.HeartbeatResponse{
-		Version:   1,
-		TokenKeys: []*oncelogv1.TokenKey{{KeyId: testKey.ID, Secret: testKey.Secret}},
-		Shards: []*oncelogv1.ShardAssignment{{ShardId: testShard, Version: 1, Partitions: []*oncelogv1.AssignedPartition{
-			{PartitionId: pA, TopicId: 5, Topic: "t", Partition: 0},
-			{PartitionId: pB, TopicId: 5, Topic: "t", Partition: 1},
-			{PartitionId: pC, TopicId: 6, Topic: "u", Partition: 0},
-		}}},
-	}
-	for id := uint64(1); id <= uint64(n); id++ {
-		a.Shards[0].Replicas = append(a.Shards[0].Replicas, id)
-		a.Nodes = append(a.Nodes, &oncelogv1.Node{NodeId: id, ClientAddress: fmt.Sprintf("client-%d", id), PeerAddress: fmt.Sprintf("peer-%d", id)})
-	}
-	c.coord.assignment = a
+func newClusterOn(t *testing.T, n int, openLog func(dir string) (raftstore.LogStore, error)) *cluster {
+	c := &cluster{t: t, openLog: openLog, coord: newFakeCoordinator(), net: memtransport.NewNetwork(), nodes: map[uint64]*testNode{}}
+	c.coord.assignment = testAssignment(uint64(n))
 	for id := uint64(1); id <= uint64(n); id++ {
 		c.start(id, t.TempDir(), memlog.New(nil))
 	}
@@ -329,14 +237,29 @@ func newClusterOn(t *testing.T, n int, clock *fakeClock, openLog func(dir string
 	return c
 }
 
+// testAssignment has one shard with the partitions pA, pB and pC on n nodes.
+func testAssignment(n uint64) *oncelogv1.HeartbeatResponse {
+	a := &oncelogv1.HeartbeatResponse{
+		Version:   1,
+		TokenKeys: []*oncelogv1.TokenKey{{KeyId: testKey.ID, Secret: testKey.Secret}},
+		Shards: []*oncelogv1.ShardAssignment{{ShardId: testShard, Version: 1, Partitions: []*oncelogv1.AssignedPartition{
+			{PartitionId: pA, TopicId: 5, Topic: "t", Partition: 0},
+			{PartitionId: pB, TopicId: 5, Topic: "t", Partition: 1},
+			{PartitionId: pC, TopicId: 6, Topic: "u", Partition: 0},
+		}}},
+	}
+	for id := uint64(1); id <= n; id++ {
+		a.Shards[0].Replicas = append(a.Shards[0].Replicas, id)
+		a.Nodes = append(a.Nodes, &oncelogv1.Node{NodeId: id, ClientAddress: fmt.Sprintf("client-%d", id), PeerAddress: fmt.Sprintf("peer-%d", id)})
+	}
+	return a
+}
+
 func (c *cluster) config(id uint64, dir string) Config {
 	cfg := Config{
 		NodeID: id, DataDir: dir, Coordinator: c.coord,
 		ClientAddress: fmt.Sprintf("client-%d", id), PeerAddress: fmt.Sprintf("peer-%d", id),
 		RetryDelay: 5 * time.Millisecond, Version: "test", SnapshotEntries: 64,
-	}
-	if c.clock != nil {
-		cfg.Clock = c.clock
 	}
 	if os.Getenv("ONCELOG_TEST_LOG") != "" {
 		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", id)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/oncelog/oncelog/internal/task"
 	"github.com/oncelog/oncelog/partition/pstate"
 	"github.com/oncelog/oncelog/raftstore"
 
@@ -37,16 +38,19 @@ type Config struct {
 	// node, host:port. Required.
 	ClientAddress, PeerAddress string
 	// DataDir is where identity and last assignment are kept. It exists.
-	// Required.
+	// Required without Files.
 	DataDir string
+	// Files keeps identity and last assignment. Nil: the directory DataDir.
+	Files Files
 	// OpenStore opens the node's Raft store once the cluster is known. The
 	// transport of the store belongs to that cluster and finds addresses with
 	// [Node.ResolvePeer]. The node owns the store. Required.
 	OpenStore func(clusterID string) (*raftstore.Store, error)
 	// Coordinator is whom the node asks. Required.
 	Coordinator Coordinator
-	// Clock defaults to [SystemClock].
-	Clock Clock
+	// Runtime is what the node runs, waits and tells the time by. Nil: the
+	// machine.
+	Runtime *task.Runtime
 	// Logger defaults to none.
 	Logger *slog.Logger
 	// Version of the program, for GetStatus.
@@ -93,18 +97,18 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.EnlistInterval, 3*time.Second)
 	def(&c.CheckProducersInterval, time.Minute)
 	c.HeartbeatWait = min(c.HeartbeatWait, 5*time.Second)
-	if c.Clock == nil {
-		c.Clock = SystemClock{}
-	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Files == nil && c.DataDir != "" {
+		c.Files = directory(c.DataDir)
 	}
 	switch {
 	case c.NodeID == 0:
 		return c, errors.New("partition: NodeID must be above 0")
 	case c.ClientAddress == "" || c.PeerAddress == "":
 		return c, errors.New("partition: ClientAddress and PeerAddress are required")
-	case c.DataDir == "":
+	case c.Files == nil:
 		return c, errors.New("partition: DataDir is required")
 	case c.OpenStore == nil:
 		return c, errors.New("partition: OpenStore is required")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -15,6 +16,8 @@ import (
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/dial"
+	"github.com/oncelog/oncelog/internal/task"
 )
 
 const (
@@ -35,8 +38,11 @@ type CoordinatorClientConfig struct {
 	// heartbeat asks to wait, so that a machine that vanished without a word
 	// does not hold a call until its deadline. Default 2 s.
 	AttemptTimeout time.Duration
-	// Clock defaults to [SystemClock].
-	Clock Clock
+	// Dial makes the connections, in place of gRPC with Credentials and
+	// DialOptions. Nil: gRPC.
+	Dial dial.Func
+	// Runtime is what the client waits and tells the time by. Nil: the machine.
+	Runtime *task.Runtime
 }
 
 // CoordinatorClient is a [Coordinator] over gRPC. It remembers who leads, goes
@@ -47,7 +53,7 @@ type CoordinatorClient struct {
 	cfg CoordinatorClientConfig
 
 	mu     sync.Mutex
-	conns  map[string]*grpc.ClientConn
+	conns  map[string]dial.Conn
 	leader string // "": unknown
 	next   int    // seed to try
 }
@@ -61,24 +67,21 @@ func NewCoordinatorClient(cfg CoordinatorClientConfig) (*CoordinatorClient, erro
 	}
 	cfg.Seeds = slices.Clone(cfg.Seeds)
 	def(&cfg.AttemptTimeout, 2*time.Second)
-	if cfg.Clock == nil {
-		cfg.Clock = SystemClock{}
-	}
 	if cfg.Credentials == nil {
 		cfg.Credentials = insecure.NewCredentials()
 	}
-	return &CoordinatorClient{cfg: cfg, conns: map[string]*grpc.ClientConn{}}, nil
+	if cfg.Dial == nil {
+		cfg.Dial = cfg.grpc
+	}
+	return &CoordinatorClient{cfg: cfg, conns: map[string]dial.Conn{}}, nil
 }
 
 // Close ends all connections.
 func (c *CoordinatorClient) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	var errs []error
-	for _, conn := range c.conns {
+	for _, conn := range c.take(func(string) bool { return true }) {
 		errs = append(errs, conn.Close())
 	}
-	clear(c.conns)
 	return errors.Join(errs...)
 }
 
@@ -113,7 +116,7 @@ func call[Req, Resp any](ctx context.Context, c *CoordinatorClient, req Req, tim
 		address, conn, err := c.target()
 		var resp Resp
 		if err == nil {
-			attempt, cancel := context.WithTimeout(ctx, timeout)
+			attempt, cancel := c.cfg.Runtime.WithTimeout(ctx, timeout)
 			resp, err = method(oncelogv1.NewNodeServiceClient(conn), attempt, req)
 			cancel()
 		}
@@ -125,7 +128,7 @@ func call[Req, Resp any](ctx context.Context, c *CoordinatorClient, req Req, tim
 		if ctx.Err() != nil || !c.retry(address, failure) {
 			return resp, failure
 		}
-		if !pause(c.cfg.Clock, pauseFor, nil, ctx.Done()) {
+		if !c.cfg.Runtime.Sleep(pauseFor, ctx.Done()) {
 			return resp, failure
 		}
 		pauseFor = min(2*pauseFor, maxRetryPause)
@@ -133,27 +136,18 @@ func call[Req, Resp any](ctx context.Context, c *CoordinatorClient, req Req, tim
 }
 
 // target returns a connection to the leader, or to the next one to ask.
-func (c *CoordinatorClient) target() (string, *grpc.ClientConn, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	address := c.leader
-	if address == "" {
-		address = c.cfg.Seeds[c.next%len(c.cfg.Seeds)]
-	}
-	if conn := c.conns[address]; conn != nil {
+func (c *CoordinatorClient) target() (string, dial.Conn, error) {
+	address, conn := c.known()
+	if conn != nil {
 		return address, conn, nil
 	}
 	c.dropStrangers()
-	opts := append([]grpc.DialOption{
-		grpc.WithTransportCredentials(c.cfg.Credentials),
-		// A coordinator that restarts must be found again at once.
-		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: firstRetryPause, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxRetryPause},
-			MinConnectTimeout: time.Second,
-		}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxRequestBytes), grpc.MaxCallSendMsgSize(MaxRequestBytes)),
-	}, c.cfg.DialOptions...)
-	conn, err := grpc.NewClient(address, opts...)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if conn := c.conns[address]; conn != nil {
+		return address, conn, nil
+	}
+	conn, err := c.cfg.Dial(address)
 	if err != nil {
 		return address, nil, apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNAVAILABLE, fmt.Sprintf("coordinator address %q: %v", address, err))
 	}
@@ -161,15 +155,54 @@ func (c *CoordinatorClient) target() (string, *grpc.ClientConn, error) {
 	return address, conn, nil
 }
 
+// known returns whom to ask, and the connection to it if there is one.
+func (c *CoordinatorClient) known() (string, dial.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	address := c.leader
+	if address == "" {
+		address = c.cfg.Seeds[c.next%len(c.cfg.Seeds)]
+	}
+	return address, c.conns[address]
+}
+
+// grpc is the Dial of a real network.
+func (c *CoordinatorClientConfig) grpc(address string) (dial.Conn, error) {
+	opts := append([]grpc.DialOption{
+		grpc.WithTransportCredentials(c.Credentials),
+		// A coordinator that restarts must be found again at once.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: firstRetryPause, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxRetryPause},
+			MinConnectTimeout: time.Second,
+		}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxRequestBytes), grpc.MaxCallSendMsgSize(MaxRequestBytes)),
+	}, c.DialOptions...)
+	return grpc.NewClient(address, opts...)
+}
+
 // dropStrangers closes connections that are neither to a seed nor to the
-// leader, so that hints do not pile them up. The lock is held.
+// leader, so that hints do not pile them up.
 func (c *CoordinatorClient) dropStrangers() {
-	for address, conn := range c.conns {
-		if address != c.leader && !slices.Contains(c.cfg.Seeds, address) {
-			_ = conn.Close() // nothing is under way that its caller will not repeat
+	for _, conn := range c.take(func(address string) bool {
+		return address != c.leader && !slices.Contains(c.cfg.Seeds, address)
+	}) {
+		_ = conn.Close() // nothing is under way that its caller will not repeat
+	}
+}
+
+// take takes the connections to some addresses out of use, for the caller to
+// close: that may wait, and the lock must not be held then.
+func (c *CoordinatorClient) take(which func(address string) bool) []dial.Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []dial.Conn
+	for _, address := range slices.Sorted(maps.Keys(c.conns)) {
+		if which(address) {
+			out = append(out, c.conns[address])
 			delete(c.conns, address)
 		}
 	}
+	return out
 }
 
 func (c *CoordinatorClient) leads(address string) {

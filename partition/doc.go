@@ -13,8 +13,9 @@
 //
 // # File map
 //
-//   - node.go: start, stop, status; identity.go, assignment.go: what a node
-//     keeps outside of its log; routing.go: which shard a partition is in
+//   - node.go: start, stop, status; gate.go: no store is closed under a reader;
+//     identity.go, assignment.go: what a node keeps outside of its log, in
+//     datafile.go's files; routing.go: which shard a partition is in
 //   - shard.go: one Raft group with its machine; machine.go: entries to pstate
 //     and index rows; waiters.go: who is woken when
 //   - append.go: checks and proposals; append_unary.go, append_stream.go: the
@@ -23,6 +24,9 @@
 //
 // # Not obvious
 //
+//   - Tasks, waits, time and contexts go through [Config.Runtime] (package
+//     internal/task): nothing here blocks in a channel operation of its own or
+//     holds a mutex while it waits.
 //   - The machine's state runs ahead of its rows for the length of one pass of
 //     the Raft loop. A reader takes its bound from the state first and then
 //     waits until the group has published that log index (shard.published);

@@ -1,11 +1,11 @@
 package partition
 
 import (
-	"context"
 	"slices"
 	"time"
 
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/task"
 	"github.com/oncelog/oncelog/partition/pstate"
 )
 
@@ -16,24 +16,24 @@ import (
 func (s *shard) runDuties() {
 	n := s.node
 	var cursor uint64 // CheckProducers goes around by producer id
-	nextCheck := n.cfg.Clock.Now().Add(n.cfg.CheckProducersInterval)
+	nextCheck := n.run.Now().Add(n.cfg.CheckProducersInterval)
 	for n.ctx.Err() == nil {
 		wait := time.Hour
 		if lead := s.group.Leadership(); lead.Ready {
 			if !s.syncPartitions(lead.Term) {
 				wait = n.cfg.RetryDelay
 			}
-			if now := n.cfg.Clock.Now(); !now.Before(nextCheck) {
+			if now := n.run.Now(); !now.Before(nextCheck) {
 				cursor = s.checkProducers(lead.Term, cursor)
 				nextCheck = now.Add(n.cfg.CheckProducersInterval)
 			}
-			wait = min(wait, max(nextCheck.Sub(n.cfg.Clock.Now()), time.Millisecond))
+			wait = min(wait, max(nextCheck.Sub(n.run.Now()), time.Millisecond))
 		}
-		pause(n.cfg.Clock, wait, s.duty, n.ctx.Done())
+		n.run.WaitFor(wait, s.duty, n.ctx.Done())
 	}
 }
 
-func (n *Node) nowMillis() int64 { return n.cfg.Clock.Now().UnixMilli() }
+func (n *Node) nowMillis() int64 { return n.run.Wall().UnixMilli() }
 
 // syncPartitions brings the assigned partitions into the shard's log. False:
 // try again.
@@ -48,7 +48,7 @@ func (s *shard) syncPartitions(term uint64) bool {
 		s.node.log.Error("assignment cannot be applied", "shard", s.id, "error", err)
 		return false
 	}
-	ctx, cancel := context.WithTimeout(s.node.ctx, s.node.cfg.CallTimeout)
+	ctx, cancel := s.node.run.WithTimeout(s.node.ctx, s.node.cfg.CallTimeout)
 	defer cancel()
 	value, err := s.proposeWait(ctx, term, data)
 	res, ok := value.(pstate.SyncResult)
@@ -58,7 +58,7 @@ func (s *shard) syncPartitions(term uint64) bool {
 	switch res.Code {
 	case pstate.SyncApplied:
 		s.node.log.Info("partitions changed", "shard", s.id, "version", cmd.Version, "added", len(res.Added), "removed", len(res.Removed))
-		signal(s.node.beat)
+		task.Signal(s.node.beat)
 		return true
 	case pstate.SyncOld:
 		return true
@@ -118,7 +118,7 @@ func (s *shard) checkProducers(term, after uint64) (next uint64) {
 	if len(ids) == 0 {
 		return next
 	}
-	ctx, cancel := context.WithTimeout(n.ctx, n.cfg.CallTimeout)
+	ctx, cancel := n.run.WithTimeout(n.ctx, n.cfg.CallTimeout)
 	defer cancel()
 	resp, err := n.cfg.Coordinator.CheckProducers(ctx, &oncelogv1.CheckProducersRequest{ProducerIds: ids})
 	if err != nil {

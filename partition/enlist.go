@@ -2,7 +2,6 @@ package partition
 
 import (
 	"container/heap"
-	"context"
 	"time"
 
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
@@ -24,7 +23,7 @@ const (
 // 5). What it remembers is only when to ask next; which transactions are open
 // it reads off the state, again in full whenever this node begins to lead.
 //
-// It belongs to one goroutine, and so does everything in it but wake.
+// It belongs to one task, and so does everything in it but wake.
 type enlister struct {
 	n    *Node
 	wake chan struct{} // a transaction was opened, or a leader changed
@@ -67,9 +66,8 @@ func newEnlister(n *Node) *enlister {
 // short cost one look-up each and no timer.
 func (e *enlister) run() {
 	half := e.n.cfg.EnlistDelay / 2
-	clock := e.n.cfg.Clock
 	for e.n.ctx.Err() == nil {
-		now := clock.Now()
+		now := e.n.run.Now()
 		if !e.scanAt.IsZero() && !now.Before(e.scanAt) {
 			e.scanAt = time.Time{}
 			e.scan(now, half)
@@ -78,16 +76,9 @@ func (e *enlister) run() {
 			e.ask(batch)
 			continue
 		}
-		timer, release := clock.After(e.untilNext(now))
-		select {
-		case <-timer:
-		case <-e.wake:
-			if e.scanAt.IsZero() {
-				e.scanAt = clock.Now().Add(half)
-			}
-		case <-e.n.ctx.Done():
+		if e.n.run.WaitFor(e.untilNext(now), e.wake, e.n.ctx.Done()) == 0 && e.scanAt.IsZero() {
+			e.scanAt = e.n.run.Now().Add(half)
 		}
-		release()
 	}
 }
 
@@ -186,9 +177,9 @@ func (it *enlistItem) stillOpen() bool {
 
 // ask enlists a batch and acts on the answers.
 func (e *enlister) ask(batch []*enlistItem) {
-	ctx, cancel := context.WithTimeout(e.n.ctx, e.n.cfg.CallTimeout)
+	ctx, cancel := e.n.run.WithTimeout(e.n.ctx, e.n.cfg.CallTimeout)
 	defer cancel()
-	now := e.n.cfg.Clock.Now()
+	now := e.n.run.Now()
 	req := &oncelogv1.EnlistRequest{NodeId: e.n.cfg.NodeID}
 	for _, it := range batch {
 		req.Enlistments = append(req.Enlistments, &oncelogv1.Enlistment{
@@ -197,7 +188,7 @@ func (e *enlister) ask(batch []*enlistItem) {
 		})
 	}
 	resp, err := e.n.cfg.Coordinator.Enlist(ctx, req)
-	now = e.n.cfg.Clock.Now()
+	now = e.n.run.Now()
 	if err != nil || len(resp.GetAnswers()) != len(batch) {
 		e.n.log.Debug("enlistment failed", "transactions", len(batch), "answers", len(resp.GetAnswers()), "error", err)
 		for _, it := range batch {

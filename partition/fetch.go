@@ -139,14 +139,13 @@ func outOfRange(offset, start, end uint64) *apierrors.Error {
 
 // wait returns when there may be something new.
 func (f *fetch) wait(ctx context.Context, wake <-chan struct{}) error {
-	select {
-	case <-wake:
-		return nil
-	case <-f.n.closing:
+	switch f.n.run.Wait(wake, f.n.closing, ctx.Done()) {
+	case 1:
 		return unavailable()
-	case <-ctx.Done():
+	case 2:
 		return ctx.Err()
 	}
+	return nil
 }
 
 // tell sends the ends, unless the last response did.

@@ -18,7 +18,7 @@ func code(err error) oncelogv1.ErrorCode { return apierrors.CodeOf(err) }
 
 func TestFollowersAreWokenByWhatTheirLevelShows(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	rc, ru := c.follow(n, pA, 0, committed), c.follow(n, pA, 0, uncommitted)
 	rc.until(0)
@@ -41,7 +41,7 @@ func TestFollowersAreWokenByWhatTheirLevelShows(t *testing.T) {
 
 func TestFollowersSeeEverythingOnceUnderLoad(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	const producers, each = 4, 150
 	var wg sync.WaitGroup
@@ -81,7 +81,7 @@ func TestFollowersSeeEverythingOnceUnderLoad(t *testing.T) {
 
 func TestFetchLimitsAndPositions(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	ref := pstate.TxnRef{ProducerID: 9}
 	for i := range uint64(10) {
@@ -117,7 +117,7 @@ func TestFetchLimitsAndPositions(t *testing.T) {
 
 func TestRecordsComeBackAsTheyWereSent(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	ref := pstate.TxnRef{ProducerID: 9, Epoch: 2, Number: 3}
 	req := appendRequest(ref, pA, 0)
@@ -160,7 +160,7 @@ func TestRecordsComeBackAsTheyWereSent(t *testing.T) {
 
 func TestRemovedPartitionEndsItsReaders(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	c.append(n, pstate.TxnRef{ProducerID: 9}, pB, 0, "x")
 	f := c.follow(n, pB, 1, committed)
@@ -186,7 +186,7 @@ func TestRemovedPartitionEndsItsReaders(t *testing.T) {
 
 func TestReadsEndWithTheNode(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	f := c.follow(n, pA, 0, committed)
 	f.until(0)
@@ -205,7 +205,7 @@ func TestReadsEndWithTheNode(t *testing.T) {
 // bounds: that the rows are gone is no damage then.
 func TestRemovalBetweenBoundsAndRows(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	c.append(n, pstate.TxnRef{ProducerID: 9}, pA, 0, "a")
 	r, refused := n.reader(partitionRef(pA), committed)

@@ -13,7 +13,7 @@ import (
 func FuzzDataFiles(f *testing.F) {
 	dir := f.TempDir()
 	id := identity{node: 7, instance: "i", cluster: "c"}
-	if err := id.write(dir); err != nil {
+	if err := id.write(directory(dir)); err != nil {
 		f.Fatal(err)
 	}
 	whole, err := os.ReadFile(filepath.Join(dir, identityFile))
@@ -30,10 +30,10 @@ func FuzzDataFiles(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		if got, err := openIdentity(dir, 7, ""); err == nil && got.node != 7 {
+		if got, err := openIdentity(directory(dir), 7, ""); err == nil && got.node != 7 {
 			t.Errorf("node 7 took the identity of node %d", got.node)
 		}
-		_, _ = loadAssignment(dir) // must only not panic: its error is the node's to judge
+		_, _ = loadAssignment(directory(dir)) // must only not panic: its error is the node's to judge
 		if got, err := decodeIdentity(data); err == nil {
 			b := codec.AppendUint64(nil, got.node)
 			b = codec.AppendString(codec.AppendString(b, got.instance), got.cluster)

@@ -22,7 +22,7 @@ const (
 // TestGarbageAppendsStoreNothing also checks that a limit is named.
 func TestGarbageAppendsStoreNothing(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	good, err := batch.Encode(nil, []batch.Record{{Value: []byte("v")}}, batch.CodecNone)
 	if err != nil {
@@ -115,7 +115,7 @@ func TestGarbageAppendsStoreNothing(t *testing.T) {
 
 func TestGarbageReads(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	for name, x := range map[string]struct {
 		code oncelogv1.ErrorCode
@@ -165,7 +165,7 @@ func TestGarbageReads(t *testing.T) {
 
 func TestGarbageMarkers(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	ref := &oncelogv1.TxnRef{ProducerId: 9, TxnNumber: 1}
 	for name, x := range map[string]struct {
@@ -198,7 +198,7 @@ func TestGarbageMarkers(t *testing.T) {
 
 func TestManyMarkersAreSplitIntoEntries(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	sm := &oncelogv1.ShardMarkers{ShardId: testShard}
 	for i := range uint64(MaxListElements) {

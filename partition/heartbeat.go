@@ -6,6 +6,7 @@ import (
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/task"
 	"github.com/oncelog/oncelog/partition/pstate"
 )
 
@@ -16,7 +17,7 @@ const beatSpacing = 5 * time.Millisecond
 // register makes the node known under its addresses and the disk one of the
 // cluster. permanent: repeating cannot help.
 func (n *Node) register(ctx context.Context) (permanent bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, n.cfg.CallTimeout)
+	ctx, cancel := n.run.WithTimeout(ctx, n.cfg.CallTimeout)
 	defer cancel()
 	n.mu.RLock()
 	id := n.id
@@ -28,7 +29,7 @@ func (n *Node) register(ctx context.Context) (permanent bool, err error) {
 	if err != nil {
 		return apierrors.ClassOf(err) == apierrors.Fatal, err
 	}
-	id, err = id.join(n.cfg.DataDir, resp.GetClusterId())
+	id, err = id.join(n.cfg.Files, resp.GetClusterId())
 	if err != nil {
 		return true, err
 	}
@@ -40,6 +41,12 @@ func (n *Node) register(ctx context.Context) (permanent bool, err error) {
 
 // registerUntilDone is the first registration of a new disk.
 func (n *Node) registerUntilDone(ctx context.Context) error {
+	ctx, cancel := n.run.WithCancel(ctx)
+	defer cancel()
+	n.goWork(func() {
+		n.run.Wait(n.ctx.Done(), ctx.Done())
+		cancel()
+	})
 	for {
 		permanent, err := n.register(ctx)
 		switch {
@@ -53,7 +60,7 @@ func (n *Node) registerUntilDone(ctx context.Context) error {
 			return n.ctx.Err()
 		}
 		n.log.Warn("registration failed; trying again", "error", err)
-		pause(n.cfg.Clock, n.cfg.RetryDelay, n.ctx.Done(), ctx.Done())
+		n.run.Sleep(n.cfg.RetryDelay, ctx.Done())
 	}
 }
 
@@ -95,35 +102,30 @@ func (n *Node) heartbeats(registered bool) {
 			n.retryPause()
 			continue
 		}
-		pause(n.cfg.Clock, beatSpacing, nil, n.ctx.Done())
+		n.run.Sleep(beatSpacing, n.ctx.Done())
 	}
 }
 
-func (n *Node) retryPause() { pause(n.cfg.Clock, n.cfg.RetryDelay, nil, n.ctx.Done()) }
+func (n *Node) retryPause() { n.run.Sleep(n.cfg.RetryDelay, n.ctx.Done()) }
 
 // heartbeat makes one call. A change to report interrupts it: the next one
 // tells.
 func (n *Node) heartbeat(known uint64) (resp *oncelogv1.HeartbeatResponse, interrupted bool, err error) {
-	ctx, cancel := context.WithTimeout(n.ctx, n.cfg.CallTimeout+n.cfg.HeartbeatWait)
+	ctx, cancel := n.run.WithTimeout(n.ctx, n.cfg.CallTimeout+n.cfg.HeartbeatWait)
 	defer cancel()
-	select {
-	case <-n.beat: // the report below has it
-	default:
-	}
+	task.Closed(n.beat) // the report below has it
 	req := n.report(known)
 	done := make(chan struct{})
-	go func() {
+	n.run.Go(func() {
 		defer close(done)
-		select {
-		case <-n.beat:
+		if n.run.Wait(n.beat, ctx.Done()) == 0 {
 			interrupted = true
 			cancel()
-		case <-ctx.Done():
 		}
-	}()
+	})
 	resp, err = n.cfg.Coordinator.Heartbeat(ctx, req)
 	cancel()
-	<-done
+	n.run.Wait(done)
 	return resp, interrupted, err
 }
 
@@ -159,7 +161,7 @@ func (n *Node) learn(resp *oncelogv1.HeartbeatResponse) error {
 	if err := n.adopt(merged); err != nil {
 		return err
 	}
-	if err := saveAssignment(n.cfg.DataDir, merged); err != nil {
+	if err := saveAssignment(n.cfg.Files, merged); err != nil {
 		// A restart without a coordinator would know less; that is all.
 		n.log.Error("cannot keep the assignment on disk", "error", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"github.com/oncelog/oncelog/api/codec"
 	apierrors "github.com/oncelog/oncelog/api/errors"
@@ -26,11 +25,10 @@ type identity struct {
 	cluster  string // empty until the node has registered
 }
 
-// openIdentity reads the identity of a data directory, or gives it one. A
-// directory of another node or instance is refused.
-func openIdentity(dir string, node uint64, instance string) (identity, error) {
-	path := filepath.Join(dir, identityFile)
-	payload, ok, err := readDataFile(path, identityMagic)
+// openIdentity reads the identity of a disk, or gives it one. The disk of
+// another node or instance is refused.
+func openIdentity(files Files, node uint64, instance string) (identity, error) {
+	payload, ok, err := readDataFile(files, identityFile, identityMagic)
 	if err != nil {
 		return identity{}, fmt.Errorf("read node identity: %w", err)
 	}
@@ -39,22 +37,22 @@ func openIdentity(dir string, node uint64, instance string) (identity, error) {
 		if id.instance == "" {
 			id.instance = rand.Text()
 		}
-		return id, id.write(dir)
+		return id, id.write(files)
 	}
 	id, err := decodeIdentity(payload)
 	if err != nil {
-		return identity{}, fmt.Errorf("read node identity: %s: %w: %w", path, errDamaged, err)
+		return identity{}, fmt.Errorf("read node identity: %s: %w: %w", pathOf(files, identityFile), errDamaged, err)
 	}
 	if id.node != node || instance != "" && instance != id.instance {
 		return identity{}, apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_NODE_ID_IN_USE,
-			fmt.Sprintf("%s belongs to node %d, instance %s", dir, id.node, id.instance),
+			fmt.Sprintf("%s belongs to node %d, instance %s", placeOf(files), id.node, id.instance),
 			apierrors.KeyNodeID, fmt.Sprint(id.node))
 	}
 	return id, nil
 }
 
 // join makes the disk one of a cluster, for good.
-func (id identity) join(dir, cluster string) (identity, error) {
+func (id identity) join(files Files, cluster string) (identity, error) {
 	switch {
 	case cluster == "" || len(cluster) > maxClusterBytes:
 		return id, errors.New("partition: the coordinator named no cluster")
@@ -62,18 +60,18 @@ func (id identity) join(dir, cluster string) (identity, error) {
 		return id, nil
 	case id.cluster != "":
 		return id, apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_WRONG_CLUSTER,
-			fmt.Sprintf("%s belongs to cluster %s, the coordinator to %s", dir, id.cluster, cluster),
+			fmt.Sprintf("%s belongs to cluster %s, the coordinator to %s", placeOf(files), id.cluster, cluster),
 			apierrors.KeyClusterID, id.cluster)
 	}
 	id.cluster = cluster
-	return id, id.write(dir)
+	return id, id.write(files)
 }
 
-func (id identity) write(dir string) error {
+func (id identity) write(files Files) error {
 	b := codec.AppendUint64(nil, id.node)
 	b = codec.AppendString(b, id.instance)
 	b = codec.AppendString(b, id.cluster)
-	if err := writeDataFile(filepath.Join(dir, identityFile), identityMagic, b); err != nil {
+	if err := writeDataFile(files, identityFile, identityMagic, b); err != nil {
 		return fmt.Errorf("write node identity: %w", err)
 	}
 	return nil

@@ -24,9 +24,9 @@ const (
 	// MaxKeyBytes bounds the key of a record.
 	MaxKeyBytes = 64 << 10
 	// MaxHeaders bounds the headers of a record.
-	MaxHeaders = 100
+	MaxHeaders = 128
 	// MaxHeaderKeyBytes bounds the key of a header.
-	MaxHeaderKeyBytes = 4096
+	MaxHeaderKeyBytes = 1024
 	// MaxAppendPartitions bounds the partitions of one append.
 	MaxAppendPartitions = 1000
 	// MaxFrameRequests bounds the requests in one frame of an append stream.

@@ -36,7 +36,7 @@ func TestUndecodableEntryEndsTheProcess(t *testing.T) {
 
 func TestRetentionMovesTheStart(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	gone := pstate.TxnRef{ProducerID: 9, Number: 1}
 	c.append(n, gone, pA, 0, "a", "b")
@@ -65,7 +65,7 @@ func TestRetentionMovesTheStart(t *testing.T) {
 
 func TestAShardOfOthersIsNotHosted(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	c.assign(func(*oncelogv1.ShardAssignment) {})
 	c.coord.with(func() {

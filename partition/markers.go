@@ -8,6 +8,7 @@ import (
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/task"
 	"github.com/oncelog/oncelog/partition/pstate"
 	"github.com/oncelog/oncelog/raftstore"
 )
@@ -38,17 +39,15 @@ func (n *Node) writeMarkers(ctx context.Context, sm *oncelogv1.ShardMarkers) (wa
 		out := &oncelogv1.ShardMarkerResults{ShardId: sm.GetShardId(), Error: refused.Proto()}
 		return func() *oncelogv1.ShardMarkerResults { return out }
 	}
-	answers := make(chan raftstore.ProposalResult, len(entries))
-	for _, entry := range entries {
-		s.propose(0, entry, func(res raftstore.ProposalResult) { answers <- res })
+	answers := make([]<-chan raftstore.ProposalResult, len(entries))
+	for i, entry := range entries {
+		answers[i] = s.proposeLater(0, entry)
 	}
 	return func() *oncelogv1.ShardMarkerResults {
 		out := &oncelogv1.ShardMarkerResults{ShardId: sm.GetShardId()}
-		for range entries { // one proposer: answered in order, but for refusals
-			var res raftstore.ProposalResult
-			select {
-			case res = <-answers:
-			case <-ctx.Done():
+		for _, answer := range answers {
+			res, stopped := task.Receive(n.run, answer, ctx.Done())
+			if stopped == 0 {
 				res.Err = ctx.Err()
 			}
 			results, ok := res.Value.([]pstate.MarkerResult)

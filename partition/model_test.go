@@ -51,7 +51,7 @@ func TestReadsAgainstAPlainModel(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 3))
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	m := &plainModel{
 		records: map[uint64][]modelRecord{}, covered: map[pstate.TxnRef]map[uint64]uint64{},
@@ -164,7 +164,7 @@ func (m *plainModel) compare(c *cluster, n *testNode, rng *rand.Rand) {
 // answered, at whoever leads, while leaders are cut off.
 func TestRetriesStoreOnceWhateverHappensToLeaders(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 3, nil)
+	c := newCluster(t, 3)
 	const producers, each = 3, 120
 	var wg sync.WaitGroup
 	quarter := make(chan struct{}, producers*each)

@@ -15,13 +15,19 @@ import (
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/api/token"
+	"github.com/oncelog/oncelog/internal/task"
 	"github.com/oncelog/oncelog/raftstore"
 )
+
+// closeGrace is how much longer than its context [Node.Close] waits, twice at
+// most, for what should take no time.
+const closeGrace = 500 * time.Millisecond
 
 // Node is one partition node. Make it with [New], start it with [Node.Start],
 // end it with [Node.Close]. Its services answer UNAVAILABLE before and after.
 type Node struct {
 	cfg      Config
+	run      *task.Runtime
 	log      *slog.Logger
 	started  time.Time
 	routing  *routing
@@ -31,14 +37,14 @@ type Node struct {
 
 	beat    chan struct{} // wakes the heartbeat: something to report
 	fatal   chan error    // see Fatal
-	closing chan struct{} // closed when reads end
+	closing chan struct{} // closed when requests end
 	ctx     context.Context
 	cancel  context.CancelFunc // ends the background work
-	work    sync.WaitGroup
+	work    task.Group
 
-	// reads is held for reading while rows or entries are read: a store must
-	// not be closed under a reader.
-	reads sync.RWMutex
+	// reads is entered to read rows or entries: a store must not be closed under
+	// a reader.
+	reads gate
 
 	mu         sync.RWMutex
 	id         identity
@@ -48,24 +54,24 @@ type Node struct {
 	closed     bool
 }
 
-// New checks the configuration and opens the identity of the data directory.
-// It refuses the directory of another node with NODE_ID_IN_USE.
+// New checks the configuration and opens the identity of the disk. It refuses
+// the disk of another node with NODE_ID_IN_USE.
 func New(cfg Config) (*Node, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, log: cfg.Logger, started: cfg.Clock.Now(), routing: newRouting(),
+		cfg: cfg, run: cfg.Runtime, log: cfg.Logger, started: cfg.Runtime.Now(), routing: newRouting(),
 		beat: make(chan struct{}, 1), fatal: make(chan error, 1), closing: make(chan struct{}),
 		shards: map[uint64]*shard{},
 	}
-	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.ctx, n.cancel = n.run.WithCancel(context.Background())
 	n.enlist = newEnlister(n)
-	if n.id, err = openIdentity(cfg.DataDir, cfg.NodeID, cfg.InstanceID); err != nil {
+	if n.id, err = openIdentity(cfg.Files, cfg.NodeID, cfg.InstanceID); err != nil {
 		return nil, err
 	}
-	n.assignment, err = loadAssignment(cfg.DataDir)
+	n.assignment, err = loadAssignment(cfg.Files)
 	if errors.Is(err, errDamaged) {
 		// The coordinator has it. Until it answers, no shard is served here.
 		n.log.Error("last assignment is lost; waiting for the coordinator", "error", err)
@@ -79,8 +85,9 @@ func New(cfg Config) (*Node, error) {
 
 // Start opens the store and the shards of the last assignment and begins to
 // work. A node that has been in a cluster before needs no coordinator for that.
-// A new one registers first, and repeats it until ctx ends; the errors of that
-// are WRONG_CLUSTER, NODE_ID_IN_USE and ctx's. Start is called once.
+// A new one registers first, and repeats it until ctx ends or the node is
+// closed; the errors of that are WRONG_CLUSTER, NODE_ID_IN_USE, ctx's and
+// context.Canceled. Start is called once.
 func (n *Node) Start(ctx context.Context) error {
 	registered := false
 	if n.clusterID() == "" {
@@ -118,7 +125,7 @@ func (n *Node) goWork(fn func()) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	if !n.closed {
-		n.work.Go(fn)
+		n.work.Go(n.run, fn)
 	}
 }
 
@@ -137,7 +144,9 @@ func (n *Node) fail(err error) {
 
 // Close ends reads, hands every led shard to another member, and closes the
 // store. Appends that are under way meanwhile are answered. ctx bounds the
-// hand-over; the node is closed in any case. The Raft transport must work
+// hand-over; the node is closed in any case, and only what hangs longer than
+// closeGrace behind the end of ctx is left behind, with an error: background
+// work, and, with the store still open, a read. The Raft transport must work
 // until Close returns.
 func (n *Node) Close(ctx context.Context) error {
 	n.mu.Lock()
@@ -149,32 +158,45 @@ func (n *Node) Close(ctx context.Context) error {
 	store := n.store
 	n.mu.Unlock()
 	n.cancel()
-	n.work.Wait()
-	n.reads.Lock() // whoever reads now has finished; later ones see closing
-	close(n.closing)
-	n.reads.Unlock()
-	if store == nil {
-		return nil
+	var hangs error
+	if !n.ends(ctx, n.workEnded()) {
+		hangs = errors.New("partition: background work hangs")
 	}
-	return store.Close(ctx)
+	read := n.reads.shut()
+	close(n.closing)
+	if !n.ends(ctx, read) {
+		return errors.Join(hangs, errors.New("partition: a read hangs; the store is left open"))
+	}
+	if store == nil {
+		return hangs
+	}
+	return errors.Join(hangs, store.Close(ctx))
 }
 
-func (n *Node) isClosing() bool {
-	select {
-	case <-n.closing:
-		return true
-	default:
-		return false
-	}
+// workEnded returns a channel that is closed when the background work has ended.
+func (n *Node) workEnded() <-chan struct{} {
+	ended := make(chan struct{})
+	n.run.Go(func() {
+		defer close(ended)
+		n.work.Wait(n.run)
+	})
+	return ended
 }
+
+// ends waits for done until ctx ends, and a moment longer: what does not hang
+// takes no more. False: it hangs.
+func (n *Node) ends(ctx context.Context, done <-chan struct{}) bool {
+	return n.run.Wait(done, ctx.Done()) == 0 || n.run.WaitFor(closeGrace, done) == 0
+}
+
+func (n *Node) isClosing() bool { return task.Closed(n.closing) }
 
 // reading lets fn read rows and entries, unless the store is going away.
 func (n *Node) reading(fn func() error) error {
-	n.reads.RLock()
-	defer n.reads.RUnlock()
-	if n.isClosing() {
+	if !n.reads.enter() {
 		return unavailable()
 	}
+	defer n.reads.leave()
 	return fn()
 }
 
@@ -208,7 +230,7 @@ func (n *Node) adopt(a *oncelogv1.HeartbeatResponse) error {
 	for _, sa := range a.GetShards() {
 		if s := n.shard(sa.GetShardId()); s != nil {
 			s.assigned.Store(sa)
-			signal(s.duty)
+			task.Signal(s.duty)
 			continue
 		}
 		if !n.isReplica(sa) {

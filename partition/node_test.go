@@ -22,7 +22,7 @@ import (
 
 func TestOthersPointToTheLeader(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 3, nil)
+	c := newCluster(t, 3)
 	leader := c.leader()
 	c.append(leader, pstate.TxnRef{ProducerID: 9}, pA, 0, "a")
 	for id, n := range c.nodes {
@@ -59,7 +59,7 @@ func TestOthersPointToTheLeader(t *testing.T) {
 
 func TestReadersMoveWithTheLeader(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 3, nil)
+	c := newCluster(t, 3)
 	old := c.leader()
 	c.append(old, pstate.TxnRef{ProducerID: 9}, pA, 0, "a")
 	f := c.follow(old, pA, 0, committed)
@@ -83,7 +83,7 @@ func TestReadersMoveWithTheLeader(t *testing.T) {
 func TestRestartWithoutCoordinator(t *testing.T) {
 	t.Parallel()
 	for _, crash := range []bool{false, true} {
-		c := newCluster(t, 1, nil)
+		c := newCluster(t, 1)
 		n := c.leader()
 		for i := range uint64(20) {
 			ref := pstate.TxnRef{ProducerID: i%3 + 1, Number: i + 1}
@@ -121,7 +121,7 @@ func TestRestartWithoutCoordinator(t *testing.T) {
 
 func TestOnARealLogDevice(t *testing.T) {
 	t.Parallel()
-	c := newClusterOn(t, 1, nil, func(dir string) (raftstore.LogStore, error) {
+	c := newClusterOn(t, 1, func(dir string) (raftstore.LogStore, error) {
 		return pebblelog.Open(pebblelog.Config{Dir: filepath.Join(dir, "raft")})
 	})
 	n := c.leader()
@@ -147,7 +147,7 @@ func TestOnARealLogDevice(t *testing.T) {
 
 func TestNodeKeepsToItsDisk(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	if r := c.coord.registered[1]; r.GetInstanceId() == "" || r.GetClientAddress() != "client-1" || r.GetPeerAddress() != "peer-1" || r.GetClusterId() != "" {
 		t.Errorf("registration %v", r)
@@ -169,11 +169,11 @@ func TestNodeKeepsToItsDisk(t *testing.T) {
 	if _, err := New(cfg); code(err) != oncelogv1.ErrorCode_ERROR_CODE_NODE_ID_IN_USE {
 		t.Errorf("another instance on the disk: %v", err)
 	}
-	id, err := openIdentity(n.dir, 1, "")
+	id, err := openIdentity(directory(n.dir), 1, "")
 	if err != nil || id.cluster != testCluster {
 		t.Errorf("%v %v", id, err)
 	}
-	if _, err := id.join(n.dir, "another"); code(err) != oncelogv1.ErrorCode_ERROR_CODE_WRONG_CLUSTER {
+	if _, err := id.join(directory(n.dir), "another"); code(err) != oncelogv1.ErrorCode_ERROR_CODE_WRONG_CLUSTER {
 		t.Errorf("another cluster: %v", err)
 	}
 }
@@ -207,7 +207,7 @@ func TestRefusedRegistrationsAreFinal(t *testing.T) {
 
 func TestLaterRefusalIsFatal(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	c.coord.with(func() {
 		c.coord.refuse = apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_WRONG_CLUSTER, "")
@@ -227,18 +227,18 @@ func TestLaterRefusalIsFatal(t *testing.T) {
 
 func TestDamagedFiles(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	path := filepath.Join(dir, "f")
-	if _, ok, err := readDataFile(path, identityMagic); ok || err != nil {
+	dir := directory(t.TempDir())
+	path := dir.path("f")
+	if _, ok, err := readDataFile(dir, "f", identityMagic); ok || err != nil {
 		t.Errorf("no file: %v %v", ok, err)
 	}
-	if err := writeDataFile(path, identityMagic, []byte("payload")); err != nil {
+	if err := writeDataFile(dir, "f", identityMagic, []byte("payload")); err != nil {
 		t.Fatal(err)
 	}
-	if err := writeDataFile(path, identityMagic, []byte("payload 2")); err != nil {
+	if err := writeDataFile(dir, "f", identityMagic, []byte("payload 2")); err != nil {
 		t.Fatal(err)
 	}
-	if got, ok, err := readDataFile(path, identityMagic); !ok || err != nil || string(got) != "payload 2" {
+	if got, ok, err := readDataFile(dir, "f", identityMagic); !ok || err != nil || string(got) != "payload 2" {
 		t.Errorf("%q %v %v", got, ok, err)
 	}
 	if _, err := os.Stat(path + ".tmp"); !errors.Is(err, fs.ErrNotExist) {
@@ -255,14 +255,14 @@ func TestDamagedFiles(t *testing.T) {
 			if err := os.WriteFile(path, b, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if _, _, err := readDataFile(path, identityMagic); !errors.Is(err, errDamaged) {
+			if _, _, err := readDataFile(dir, "f", identityMagic); !errors.Is(err, errDamaged) {
 				t.Fatalf("byte %d: %v", i, err)
 			}
 		}
 	}
 	// A node with a damaged identity does not start; a damaged assignment only
 	// costs it the time until a coordinator answers.
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	n.stop()
 	if err := os.WriteFile(filepath.Join(n.dir, assignmentFile), []byte("x"), 0o600); err != nil {
@@ -308,7 +308,7 @@ func TestAssignmentsAreMerged(t *testing.T) {
 			t.Errorf("%s: %v %v, want %v %v", name, got, changed, x.want, x.changed)
 		}
 	}
-	if err := saveAssignment(t.TempDir(), old); err != nil {
+	if err := saveAssignment(directory(t.TempDir()), old); err != nil {
 		t.Error(err)
 	}
 }
@@ -343,7 +343,7 @@ func TestConfigurationIsChecked(t *testing.T) {
 // an empty log would let it do both again.
 func TestLostLogIsNotStartedFrom(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	c.append(n, pstate.TxnRef{ProducerID: 9}, pA, 0, "a")
 	n.stop()

@@ -18,7 +18,7 @@ func TestOffsetsByTimeAgainstAScan(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	for i := range uint64(60) {
 		ref := pstate.TxnRef{ProducerID: i + 1}
@@ -81,7 +81,7 @@ func TestOffsetsByTimeAgainstAScan(t *testing.T) {
 
 func TestDescribe(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	open := pstate.TxnRef{ProducerID: 9, Epoch: 1, Number: 2}
 	c.append(n, pstate.TxnRef{ProducerID: 8}, pA, 0, "a", "b")
@@ -120,7 +120,7 @@ func TestDescribe(t *testing.T) {
 // back, would miss what the next leader has acknowledged.
 func TestOffsetsOfADeposedLeader(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 3, nil)
+	c := newCluster(t, 3)
 	old := c.leader()
 	latest := &oncelogv1.ListOffsetsRequest{Queries: []*oncelogv1.OffsetQuery{
 		{Partition: partitionRef(pA), Target: &oncelogv1.OffsetQuery_Position{Position: oncelogv1.StartPosition_START_POSITION_LATEST}},

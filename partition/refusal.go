@@ -104,7 +104,7 @@ func refusal(res pstate.BatchResult, ref *oncelogv1.PartitionRef) *apierrors.Err
 			apierrors.KeyOutcome, outcome, apierrors.KeyReason, reason)
 	case pstate.CodeStaleTxn:
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_STALE_TXN, "")
-	case pstate.CodeUnknownProducer:
+	case pstate.CodeUnknownProducer, pstate.CodeProducerGone:
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PRODUCER, "")
 	case pstate.CodeTooManyOpen:
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_THROTTLED, "too many open transactions of this producer in the shard")

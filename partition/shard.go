@@ -6,6 +6,7 @@ import (
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/task"
 	"github.com/oncelog/oncelog/partition/log"
 	"github.com/oncelog/oncelog/partition/pstate"
 	"github.com/oncelog/oncelog/raftstore"
@@ -21,7 +22,7 @@ type shard struct {
 	index   *log.Index
 	// assigned is what the coordinator last said about the shard.
 	assigned atomic.Pointer[oncelogv1.ShardAssignment]
-	// duty wakes the goroutine of duties.
+	// duty wakes the task of duties.
 	duty chan struct{}
 }
 
@@ -53,17 +54,9 @@ func (n *Node) openShard(store *raftstore.Store, a *oncelogv1.ShardAssignment) (
 // leadershipChanged is called by the owner loop, also before openShard returns.
 func (s *shard) leadershipChanged() {
 	s.waiters.wakeAll()
-	signal(s.duty)
-	signal(s.node.beat)
-	signal(s.node.enlist.wake)
-}
-
-// signal wakes whoever waits on a channel of size one, now or later.
-func signal(ch chan struct{}) {
-	select {
-	case ch <- struct{}{}:
-	default:
-	}
+	task.Signal(s.duty)
+	task.Signal(s.node.beat)
+	task.Signal(s.node.enlist.wake)
 }
 
 // serving refuses a request that this node cannot serve for the shard: it must
@@ -87,7 +80,7 @@ func (s *shard) propose(term uint64, data []byte, done func(raftstore.ProposalRe
 	s.group.ProposeAsync(data, term, func(res raftstore.ProposalResult) {
 		s.waiters.flush()
 		if s.machine.opened.Swap(false) {
-			signal(s.node.enlist.wake)
+			task.Signal(s.node.enlist.wake)
 		}
 		done(res)
 	})
@@ -95,14 +88,18 @@ func (s *shard) propose(term uint64, data []byte, done func(raftstore.ProposalRe
 
 // proposeWait proposes and waits for what Apply returned.
 func (s *shard) proposeWait(ctx context.Context, term uint64, data []byte) (any, error) {
-	ch := make(chan raftstore.ProposalResult, 1)
-	s.propose(term, data, func(res raftstore.ProposalResult) { ch <- res })
-	select {
-	case res := <-ch:
-		return res.Value, res.Err
-	case <-ctx.Done():
+	res, stopped := task.Receive(s.node.run, s.proposeLater(term, data), ctx.Done())
+	if stopped == 0 {
 		return nil, ctx.Err()
 	}
+	return res.Value, res.Err
+}
+
+// proposeLater proposes and returns where the result will be, once.
+func (s *shard) proposeLater(term uint64, data []byte) <-chan raftstore.ProposalResult {
+	ch := make(chan raftstore.ProposalResult, 1)
+	s.propose(term, data, func(res raftstore.ProposalResult) { ch <- res })
+	return ch
 }
 
 // view is what may be seen of a partition at one log index.
@@ -143,11 +140,10 @@ func (s *shard) published(ctx context.Context, index uint64) *apierrors.Error {
 		if err := s.serving(); err != nil {
 			return err
 		}
-		select {
-		case <-next:
-		case <-s.node.closing:
+		switch s.node.run.Wait(next, s.node.closing, ctx.Done()) {
+		case 1:
 			return unavailable()
-		case <-ctx.Done():
+		case 2:
 			return s.node.proposalError(ctx.Err())
 		}
 	}

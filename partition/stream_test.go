@@ -13,7 +13,7 @@ import (
 
 func TestAppendStreamKeepsTheOrderOfRequests(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	stream, err := n.client.AppendStream(c.ctx())
 	if err != nil {
@@ -77,7 +77,7 @@ func TestAppendStreamKeepsTheOrderOfRequests(t *testing.T) {
 
 func TestAppendStreamEndsWithTheNode(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	stream, err := n.client.AppendStream(c.ctx())
 	if err != nil {
@@ -100,7 +100,7 @@ func TestAppendStreamEndsWithTheNode(t *testing.T) {
 
 func TestAppendStreamRefusesAFrameThatIsTooLong(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	stream, err := c.leader().client.AppendStream(c.ctx())
 	if err != nil {
 		t.Fatal(err)
@@ -119,7 +119,7 @@ func TestAppendStreamRefusesAFrameThatIsTooLong(t *testing.T) {
 
 func TestLargeRequestsAreSplitIntoEntries(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	stream, err := n.client.AppendStream(c.ctx())
 	if err != nil {
@@ -159,11 +159,11 @@ func TestBudgetHoldsBackUntilThereIsRoom(t *testing.T) {
 	b.take(10)
 	stopped := make(chan struct{})
 	close(stopped)
-	if b.wait(stopped) {
+	if b.wait(nil, stopped) {
 		t.Error("no room, but did not wait")
 	}
 	entered := make(chan bool)
-	go func() { entered <- b.wait(nil) }()
+	go func() { entered <- b.wait(nil, nil) }()
 	b.give(1)
 	if !<-entered {
 		t.Error("not let in")
@@ -176,7 +176,7 @@ func TestBudgetHoldsBackUntilThereIsRoom(t *testing.T) {
 // without end.
 func TestUnreadAnswersStopTheStream(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, nil)
+	c := newCluster(t, 1)
 	n := c.leader()
 	stop := make(chan struct{})
 	close(stop)
@@ -187,14 +187,14 @@ func TestUnreadAnswersStopTheStream(t *testing.T) {
 		a := newAppender(n.Node, newBudget(64<<10))
 		const most = 10_000
 		taken := 0
-		for ; taken < most && a.tally.wait(stop); taken++ {
+		for ; taken < most && a.tally.wait(nil, stop); taken++ {
 			a.take(req)
 		}
 		if taken == most {
 			t.Errorf("%s: the stream is still read with %d answers unread", name, taken)
 			continue
 		}
-		if calls := a.collect(); len(calls) != taken || !a.idle() || !a.tally.wait(stop) || a.tally.used != 0 {
+		if calls := a.collect(); len(calls) != taken || !a.idle() || !a.tally.wait(nil, stop) || a.tally.used != 0 {
 			t.Errorf("%s: after %d of %d answers %d bytes are in use", name, len(calls), taken, a.tally.used)
 		}
 	}

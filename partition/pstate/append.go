@@ -94,6 +94,10 @@ func (s *State) decide(ref TxnRef, b Batch) decision {
 	if d.Code = s.wellFormed(d.part, b); d.Code != 0 { // rule 1
 		return d
 	}
+	if d.prod == nil && s.gone.has(ref.ProducerID) {
+		d.Code = CodeProducerGone
+		return d
+	}
 	d.lookUp(ref, b.Partition)
 	if d.stored(ref, b) || // rule 2
 		d.fenced(ref) || // rule 3

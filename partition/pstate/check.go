@@ -29,6 +29,7 @@ func (s *State) Check() error {
 	c.must(open == s.open.len, "structure: open list and producers disagree", uint64(s.open.len))
 	c.must(listed == s.idle.len, "structure: idle list and producers disagree", uint64(s.idle.len))
 	c.orders()
+	c.tombstones()
 	return c.err
 }
 
@@ -62,6 +63,20 @@ func (c *checker) orders() {
 		c.must(c.s.producers[p.id] == p && p.listed, "structure: stranger in the idle list", p.id)
 		c.must(p.seen >= seen && p.seen <= c.s.now, "structure: idle list out of order", p.id)
 		seen = p.seen
+	}
+}
+
+// tombstones checks that an id that is gone has left nothing else: its records
+// would be shown or hidden a second time.
+func (c *checker) tombstones() {
+	g, last := &c.s.gone, Millis(0)
+	c.must(len(g.since) == len(g.queue), "structure: tombstones and their queue disagree", uint64(len(g.queue)))
+	for _, id := range g.queue {
+		at, ok := g.since[id]
+		c.must(ok, "structure: tombstones and their queue disagree", id)
+		c.must(c.s.producers[id] == nil, "I1: producer that is gone", id)
+		c.must(at >= last && at <= c.s.now, "structure: tombstones out of order", id)
+		last = at
 	}
 }
 

@@ -14,6 +14,9 @@ const (
 	CodeMalformed
 	// CodeTooLarge: more bytes than [Config.MaxBatchBytes] (rule 1).
 	CodeTooLarge
+	// CodeProducerGone: the producer id does not exist any more, and none of its
+	// transactions is open.
+	CodeProducerGone
 	// CodeDuplicate: every record of the batch was stored before under this
 	// TxnRef or producer; a success. The offset is known only while the range
 	// is remembered (rule 2).
@@ -56,7 +59,7 @@ func (c Code) OK() bool { return c == CodeAppended || c == CodeDuplicate }
 // commit, and a commit covers nothing that was not counted.
 func (c Code) Final() bool {
 	switch c {
-	case CodeMalformed, CodeTooLarge, CodeDuplicate, CodeFenced, CodeTxnEnded, CodeStaleTxn:
+	case CodeMalformed, CodeTooLarge, CodeProducerGone, CodeDuplicate, CodeFenced, CodeTxnEnded, CodeStaleTxn:
 		return true
 	case CodeUnknownPartition, CodeOutOfOrder, CodeUnknownProducer,
 		CodeTooManyOpen, CodeProducerLimit, CodeAppended:
@@ -74,6 +77,8 @@ func (c Code) String() string {
 		return "MALFORMED"
 	case CodeTooLarge:
 		return "TOO_LARGE"
+	case CodeProducerGone:
+		return "PRODUCER_GONE"
 	case CodeDuplicate:
 		return "DUPLICATE"
 	case CodeOutOfOrder:
@@ -108,7 +113,7 @@ const (
 	// remembered so that a late first write opens nothing.
 	MarkerRecorded
 	// MarkerAlready: it had ended before with this outcome, or so long ago
-	// that the record is gone.
+	// that the record is gone, or the producer id is.
 	MarkerAlready
 	// MarkerMissingData: the commit states more than the shard holds; see
 	// Damage. What is held was committed. An alarm.

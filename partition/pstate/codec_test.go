@@ -275,6 +275,12 @@ func FuzzApply(f *testing.F) {
 		all = append(append(all, byte(len(e))), e...)
 	}
 	f.Add(all)
+	// The same again, when the producers are gone.
+	for _, kind := range []Kind{5, 1, 2, 3, 5} {
+		e := samples(f)[kind].entry
+		all = append(append(all, byte(len(e))), e...)
+	}
+	f.Add(all)
 	f.Fuzz(func(t *testing.T, in []byte) {
 		s := New(Config{MaxProducers: 8, MaxSequences: 16, MaxPartitions: 8, RangesKept: 2, ProducerExpiration: 10})
 		s.SyncPartitions(1, full(1, 1, 2, 5))
@@ -345,6 +351,7 @@ func busy(t testing.TB) *State {
 	put(13, e1, 2, 0)
 	put(14, TxnRef{20, 0, 1}, 1, 0)
 	s.AdvanceLogStart(15, AdvanceLogStart{Partition: 5, Start: 1})
+	s.Forget(16, Forget{At: 160, Producers: []uint64{3}})
 	if err := s.Check(); err != nil {
 		t.Fatal(err)
 	}

@@ -145,13 +145,17 @@ type ProducerFloor struct {
 	Ended     int    // ended transactions remembered
 	LastSeen  Millis // log time of the last activity
 	Sequences int    // partitions with an idempotent sequence
+	// Gone: the id does not exist any more. Nothing else is known of it but
+	// LastSeen, the log time at which the shard learned that.
+	Gone bool
 }
 
 // Producer describes a producer; false if the shard does not know it.
 func (s *State) Producer(id uint64) (ProducerFloor, bool) {
 	p := s.producers[id]
 	if p == nil {
-		return ProducerFloor{}, false
+		at, gone := s.gone.since[id]
+		return ProducerFloor{LastSeen: at, Gone: gone}, gone
 	}
 	return ProducerFloor{
 		Floor: p.floor(), Fence: p.fence, Open: p.open, Ended: len(p.txns) - p.open,
@@ -162,9 +166,10 @@ func (s *State) Producer(id uint64) (ProducerFloor, bool) {
 // Stats are sizes of the state, for gauges.
 type Stats struct {
 	Partitions, Producers, Sequences, OpenTxns int
+	Gone                                       int // producer ids that are gone and kept in mind
 }
 
 // Stats returns sizes of the state in constant time.
 func (s *State) Stats() Stats {
-	return Stats{len(s.partitions), len(s.producers), s.sequences, s.open.len}
+	return Stats{len(s.partitions), len(s.producers), s.sequences, s.open.len, len(s.gone.queue)}
 }

@@ -20,7 +20,8 @@
 //   - append.go: the append rules, in their order; marker.go: decisions;
 //     enlist.go: the coordinator's answers about open transactions
 //   - partition.go: partitions come, go and are trimmed
-//   - producer.go: floors, fences, sequences; expire.go: what is forgotten, when
+//   - producer.go: floors, fences, sequences; expire.go: what is forgotten,
+//     when; gone.go: what is kept of a producer id that does not exist any more
 //   - visible.go: the one function that says what may be read; aborted.go: the
 //     index of hidden records
 //   - describe.go: what a leader owes and what people ask

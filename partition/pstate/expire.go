@@ -17,8 +17,11 @@ func (s *State) touch(p *producer) {
 // sweep lets the sequences of producers expire that were silent for
 // [Config.ProducerExpiration] of log time. What a producer's floor, fence and
 // ended transactions say outlives that: without them a late copy of an old
-// batch, or a repeated marker, would meet a shard that knows nothing.
+// batch, or a repeated marker, would meet a shard that knows nothing. They go when
+// the coordinator says that the id is gone, and then leave a tombstone, which
+// expires here as well.
 func (s *State) sweep() {
+	s.gone.expire(s.now, s.cfg.ProducerExpiration, maxSweep)
 	for range maxSweep {
 		p := s.idle.head
 		if p == nil || s.now-p.seen < s.cfg.ProducerExpiration {
@@ -45,41 +48,9 @@ func (s *State) strip(p *producer) {
 	}
 }
 
-// Forget is the command that follows the coordinator's word that producer ids
-// do not exist any more. Ids are never handed out twice.
-type Forget struct {
-	At        Millis
-	Producers []uint64
-}
-
-// Forget drops everything about the producers, floors and fences included, and
-// returns the ids, in the order of the command, that it kept because they have
-// a transaction open here: the coordinator will call that a stray, and then
-// they can be forgotten.
-func (s *State) Forget(index uint64, f Forget) (kept []uint64) {
-	s.step(index, f.At)
-	for _, id := range f.Producers {
-		p := s.producers[id]
-		if p == nil {
-			continue
-		}
-		if p.open > 0 {
-			kept = append(kept, id)
-			continue
-		}
-		s.strip(p)
-		if p.listed {
-			s.idle.remove(p)
-		}
-		delete(s.producers, id)
-	}
-	s.sweep()
-	return kept
-}
-
 // FlooredProducers returns up to limit ids above after, ascending, of which the
-// shard keeps a floor or a fence: those to ask the coordinator about. It looks
-// at all producers; ask seldom.
+// shard keeps a floor or a fence: those to ask the coordinator about. Of ids that
+// are gone nobody has to ask again. It looks at all producers; ask seldom.
 func (s *State) FlooredProducers(after uint64, limit int) []uint64 {
 	var out []uint64
 	for _, id := range slices.Sorted(maps.Keys(s.producers)) {

@@ -51,25 +51,6 @@ func TestFloorAndOutcomeOutliveExpiry(t *testing.T) {
 	r.wantPrefix(2, t1, 1, 0, 0, 2)
 }
 
-func TestForget(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, Config{}, 1)
-	r.put(t1, 1, 0, 1)
-	r.put(o1, 1, 0, 1)
-	r.put(id, 1, 0, 1)
-	equal(t, "floored", r.s.FlooredProducers(0, 10), nil) // nothing settled yet
-	r.marker(MarkerApplied, abort(t1, ReasonClient))
-	r.marker(MarkerRecorded, abort(TxnRef{5, 0, 1}, ReasonClient))
-	equal(t, "floored", r.s.FlooredProducers(0, 10), []uint64{5, 7})
-	equal(t, "page", r.s.FlooredProducers(5, 1), []uint64{7})
-	equal(t, "kept", r.forget(7, 8, 9, 10), []uint64{8})
-	if _, ok := r.s.Producer(7); ok {
-		t.Fatal("not forgotten")
-	}
-	r.wantPrefix(0, t1, 1, 0, 0, 1) // hidden for good
-	r.try(CodeUnknownProducer, id, 1, 1, 1)
-}
-
 func TestSweepIsBounded(t *testing.T) {
 	t.Parallel()
 	s := New(Config{ProducerExpiration: hour})

@@ -80,6 +80,11 @@ func (s *State) marker(ref TxnRef, d Decision) MarkerResult {
 	if !ref.Transactional() || d.Outcome != OutcomeCommit && d.Outcome != OutcomeAbort {
 		return res
 	}
+	if s.gone.has(ref.ProducerID) {
+		// An id goes when all its markers have been applied: this is a late copy.
+		res.Code = MarkerAlready
+		return res
+	}
 	d.Progress = ordered(d.Progress)
 	p := s.producer(ref.ProducerID)
 	switch t := p.txn(ref.Point()); {

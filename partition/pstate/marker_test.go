@@ -36,7 +36,8 @@ func TestCommitAndAbortMoveTheStableEnd(t *testing.T) {
 	}
 }
 
-// The bounds of the stable end, one record to either side.
+// The bounds of the stable end, and of what is found in the aborted index, one
+// record to either side (TI-04).
 func TestStableEndOffByOne(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, Config{}, 1)

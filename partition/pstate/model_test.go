@@ -15,6 +15,8 @@ type model struct {
 	prods map[uint64]*mprod
 	txns  map[TxnRef]*mtxn
 	seqs  map[mkey]*mseq
+	gone  map[uint64]Millis // producer ids that are gone, since when
+	past  map[uint64]bool   // those of which that is forgotten, too
 }
 
 type fate uint8
@@ -68,7 +70,7 @@ type mbatch struct {
 func newModel(cfg Config) *model {
 	return &model{
 		cfg: cfg.withDefaults(), parts: map[uint64]*mpart{}, prods: map[uint64]*mprod{},
-		txns: map[TxnRef]*mtxn{}, seqs: map[mkey]*mseq{},
+		txns: map[TxnRef]*mtxn{}, seqs: map[mkey]*mseq{}, gone: map[uint64]Millis{}, past: map[uint64]bool{},
 	}
 }
 
@@ -130,6 +132,9 @@ func (m *model) append(ref TxnRef, b Batch) Code {
 	}
 	if b.Count == 0 {
 		return CodeMalformed
+	}
+	if _, gone := m.gone[ref.ProducerID]; gone {
+		return CodeProducerGone
 	}
 	k, end := key(ref, b.Partition), b.BaseSequence+uint64(b.Count)
 	sq, t, p := m.seqs[k], m.txns[ref], m.prods[ref.ProducerID]
@@ -200,6 +205,9 @@ func (m *model) offset(ref TxnRef, b Batch) (uint64, bool) {
 }
 
 func (m *model) marker(ref TxnRef, d Decision) MarkerCode {
+	if _, gone := m.gone[ref.ProducerID]; gone {
+		return MarkerAlready
+	}
 	next := map[uint64]uint64{}
 	for _, p := range d.Progress {
 		next[p.Partition] = p.Next
@@ -349,9 +357,25 @@ func (m *model) setPartitions(ids []uint64) {
 	}
 }
 
+// knows reports whether there is anything about a producer to forget.
+func (m *model) knows(id uint64) bool {
+	if p := m.prods[id]; p != nil && (len(p.seen) > 0 || p.fence > 0) {
+		return true
+	}
+	for k := range m.seqs {
+		if k.ref.ProducerID == id {
+			return true
+		}
+	}
+	return m.openOf(id) > 0
+}
+
 func (m *model) forget(id uint64) bool {
 	if m.openOf(id) > 0 {
 		return false
+	}
+	if m.knows(id) {
+		m.gone[id] = m.now
 	}
 	delete(m.prods, id)
 	for ref := range m.txns {
@@ -363,8 +387,15 @@ func (m *model) forget(id uint64) bool {
 	return true
 }
 
-// sweep forgets the sequences of silent producers.
+// sweep forgets the sequences of silent producers, and ids that have been gone
+// for as long.
 func (m *model) sweep() {
+	for id, at := range m.gone {
+		if m.now-at >= m.cfg.ProducerExpiration {
+			delete(m.gone, id)
+			m.past[id] = true
+		}
+	}
 	for id, p := range m.prods {
 		switch {
 		case m.now-p.last < m.cfg.ProducerExpiration:

@@ -18,7 +18,6 @@ type world struct {
 	nextID  uint64   // next partition id
 	version uint64
 	prods   []uint64
-	gone    map[uint64]bool // producer ids that were forgotten once
 	starts  map[uint64]uint64
 	seenOK  map[Code]int
 	seenMk  map[MarkerCode]int
@@ -70,7 +69,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{
 		rig: newRig(t, cfg), rnd: rand.New(rand.NewPCG(seed, 11)), m: newModel(cfg),
 		nextID: 4, live: []uint64{1, 2, 3}, version: 1, prods: []uint64{10, 11, 12, 13},
-		gone: map[uint64]bool{}, starts: map[uint64]uint64{}, seenOK: map[Code]int{}, seenMk: map[MarkerCode]int{},
+		starts: map[uint64]uint64{}, seenOK: map[Code]int{}, seenMk: map[MarkerCode]int{},
 	}
 	w.do(EncodeSyncPartitions(nil, full(1, w.live...)))
 	w.m.step(w.index, 0)
@@ -102,7 +101,7 @@ func (w *world) step() {
 		w.answers()
 	case n < 94:
 		w.syncs()
-	case n < 95:
+	case n < 96:
 		w.forgets()
 	case n < 98:
 		w.advances()
@@ -333,8 +332,7 @@ func (w *world) forgets() {
 	if forgot := w.m.forget(id); forgot != (len(kept) == 0) {
 		w.t.Fatalf("entry %d: forget %d: kept %v, model forgot %v", w.index, id, kept, forgot)
 	}
-	w.gone[id] = true
-	if len(kept) == 0 && w.chance(70) {
+	if len(kept) == 0 && w.chance(50) {
 		w.prods[i] = slices.Max(w.prods) + 1
 	}
 }
@@ -369,7 +367,7 @@ func (w *world) compare() {
 			if got := w.s.CommittedPrefix(id, rec.ref, uint64(off), rec.seq, 1); got != want {
 				w.t.Fatalf("entry %d: partition %d offset %d, %+v: visible %d, model %d (stable %d)", w.index, id, off, rec, got, want, stable)
 			}
-			if want == 1 && rec.ref.Number > 0 && !w.gone[rec.ref.ProducerID] {
+			if want == 1 && rec.ref.Number > 0 && !w.m.past[rec.ref.ProducerID] {
 				if shownSeq[rec.ref] == nil {
 					shownSeq[rec.ref] = map[uint64]bool{}
 				}
@@ -387,13 +385,16 @@ func (w *world) compare() {
 			open++
 		}
 	}
-	if w.s.OpenCount() != open || w.s.Stats().Sequences != len(w.m.seqs) {
-		w.t.Fatalf("entry %d: %+v, model %d open, %d sequences", w.index, w.s.Stats(), open, len(w.m.seqs))
+	if st := w.s.Stats(); w.s.OpenCount() != open || st.Sequences != len(w.m.seqs) || st.Gone != len(w.m.gone) {
+		w.t.Fatalf("entry %d: %+v, model %d open, %d sequences, %d gone", w.index, st, open, len(w.m.seqs), len(w.m.gone))
 	}
 	for _, id := range w.prods {
 		f, _ := w.s.Producer(id)
 		if want := w.m.floor(id); f.Floor != want {
 			w.t.Fatalf("entry %d: floor of %d is %v, model %v", w.index, id, f.Floor, want)
+		}
+		if at, gone := w.m.gone[id]; f.Gone != gone || gone && f.LastSeen != at {
+			w.t.Fatalf("entry %d: %d is %+v, model gone %v at %d", w.index, id, f, gone, at)
 		}
 	}
 }

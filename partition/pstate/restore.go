@@ -12,11 +12,11 @@ import (
 // included. Bytes that are not a snapshot of a state that passes [State.Check]
 // are refused and leave the state as it was.
 func (s *State) Restore(b []byte) error {
-	if len(b) == 0 || b[0] != snapshotVersion {
+	if len(b) == 0 || b[0] == 0 || b[0] > snapshotVersion {
 		return ErrVersion
 	}
 	l := loader{s: New(Config{}), r: codec.NewReader(b)}
-	l.r.Byte()
+	version := l.r.Byte()
 	l.s.cfg = readConfig(l.r).withDefaults()
 	l.s.now, l.s.index, l.s.version = l.r.Varint(), l.r.Uvarint(), l.r.Uvarint()
 	for range l.r.Count(math.MaxInt) {
@@ -29,6 +29,11 @@ func (s *State) Restore(b []byte) error {
 	}
 	for range l.r.Count(math.MaxInt) {
 		l.openTxn()
+	}
+	if version > 1 {
+		for range l.r.Count(math.MaxInt) {
+			l.tombstone()
+		}
 	}
 	if err := l.r.Close(); err != nil {
 		return err
@@ -133,6 +138,13 @@ func (l *loader) openTxn() {
 	t := p.txn(ref.Point())
 	if l.require(t != nil && t.outcome == OutcomeNone && t.link == (link[txn]{}) && l.s.open.head != t) {
 		l.s.open.pushBack(t)
+	}
+}
+
+func (l *loader) tombstone() {
+	id, at := l.r.Uvarint(), l.r.Varint()
+	if l.require(!l.s.gone.has(id)) {
+		l.s.gone.add(id, at)
 	}
 }
 

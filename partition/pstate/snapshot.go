@@ -7,11 +7,12 @@ import (
 	"github.com/oncelog/oncelog/api/codec"
 )
 
-const snapshotVersion = 1
+// snapshotVersion is the first byte of a snapshot. Version 1 has no tombstones.
+const snapshotVersion = 2
 
 // Snapshot returns the whole state as bytes: equal states give equal bytes.
-// What has an order of its own (idle producers, open transactions) is written
-// in that order, everything else ascending by id.
+// What has an order of its own (idle producers, open transactions, tombstones)
+// is written in that order, everything else ascending by id.
 func (s *State) Snapshot() []byte {
 	b := []byte{snapshotVersion}
 	b = appendConfig(b, s.cfg)
@@ -36,6 +37,10 @@ func (s *State) Snapshot() []byte {
 	b = codec.AppendUvarint(b, uint64(s.open.len))
 	for t := range s.open.all() {
 		b = appendRef(b, t.ref())
+	}
+	b = codec.AppendUvarint(b, uint64(len(s.gone.queue)))
+	for _, id := range s.gone.queue {
+		b = codec.AppendVarint(codec.AppendUvarint(b, id), s.gone.since[id])
 	}
 	return b
 }

@@ -10,10 +10,10 @@ import (
 )
 
 // A snapshot is stored and sent between versions: its bytes are a format. A new
-// version gets a file of its own, and this one must go on restoring.
+// version gets a file of its own, and this one must go on restoring (TI-06).
 func TestSnapshotGolden(t *testing.T) {
 	t.Parallel()
-	file, err := os.ReadFile("testdata/snapshot_v1.hex")
+	file, err := os.ReadFile("testdata/snapshot_v2.hex")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,6 +23,42 @@ func TestSnapshotGolden(t *testing.T) {
 	}
 }
 
+// Version 1 is version 2 without tombstones.
+func TestRestoreOfVersion1(t *testing.T) {
+	t.Parallel()
+	file, err := os.ReadFile("testdata/snapshot_v1.hex")
+	if err != nil {
+		t.Fatal(err)
+	}
+	snap := undump(t, string(file))
+	s := New(Config{})
+	if err := s.Restore(snap); err != nil {
+		t.Fatal(err)
+	}
+	want := append(bytes.Clone(snap), 0)
+	want[0] = snapshotVersion
+	if got := s.Snapshot(); !bytes.Equal(got, want) {
+		t.Errorf("it comes back as\n%s", hex.Dump(got))
+	}
+}
+
+// undump reads what [hex.Dump] wrote.
+func undump(t *testing.T, dump string) (out []byte) {
+	t.Helper()
+	for line := range strings.Lines(dump) {
+		_, digits, _ := strings.Cut(line, "  ")
+		digits, _, _ = strings.Cut(digits, "|")
+		b, err := hex.DecodeString(strings.Join(strings.Fields(digits), ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, b...)
+	}
+	return out
+}
+
+// A snapshot that is damaged is refused as a whole, the aborted index in it
+// included, and leaves the state as it was (PS-35, TI-02).
 func TestRestoreRefusesDamage(t *testing.T) {
 	t.Parallel()
 	snap := busy(t).Snapshot()
@@ -105,6 +141,10 @@ func TestCheckFinds(t *testing.T) {
 		{"idle list and producers", func(s *State) { s.idle.len++ }},
 		{"producer of which nothing", func(s *State) { s.producers[50] = &producer{id: 50} }},
 		{"wrong id", func(s *State) { s.partitions[77] = s.partitions[1] }},
+		{"I1: producer that is gone", func(s *State) { s.gone.add(7, s.now) }},
+		{"tombstones out of order", func(s *State) { s.gone.since[3] = 1 << 40 }},
+		{"tombstones and their queue", func(s *State) { s.gone.queue[0] = 4 }},
+		{"tombstones and their queue", func(s *State) { s.gone.queue = nil }},
 		{"removed partition", func(s *State) { delete(s.partitions, 1) }},
 	} {
 		s := busy(t)

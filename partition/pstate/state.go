@@ -10,8 +10,9 @@ type Config struct {
 	RangesKept uint32
 	// ProducerExpiration is how long, in milliseconds of log time, sequences
 	// are kept after the producer's last activity in the shard, never while it
-	// has an open transaction. It must be longer than the longest pause after
-	// which a producer may retry a batch. Default 24 h.
+	// has an open transaction, and how long a producer id that is gone is kept
+	// in mind. It must be longer than the longest pause after which a producer
+	// may retry a batch, and than any message may be on its way. Default 24 h.
 	ProducerExpiration Millis
 	// MaxOpenPerProducer bounds the open transactions of one producer in the
 	// shard. Default 64. The coordinator throttles earlier.
@@ -19,7 +20,10 @@ type Config struct {
 	// MaxPartitions bounds the partitions of the shard. Default 16,384.
 	MaxPartitions uint32
 	// MaxProducers bounds the producers the shard remembers, those of which
-	// only the floor is left included. Default 262,144. About 200 bytes each.
+	// only the floor is left included; beyond it a new one is refused. As many
+	// ids that are gone are kept in mind besides; beyond that floors stay until
+	// the oldest of them have expired. Default 262,144. About 200 bytes for each
+	// producer, 40 for each id that is gone.
 	MaxProducers uint32
 	// MaxSequences bounds the (TxnRef or producer, partition) pairs with
 	// sequence state. Default 1,048,576. 150 to 400 bytes each.
@@ -30,8 +34,8 @@ type Config struct {
 
 const (
 	maxRangesKept = 256
-	// maxSweep bounds the producers one command lets expire, so that no entry
-	// takes long to apply; every command adds at most a few.
+	// maxSweep bounds the producers, and the tombstones, that one command lets
+	// expire, so that no entry takes long to apply; what is left is for the next.
 	maxSweep = 64
 )
 
@@ -67,6 +71,7 @@ type State struct {
 	sequences  int            // how many sequence states exist
 	open       list[txn]      // all open transactions, by opened_at
 	idle       list[producer] // producers with something to expire, by last activity
+	gone       tombstones
 }
 
 // New returns the state of a shard before its first log entry. Every replica
@@ -78,6 +83,7 @@ func New(cfg Config) *State {
 		producers:  make(map[uint64]*producer),
 		open:       list[txn]{at: func(t *txn) *link[txn] { return &t.link }},
 		idle:       list[producer]{at: func(p *producer) *link[producer] { return &p.link }},
+		gone:       tombstones{since: make(map[uint64]Millis)},
 	}
 }
 
