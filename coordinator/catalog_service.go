@@ -79,7 +79,7 @@ func (s *catalogService) placeOn(asked uint32) (replicas uint32, nodes []uint64)
 // usableNodes lists the nodes that may get shards and tells how many are
 // registered.
 func (s *catalogService) usableNodes() (alive []uint64, registered int) {
-	now := s.clock.Now()
+	now := s.rt.Now()
 	s.state.read(func() {
 		all := s.state.catalog.Nodes()
 		registered = len(all)
@@ -96,9 +96,9 @@ func (s *catalogService) usableNodes() (alive []uint64, registered int) {
 // the topic's partitions. It says no when that does not come in time, or cannot
 // be known here any more, or the topic was deleted meanwhile.
 func (s *catalogService) awaitServed(ctx context.Context, t catalog.Topic) bool {
-	ctx, cancel := beforeDeadline(ctx)
+	ctx, cancel := s.beforeDeadline(ctx)
 	defer cancel()
-	ctx, cancelWait := context.WithTimeout(ctx, maxTopicWait)
+	ctx, cancelWait := s.rt.WithTimeout(ctx, maxTopicWait)
 	defer cancelWait()
 	deleted := false
 	err := s.await(ctx, s.registry.watch, func() bool {
@@ -231,7 +231,7 @@ func (s *catalogService) DescribeCluster(ctx context.Context, _ *oncelogv1.Descr
 		return nil, err
 	}
 	st := s.group.Status()
-	now := s.clock.Now()
+	now := s.rt.Now()
 	res := &oncelogv1.DescribeClusterResponse{CoordinatorLeader: uint64(st.Leader), CoordinatorTerm: st.Term}
 	for _, m := range s.cfg.Members {
 		res.Coordinators = append(res.Coordinators, memberProto(m))

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/oncelog/oncelog/api/token"
 	"github.com/oncelog/oncelog/coordinator/catalog"
 	"github.com/oncelog/oncelog/coordinator/txn"
+	"github.com/oncelog/oncelog/internal/task"
 	"github.com/oncelog/oncelog/raftstore"
 )
 
@@ -39,6 +39,9 @@ const (
 	DefaultTransactionTimeout    = time.Minute
 	DefaultMaxTransactionTimeout = 15 * time.Minute
 	DefaultIDExpiration          = 7 * 24 * time.Hour
+	// DefaultIdleInterval is how often a leader looks for transactional ids that
+	// have been idle for that long.
+	DefaultIdleInterval = time.Minute
 )
 
 // Rules are what every replica decides by. They are part of the meaning of the
@@ -87,13 +90,14 @@ type Config struct {
 	Txn txn.Config
 	// Settings are the catalogue's settings of a new cluster.
 	Settings catalog.Settings
-	// ExpireGrace, AckDelay and NodeTimeout: 0 takes the default.
-	ExpireGrace, AckDelay, NodeTimeout time.Duration
+	// ExpireGrace, AckDelay, NodeTimeout and IdleInterval: 0 takes the default.
+	ExpireGrace, AckDelay, NodeTimeout, IdleInterval time.Duration
 	// SnapshotEntries is after how many entries the log is compacted; 0 takes
 	// the store's default.
 	SnapshotEntries uint64
-	// Clock stamps commands; nil: the machine's.
-	Clock Clock
+	// Runtime runs the tasks, and its clock stamps commands; the store's. Nil:
+	// the machine.
+	Runtime *task.Runtime
 	// Logger gets what operators want to know; nil: nothing.
 	Logger *slog.Logger
 	// Version is the program's, shown in the status.
@@ -103,7 +107,7 @@ type Config struct {
 // Coordinator is one coordinator node.
 type Coordinator struct {
 	cfg       Config
-	clock     Clock
+	rt        *task.Runtime
 	log       *slog.Logger
 	state     *replica
 	group     *raftstore.Group
@@ -112,13 +116,11 @@ type Coordinator struct {
 	registry  *registry
 	keys      *token.Keyring
 	peers     *peerConns
-	idBlock   idBlock
+	idBlock   *idBlock
 	startedAt time.Time
 
 	committed, aborted atomic.Uint64 // decided here as a leader
 
-	// leadership carries the newest leadership from the store's loop to run.
-	leadership chan raftstore.Leadership
 	// wanting is how many callers wait for markers: acknowledgements are then
 	// logged at once.
 	wanting atomic.Int64
@@ -128,7 +130,7 @@ type Coordinator struct {
 	// closing is closed when Close begins: every wait ends.
 	closing <-chan struct{}
 	stop    context.CancelFunc
-	stopped sync.WaitGroup
+	stopped task.Group
 }
 
 // New opens the coordinator's group in the store and starts its duties.
@@ -142,12 +144,10 @@ func New(cfg Config) (*Coordinator, error) {
 	setDefault(&cfg.ExpireGrace, DefaultExpireGrace)
 	setDefault(&cfg.AckDelay, DefaultAckDelay)
 	setDefault(&cfg.NodeTimeout, DefaultNodeTimeout)
+	setDefault(&cfg.IdleInterval, DefaultIdleInterval)
 	setDefault(&cfg.DefaultTimeout, DefaultTransactionTimeout)
 	setDefault(&cfg.MaxTimeout, DefaultMaxTransactionTimeout)
 	setDefault(&cfg.IDExpiration, DefaultIDExpiration)
-	if cfg.Clock == nil {
-		cfg.Clock = SystemClock{}
-	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -156,21 +156,21 @@ func New(cfg Config) (*Coordinator, error) {
 	}
 	// The machine bounds the rules; errors must name the bounds that hold.
 	cfg.Txn = txn.New(cfg.Txn).Config()
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := cfg.Runtime.WithCancel(context.Background())
 	c := &Coordinator{
-		cfg:        cfg,
-		clock:      cfg.Clock,
-		log:        cfg.Logger,
-		applied:    newNotifier(),
-		placed:     newNotifier(),
-		registry:   newRegistry(),
-		keys:       &token.Keyring{},
-		peers:      newPeerConns(cfg.DialPeer),
-		startedAt:  cfg.Clock.Now(),
-		leadership: make(chan raftstore.Leadership, 1),
-		hurry:      make(chan struct{}, 1),
-		closing:    ctx.Done(),
-		stop:       stop,
+		cfg:       cfg,
+		rt:        cfg.Runtime,
+		log:       cfg.Logger,
+		applied:   newNotifier(),
+		placed:    newNotifier(),
+		registry:  newRegistry(),
+		keys:      &token.Keyring{},
+		peers:     newPeerConns(cfg.DialPeer),
+		idBlock:   newIDBlock(cfg.Runtime),
+		startedAt: cfg.Runtime.Now(),
+		hurry:     make(chan struct{}, 1),
+		closing:   ctx.Done(),
+		stop:      stop,
 	}
 	c.state = newReplica(cfg.Txn, c.keys, c.applied, c.placed)
 	members := make([]raftstore.NodeID, 0, len(cfg.Members))
@@ -182,18 +182,13 @@ func New(cfg Config) (*Coordinator, error) {
 		Members:         members,
 		Machine:         c.state,
 		SnapshotEntries: cfg.SnapshotEntries,
-		OnLeadership:    c.onLeadership,
 	})
 	if err != nil {
 		stop()
 		return nil, fmt.Errorf("coordinator: opening the group: %w", err)
 	}
 	c.group = group
-	c.stopped.Add(1)
-	go func() {
-		defer c.stopped.Done()
-		c.followLeadership(ctx)
-	}()
+	c.stopped.Go(c.rt, func() { c.followLeadership(ctx) })
 	return c, nil
 }
 
@@ -202,59 +197,40 @@ func New(cfg Config) (*Coordinator, error) {
 // the store when it closes. Closing twice is no error.
 func (c *Coordinator) Close() {
 	c.stop()
-	c.stopped.Wait()
+	c.stopped.Wait(c.rt)
 	c.peers.close()
-}
-
-// onLeadership is called by the store's loop and must not block: only the
-// newest leadership matters.
-func (c *Coordinator) onLeadership(l raftstore.Leadership) {
-	for {
-		select {
-		case c.leadership <- l:
-			return
-		default:
-		}
-		select {
-		case <-c.leadership:
-		default:
-		}
-	}
 }
 
 // office is one term in which this node leads.
 type office struct {
 	term   uint64
 	resign context.CancelFunc
-	done   chan struct{}
+	duties task.Group
 }
 
 // leave ends the duties of the term and waits for them.
-func (o *office) leave() {
+func (o *office) leave(rt *task.Runtime) {
 	if o != nil {
 		o.resign()
-		<-o.done
+		o.duties.Wait(rt)
 	}
 }
 
 // followLeadership runs the duties of a leader for as long as this node leads.
+// Only the newest leadership matters.
 func (c *Coordinator) followLeadership(ctx context.Context) {
 	var held *office
-	for {
-		select {
-		case <-ctx.Done():
-			held.leave()
-			return
-		case l := <-c.leadership:
-			if held != nil && l.Ready && l.Term == held.term {
-				continue
-			}
-			held.leave()
+	defer func() { held.leave(c.rt) }()
+	for ctx.Err() == nil {
+		l, changed := c.group.LeadershipChanged()
+		if held == nil || !l.Ready || l.Term != held.term {
+			held.leave(c.rt)
 			held = nil
 			if l.Ready {
 				held = c.takeOffice(ctx, l.Term)
 			}
 		}
+		c.rt.Wait(changed, ctx.Done())
 	}
 }
 
@@ -262,14 +238,11 @@ func (c *Coordinator) followLeadership(ctx context.Context) {
 // one.
 func (c *Coordinator) takeOffice(ctx context.Context, term uint64) *office {
 	c.log.Info("this node leads the coordinator", "term", term)
-	c.registry.begin(term, c.clock.Now())
+	c.registry.begin(term, c.rt.Now())
 	c.idBlock.reset()
-	ctx, resign := context.WithCancel(ctx)
-	o := &office{term: term, resign: resign, done: make(chan struct{})}
-	go func() {
-		defer close(o.done)
-		newDuties(c).run(ctx)
-	}()
+	ctx, resign := c.rt.WithCancel(ctx)
+	o := &office{term: term, resign: resign}
+	o.duties.Go(c.rt, func() { newDuties(c).run(ctx) })
 	return o
 }
 

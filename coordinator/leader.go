@@ -10,6 +10,7 @@ import (
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/coordinator/catalog"
 	"github.com/oncelog/oncelog/coordinator/txn"
+	"github.com/oncelog/oncelog/internal/task"
 )
 
 // Paces of a leader's duties.
@@ -18,8 +19,6 @@ const (
 	// message that is too large).
 	expireBatch = 1000
 	idleBatch   = 1000
-	// idleInterval is how often idle transactional ids are looked for.
-	idleInterval = time.Minute
 	// dutyTimeout bounds one proposal of a duty; it is repeated anyway.
 	dutyTimeout = 10 * time.Second
 	// dutyRetry is the pause after a duty that failed.
@@ -45,16 +44,11 @@ func (d *duties) run(ctx context.Context) {
 	if !d.initCluster(ctx) {
 		return
 	}
-	done := make(chan struct{}, 3)
+	var all task.Group
 	for _, duty := range []func(context.Context){d.markers.run, d.expire, d.expireIDs} {
-		go func() {
-			duty(ctx)
-			done <- struct{}{}
-		}()
+		all.Go(d.rt, func() { duty(ctx) })
 	}
-	for range cap(done) {
-		<-done
-	}
+	all.Wait(d.rt)
 }
 
 // initCluster gives a new cluster its id and its first key. The first command
@@ -87,7 +81,7 @@ func (d *duties) initCluster(ctx context.Context) bool {
 }
 
 func (d *duties) proposeCatalog(ctx context.Context, cmd catalog.Command) (catalog.Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, dutyTimeout)
+	ctx, cancel := d.rt.WithTimeout(ctx, dutyTimeout)
 	defer cancel()
 	return proposeCatalog(ctx, d.Coordinator, cmd)
 }
@@ -118,7 +112,7 @@ func (d *duties) expire(ctx context.Context) {
 }
 
 func (d *duties) expireNow(ctx context.Context, due []txn.Ref) bool {
-	ctx, cancel := context.WithTimeout(ctx, dutyTimeout)
+	ctx, cancel := d.rt.WithTimeout(ctx, dutyTimeout)
 	defer cancel()
 	res, err := proposeTxn[txn.ExpireResult](ctx, d.Coordinator, txn.Expire{Refs: due})
 	if err != nil {
@@ -136,11 +130,11 @@ func (d *duties) expireNow(ctx context.Context, due []txn.Ref) bool {
 
 // expireIDs removes transactional ids that nobody has used for long.
 func (d *duties) expireIDs(ctx context.Context) {
-	for d.pause(ctx, idleInterval); ctx.Err() == nil; {
+	for d.pause(ctx, d.cfg.IdleInterval); ctx.Err() == nil; {
 		var idle []uint64
 		d.state.read(func() { idle = d.state.txns.IdleIDs(d.idleBefore(), idleBatch) })
 		if len(idle) == 0 {
-			d.pause(ctx, idleInterval)
+			d.pause(ctx, d.cfg.IdleInterval)
 			continue
 		}
 		if !d.expireIDsNow(ctx, idle) {
@@ -158,7 +152,7 @@ func (d *duties) idleBefore() txn.Millis {
 }
 
 func (d *duties) expireIDsNow(ctx context.Context, idle []uint64) bool {
-	ctx, cancel := context.WithTimeout(ctx, dutyTimeout)
+	ctx, cancel := d.rt.WithTimeout(ctx, dutyTimeout)
 	defer cancel()
 	res, err := proposeTxn[txn.ExpireIDsResult](ctx, d.Coordinator, txn.ExpireIDs{ProducerIDs: idle})
 	if err != nil {
@@ -189,11 +183,5 @@ func (c *Coordinator) pause(ctx context.Context, span time.Duration) { c.pauseUn
 
 // pauseUntil is pause that also ends when the channel is closed.
 func (c *Coordinator) pauseUntil(ctx context.Context, span time.Duration, early <-chan struct{}) {
-	timer, release := c.clock.After(span)
-	defer release()
-	select {
-	case <-timer:
-	case <-early:
-	case <-ctx.Done():
-	}
+	c.rt.WaitFor(span, early, ctx.Done())
 }

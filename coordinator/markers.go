@@ -4,11 +4,13 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/coordinator/txn"
+	"github.com/oncelog/oncelog/internal/task"
 )
 
 // Paces of marker delivery.
@@ -27,16 +29,13 @@ const (
 // the next one. What is owed is in the state; its own memory is about pace, and
 // about answers that are true whether or not they are in the log yet.
 //
-// All of it belongs to the goroutine that runs it, but for the two channels.
+// All of it belongs to the task that runs it, but for the outcomes.
 type markerSender struct {
 	*Coordinator
 	shards map[uint64]*delivery
-	// underWay counts the goroutines that will send on answers or logged.
-	underWay int
-	// answers carries finished requests to the loop, logged the results of
-	// proposals of acknowledgements.
-	answers chan answer
-	logged  chan loggedAcks
+	// underWay are the requests and the proposals of acknowledgements.
+	underWay task.Group
+	outcomes outcomes
 	// acks waits to be logged from acksAt on; logging says that a proposal is
 	// under way. After one that failed none begins before logAfter.
 	acks     []txn.MarkerAck
@@ -75,12 +74,42 @@ type loggedAcks struct {
 	err  error
 }
 
+// outcomes carries what became of requests and proposals to the loop.
+type outcomes struct {
+	mu      sync.Mutex
+	answers []answer
+	logged  []loggedAcks
+	arrived chan struct{} // signalled after one was added
+}
+
+func (o *outcomes) answered(a answer) {
+	o.mu.Lock()
+	o.answers = append(o.answers, a)
+	o.mu.Unlock()
+	task.Signal(o.arrived)
+}
+
+func (o *outcomes) wasLogged(l loggedAcks) {
+	o.mu.Lock()
+	o.logged = append(o.logged, l)
+	o.mu.Unlock()
+	task.Signal(o.arrived)
+}
+
+// take returns what was added since the last call.
+func (o *outcomes) take() (answers []answer, logged []loggedAcks) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	answers, logged = o.answers, o.logged
+	o.answers, o.logged = nil, nil
+	return answers, logged
+}
+
 func newMarkerSender(c *Coordinator) *markerSender {
 	return &markerSender{
 		Coordinator: c,
 		shards:      map[uint64]*delivery{},
-		answers:     make(chan answer),
-		logged:      make(chan loggedAcks),
+		outcomes:    outcomes{arrived: make(chan struct{}, 1)},
 	}
 }
 
@@ -90,34 +119,22 @@ func (s *markerSender) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		s.step(ctx)
 	}
-	for ; s.underWay > 0; s.underWay-- {
-		select {
-		case <-s.answers:
-		case <-s.logged:
-		}
-	}
+	s.underWay.Wait(s.rt)
 }
 
 // step starts what is due and waits for the next event.
 func (s *markerSender) step(ctx context.Context) {
 	applied, moved := s.applied.next(), s.registry.watch()
-	now := s.clock.Now()
+	now := s.rt.Now()
 	s.sendOwed(ctx, now)
 	s.logAcks(ctx, now)
-	timer, release := s.clock.After(s.nextWake(now))
-	defer release()
-	select {
-	case <-applied:
-	case <-moved:
-	case <-s.hurry:
-	case <-timer:
-	case a := <-s.answers:
-		s.underWay--
+	s.rt.WaitFor(s.nextWake(now), applied, moved, s.hurry, s.outcomes.arrived, ctx.Done())
+	answers, logged := s.outcomes.take()
+	for _, a := range answers {
 		s.answered(ctx, a)
-	case l := <-s.logged:
-		s.underWay--
+	}
+	for _, l := range logged {
 		s.wasLogged(ctx, l)
-	case <-ctx.Done():
 	}
 }
 
@@ -130,14 +147,13 @@ func (s *markerSender) sendOwed(ctx context.Context, now time.Time) {
 			s.backOff(d, now)
 			continue
 		}
-		request, cancel := context.WithTimeout(ctx, markerTimeout)
+		request, cancel := s.rt.WithTimeout(ctx, markerTimeout)
 		d.busy, d.cancel = true, cancel
-		s.underWay++
 		node := d.to.node
-		go func() {
+		s.underWay.Go(s.rt, func() {
 			defer cancel()
-			s.answers <- s.deliver(request, node, address, b)
-		}()
+			s.outcomes.answered(s.deliver(request, node, address, b))
+		})
 	}
 }
 
@@ -266,7 +282,7 @@ func (s *markerSender) answered(ctx context.Context, a answer) {
 		}
 	}
 	if len(s.acks) == 0 {
-		s.acksAt = s.clock.Now().Add(s.cfg.AckDelay)
+		s.acksAt = s.rt.Now().Add(s.cfg.AckDelay)
 	}
 	s.acks = append(s.acks, a.acks...)
 }
@@ -278,7 +294,7 @@ func (s *markerSender) refused(ctx context.Context, d *delivery, a answer) {
 		term, _ := strconv.ParseUint(failure.Metadata[apierrors.KeyTerm], 10, 64)
 		s.registry.hint(a.shard, seat{node: node, term: term})
 	}
-	s.backOff(d, s.clock.Now())
+	s.backOff(d, s.rt.Now())
 	if ctx.Err() == nil {
 		s.log.Debug("delivering markers failed; trying again", "shard", a.shard, "node", d.to.node, "error", a.err, "pause", d.pause)
 	}
@@ -298,13 +314,12 @@ func (s *markerSender) logAcks(ctx context.Context, now time.Time) {
 	acks := s.acks[:min(len(s.acks), txn.MaxItems)]
 	s.acks = slices.Clone(s.acks[len(acks):])
 	s.logging = true
-	s.underWay++
-	go func() {
-		ctx, cancel := context.WithTimeout(ctx, dutyTimeout)
+	s.underWay.Go(s.rt, func() {
+		ctx, cancel := s.rt.WithTimeout(ctx, dutyTimeout)
 		defer cancel()
 		_, err := proposeTxn[txn.MarkersAppliedResult](ctx, s.Coordinator, txn.MarkersApplied{Items: acks})
-		s.logged <- loggedAcks{acks: acks, err: err}
-	}()
+		s.outcomes.wasLogged(loggedAcks{acks: acks, err: err})
+	})
 }
 
 // ackTime is when gathered acknowledgements may go into the log.
@@ -323,7 +338,7 @@ func (s *markerSender) wasLogged(ctx context.Context, l loggedAcks) {
 		return
 	}
 	s.acks = slices.Concat(l.acks, s.acks)
-	s.logAfter = s.clock.Now().Add(dutyRetry)
+	s.logAfter = s.rt.Now().Add(dutyRetry)
 	s.logFailure(ctx, "logging acknowledgements of markers", l.err)
 }
 

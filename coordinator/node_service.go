@@ -70,7 +70,7 @@ func (s *nodeService) register(ctx context.Context, req *oncelogv1.RegisterNodeR
 	if err := s.catalogError(out, ""); err != nil {
 		return nil, err
 	}
-	s.registry.heard(req.GetNodeId(), s.clock.Now())
+	s.registry.heard(req.GetNodeId(), s.rt.Now())
 	if out.Changed {
 		s.log.Info("partition node registered", "node_id", req.GetNodeId(),
 			"client_address", req.GetClientAddress(), "peer_address", req.GetPeerAddress())
@@ -107,11 +107,11 @@ func (s *nodeService) heartbeat(ctx context.Context, req *oncelogv1.HeartbeatReq
 	if err := s.checkHeartbeat(req); err != nil {
 		return nil, err
 	}
-	s.registry.heard(req.GetNodeId(), s.clock.Now())
+	s.registry.heard(req.GetNodeId(), s.rt.Now())
 	s.takeReports(req)
-	ctx, cancel := beforeDeadline(ctx)
+	ctx, cancel := s.beforeDeadline(ctx)
 	defer cancel()
-	ctx, cancelWait := context.WithTimeout(ctx, time.Duration(req.GetWaitMs())*time.Millisecond)
+	ctx, cancelWait := s.rt.WithTimeout(ctx, time.Duration(req.GetWaitMs())*time.Millisecond)
 	defer cancelWait()
 	err := s.await(ctx, s.placed.next, func() bool { return s.state.catalog.Version() > req.GetKnownVersion() })
 	if err != nil && !errors.Is(err, errWaitedEnough) {

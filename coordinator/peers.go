@@ -2,6 +2,8 @@ package coordinator
 
 import (
 	"io"
+	"maps"
+	"slices"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -30,29 +32,38 @@ func newPeerConns(dial func(string) (grpc.ClientConnInterface, error)) *peerConn
 
 // shard returns a client of the node at address.
 func (p *peerConns) shard(node uint64, address string) (oncelogv1.ShardServiceClient, error) {
+	conn, replaced, err := p.connect(node, address)
+	if err != nil {
+		return nil, err
+	}
+	replaced.close()
+	return oncelogv1.NewShardServiceClient(conn), nil
+}
+
+// connect returns the connection of the node, and the one whose place it took.
+func (p *peerConns) connect(node uint64, address string) (conn grpc.ClientConnInterface, replaced peerConn, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	known, ok := p.conns[node]
-	if !ok || known.address != address {
-		conn, err := p.dial(address)
-		if err != nil {
-			return nil, err
-		}
-		known.close()
-		known = peerConn{address: address, conn: conn}
-		p.conns[node] = known
+	if ok && known.address == address {
+		return known.conn, peerConn{}, nil
 	}
-	return oncelogv1.NewShardServiceClient(known.conn), nil
+	if conn, err = p.dial(address); err != nil {
+		return nil, peerConn{}, err
+	}
+	p.conns[node] = peerConn{address: address, conn: conn}
+	return conn, known, nil
 }
 
 // close closes every connection that can be closed.
 func (p *peerConns) close() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, c := range p.conns {
-		c.close()
+	conns := p.conns
+	p.conns = map[uint64]peerConn{}
+	p.mu.Unlock()
+	for _, node := range slices.Sorted(maps.Keys(conns)) {
+		conns[node].close()
 	}
-	clear(p.conns)
 }
 
 func (c peerConn) close() {

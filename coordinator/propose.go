@@ -16,24 +16,17 @@ import (
 )
 
 // now is the leader's time as it is stamped into commands.
-func (c *Coordinator) now() int64 { return c.clock.Now().UnixMilli() }
+func (c *Coordinator) now() int64 { return c.rt.Wall().UnixMilli() }
 
 // propose puts one command through the log and returns what it returned when
 // it was applied here.
 func propose[R any](ctx context.Context, c *Coordinator, entry []byte) (R, error) {
 	var none R
-	applied := make(chan raftstore.ProposalResult, 1)
-	c.group.ProposeAsync(entry, 0, func(res raftstore.ProposalResult) { applied <- res })
-	var res raftstore.ProposalResult
-	select {
-	case res = <-applied:
-	case <-ctx.Done():
-		return none, c.raftError(ctx.Err())
+	result, _, err := c.group.Propose(ctx, entry)
+	if err != nil {
+		return none, c.raftError(err)
 	}
-	if res.Err != nil {
-		return none, c.raftError(res.Err)
-	}
-	switch r := res.Value.(type) {
+	switch r := result.(type) {
 	case undecodable:
 		return none, apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INTERNAL, "the command could not be read back: "+r.err.Error())
 	case R:

@@ -203,6 +203,7 @@ func TestOneCommandDecidesAndMovesOffsets(t *testing.T) {
 	}
 }
 
+// Covers SM-07, TL-04 of CONFORMANCE.md.
 func TestEntriesThatCannotBeReadAreSkippedAlike(t *testing.T) {
 	t.Parallel()
 	for name, data := range map[string][]byte{

@@ -8,6 +8,7 @@ import (
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/task"
 )
 
 // What a request needs before and while it is answered: that this node leads,
@@ -21,7 +22,7 @@ func (c *Coordinator) leading() error {
 	if !lead.Ready {
 		return c.notLeader(uint64(lead.Leader))
 	}
-	c.registry.begin(lead.Term, c.clock.Now())
+	c.registry.begin(lead.Term, c.rt.Now())
 	return nil
 }
 
@@ -92,12 +93,10 @@ func (c *Coordinator) await(ctx context.Context, watch func() <-chan struct{}, c
 		case !lead.Ready:
 			return c.notLeader(uint64(lead.Leader))
 		}
-		select {
-		case <-changed:
-		case <-moved:
-		case <-ctx.Done():
+		switch c.rt.Wait(changed, moved, ctx.Done(), c.closing) {
+		case 2:
 			return errWaitedEnough
-		case <-c.closing:
+		case 3:
 			return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNAVAILABLE, "the node is stopping")
 		}
 	}
@@ -108,11 +107,8 @@ func (c *Coordinator) await(ctx context.Context, watch func() <-chan struct{}, c
 func (c *Coordinator) awaitMarkers(ctx context.Context, cond func() bool) error {
 	c.wanting.Add(1)
 	defer c.wanting.Add(-1)
-	select {
-	case c.hurry <- struct{}{}:
-	default:
-	}
-	ctx, cancel := beforeDeadline(ctx)
+	task.Signal(c.hurry)
+	ctx, cancel := c.beforeDeadline(ctx)
 	defer cancel()
 	return c.await(ctx, c.applied.next, cond)
 }
@@ -122,9 +118,9 @@ func (c *Coordinator) awaitMarkers(ctx context.Context, cond func() bool) error 
 const deadlineMargin = 250 * time.Millisecond
 
 // beforeDeadline returns a context that ends a little before ctx does.
-func beforeDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+func (c *Coordinator) beforeDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	if at, ok := ctx.Deadline(); ok {
-		return context.WithDeadline(ctx, at.Add(-deadlineMargin))
+		return c.rt.WithDeadline(ctx, at.Add(-deadlineMargin))
 	}
-	return context.WithCancel(ctx)
+	return c.rt.WithCancel(ctx)
 }

@@ -213,8 +213,12 @@ func (s *transactionService) FenceProducer(ctx context.Context, req *oncelogv1.F
 	if !known {
 		return nil, unknownID(req.GetTransactionalId())
 	}
+	epoch := d.Epoch
+	if req.Epoch != nil {
+		epoch = req.GetEpoch()
+	}
 	res, err := proposeTxn[txn.FenceProducerResult](ctx, s.Coordinator,
-		txn.FenceProducer{TransactionalID: req.GetTransactionalId(), Epoch: d.Epoch})
+		txn.FenceProducer{TransactionalID: req.GetTransactionalId(), Epoch: epoch})
 	switch {
 	case err != nil:
 		return nil, err

@@ -131,6 +131,24 @@ func TestFenceProducerByAnOperator(t *testing.T) {
 	})
 }
 
+// A copy of a fence that comes after its answer must not fence whoever came in
+// between (simulator seed 120).
+func TestLateFenceHitsNobodyElse(t *testing.T) {
+	run(t, func(t *testing.T, c *cluster) {
+		c.producer("app")
+		first := uint32(0)
+		fence := &oncelogv1.FenceProducerRequest{TransactionalId: "app", Epoch: &first}
+		wantEqual(t, "epoch", must(c.leader().txns().FenceProducer(c.ctx(), fence)).GetEpoch(), 1)
+		successor := c.producer("app")
+		wantEqual(t, "epoch", successor.epoch, 2)
+		wantEqual(t, "epoch", must(c.leader().txns().FenceProducer(c.ctx(), fence)).GetEpoch(), 2)
+		must(successor.end(1, true))
+		above := uint32(3)
+		_, err := c.leader().txns().FenceProducer(c.ctx(), &oncelogv1.FenceProducerRequest{TransactionalId: "app", Epoch: &above})
+		wantEqual(t, "field", wantCode(t, err, "INVALID_ARGUMENT")["field"], "epoch")
+	})
+}
+
 func TestDeleteTransactionalIDWaitsForItsShards(t *testing.T) {
 	run(t, func(t *testing.T, c *cluster) {
 		c.register(1)

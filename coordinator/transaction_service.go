@@ -126,7 +126,7 @@ func (s *transactionService) initProducerError(res txn.InitProducerResult) error
 
 // idempotentProducer hands out a producer id without transactions.
 func (s *transactionService) idempotentProducer(ctx context.Context) (*oncelogv1.InitProducerResponse, error) {
-	id, err := s.idBlock.take(func() (first, count uint64, err error) {
+	id, err := s.idBlock.take(ctx, func() (first, count uint64, err error) {
 		res, err := proposeTxn[txn.AllocateProducerIDsResult](ctx, s.Coordinator, txn.AllocateProducerIDs{Count: idBlockSize})
 		if err == nil && res.Code != txn.CodeOK {
 			err = apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INTERNAL, "no producer ids: "+res.Problem.String())
@@ -134,7 +134,7 @@ func (s *transactionService) idempotentProducer(ctx context.Context) (*oncelogv1
 		return res.First, uint64(res.Count), err
 	})
 	if err != nil {
-		return nil, err
+		return nil, apierrors.From(err)
 	}
 	return &oncelogv1.InitProducerResponse{ProducerId: id, ProducerToken: s.keys.Sign(id, 0)}, nil
 }
@@ -345,6 +345,8 @@ func (c *Coordinator) problem(p txn.Problem) error {
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INVALID_TXN, p.String(), apierrors.KeyField, "partitions")
 	case txn.ProblemDuplicate:
 		return apierrors.InvalidArgument("partitions", "a partition is named twice")
+	case txn.ProblemEpoch:
+		return apierrors.InvalidArgument("epoch", p.String())
 	case txn.ProblemID, txn.ProblemEpochExhausted:
 		return apierrors.InvalidArgument("transactional_id", p.String())
 	default:

@@ -125,6 +125,11 @@ func (m *Machine) checkStanding(by TxnRef, c *Commit) Refusal {
 			committed, has = g.offsets[e.Partition]
 			generation = g.generation
 		}
+		// Before ownership: what a member did while it owned the partition holds, and
+		// whoever asks again because the answer was lost must be told so.
+		if repeats(by, c, e, committed, has) {
+			continue
+		}
 		stale.Owner = owner.member
 		if owner.member != c.Member { // no owner is the owner of a commit without a member
 			stale.Reason = ReasonNotOwner
@@ -134,7 +139,7 @@ func (m *Machine) checkStanding(by TxnRef, c *Commit) Refusal {
 			stale.Reason, stale.Need, stale.Have = ReasonGeneration, c.Generation, owner.since
 			return stale
 		}
-		if !expects(c, e, committed, has) && !repeats(by, c, e, committed, has) {
+		if !expects(c, e, committed, has) {
 			stale.Reason, stale.Committed, stale.HasCommitted = ReasonOffsetMoved, committed.Next, has
 			return stale
 		}

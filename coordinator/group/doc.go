@@ -42,8 +42,9 @@
 // # Non-obvious
 //
 //   - A repeated plain commit of a member is answered OK when the offsets are
-//     where it put them: its first answer was lost. A transaction's commit never
-//     gets that grace. There an offset already moved means that another
+//     where that member put them, whoever owns the partitions by now: its first
+//     answer was lost. Only here can that be told from another member's commit of
+//     the same offsets. A transaction's commit never gets that grace. There an offset already moved means that another
 //     transaction consumed the same records.
 //   - Generations of a group that was deleted and made again go on above the
 //     old ones, so that a commit from its former life carries a generation from

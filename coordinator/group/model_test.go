@@ -106,6 +106,10 @@ func (m *model) accepts(by TxnRef, c Commit) bool {
 		if slices.ContainsFunc(c.Entries[:i], func(o Entry) bool { return o.Partition == e.Partition }) {
 			return false
 		}
+		now, has := m.offset(c.Group, e.Partition)
+		if by.Number == 0 && has && now.plain && now.member == c.Member && c.Member != "" && now.offset == e.Offset {
+			continue // it did so before, whoever owns the partition by now
+		}
 		owner, since := m.owner(c.Group, e.Partition)
 		if owner != c.Member {
 			return false
@@ -113,11 +117,9 @@ func (m *model) accepts(by TxnRef, c Commit) bool {
 		if owner != "" && (since > c.Generation || c.Generation > m.generation(c.Group)) {
 			return false
 		}
-		now, has := m.offset(c.Group, e.Partition)
 		switch {
 		case e.HasExpected && has && now.offset == e.Expected:
 		case !e.HasExpected && (!has || c.Member == ""):
-		case by.Number == 0 && has && now.plain && now.member == c.Member && c.Member != "" && now.offset == e.Offset:
 		default:
 			return false
 		}

@@ -127,6 +127,7 @@ func TestWithinLimits(t *testing.T) {
 	}
 }
 
+// Covers MD-13 of CONFORMANCE.md.
 func TestNamesOfEveryValue(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}

@@ -30,8 +30,9 @@ type Config struct {
 	// IDExpiration is how long a transactional id may be idle before it can be
 	// removed (a span). Default: 7 days (transactional.id.expiration.ms).
 	IDExpiration Millis
-	// OutcomesKept is how many completed outcomes are remembered per id. It
-	// bounds how late a repeated commit still gets its answer. Default: 16.
+	// OutcomesKept is how many completed outcomes are remembered per id, the
+	// last to complete; that of the highest transaction is remembered besides.
+	// It bounds how late a repeated commit still gets its answer. Default: 16.
 	OutcomesKept int
 	// RequestIDsKept is how many InitProducer request ids are remembered per
 	// id, so that a late copy of one fences nobody. For as many epochs that

@@ -245,6 +245,36 @@ func TestEvictionNeverTouchesCompleting(t *testing.T) {
 	r.wantOutcome(ref(1, 0, 25), StatusForgotten, ReasonNone)
 }
 
+// Of one transaction that is owed to a shard and a newer one that is not, the
+// older one completes last. That must not push out how the newest ended: a
+// producer whose commit was answered by nobody repeats exactly this one.
+func TestTheNewestOutcomeIsNeverForgotten(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *Config) { c.OutcomesKept = 1 })
+	r.mustInit("a", 1)
+	r.abort(ref(1, 0, 1), at(1, 1))
+	r.commit(ref(1, 0, 2))
+	r.ack(ref(1, 0, 1), 1, MarkerApplied)
+	r.wantOutcome(ref(1, 0, 1), StatusAborted, ReasonClient)
+	r.wantOutcome(ref(1, 0, 2), StatusCommitted, ReasonNone)
+	if res := r.commit(ref(1, 0, 2)); res.Code != CodeOK || !res.Repeated {
+		t.Fatalf("%+v", res)
+	}
+	r.wantCode(r.abort(ref(1, 0, 2)).Code, CodeConflict)
+	if res := r.m.AbortTransaction(r.now, AbortTransaction{Ref: ref(1, 0, 2)}); res.Code != CodeConflict {
+		t.Fatalf("%+v", res)
+	}
+	if phase := r.m.Phase(ref(1, 0, 2)); phase != PhaseComplete {
+		t.Fatal(phase)
+	}
+
+	// Once there is a newer one, it goes the way of all.
+	r.commit(ref(1, 0, 3))
+	r.wantOutcome(ref(1, 0, 1), StatusForgotten, ReasonNone)
+	r.wantOutcome(ref(1, 0, 2), StatusForgotten, ReasonNone)
+	r.wantOutcome(ref(1, 0, 3), StatusCommitted, ReasonNone)
+}
+
 func TestTheLastNumberEndsTheEpoch(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

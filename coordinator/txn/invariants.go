@@ -113,9 +113,8 @@ func (m *Machine) checkHistory(p *producer, r *rules) {
 			r.must(p.refOf(other) != p.refOf(d), "outcomes differ in their transaction (I5)")
 		}
 	}
-	if d, _, ok := p.remembered(p.refOf(p.latest)); ok {
-		r.must(d == p.latest, "latest decision is the remembered one (I5)")
-	}
+	d, _, ok := p.remembered(p.refOf(p.latest))
+	r.must(ok && d == p.latest, "latest decision is the remembered one (I5)")
 }
 
 // checkPastEpochs verifies pastLast against everything else that is known of

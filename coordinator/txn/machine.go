@@ -116,7 +116,8 @@ type producer struct {
 	// completing holds the decided transactions that some participant has
 	// not acknowledged, ascending.
 	completing []*completion
-	// outcomes holds the last completed ones, in the order of completion.
+	// outcomes holds the last completed ones, in the order of completion: one
+	// that took long to complete is remembered as long as any other.
 	outcomes []decision
 	// requests holds the last InitProducer requests, in ascending epoch.
 	requests []request
@@ -216,7 +217,9 @@ func (p *producer) unfinished() int {
 func (p *producer) quiet() bool { return p.open == nil && len(p.completing) == 0 }
 
 // remembered finds the decision about exactly r. The completion is nil when
-// every participant has acknowledged.
+// every participant has acknowledged. The latest decision is always remembered,
+// even when so many older ones completed after it that it has left the
+// outcomes: it is the one that a producer whose commit got no answer repeats.
 func (p *producer) remembered(r Ref) (decision, *completion, bool) {
 	if c := p.completion(r); c != nil {
 		return c.decision, c, true
@@ -225,6 +228,9 @@ func (p *producer) remembered(r Ref) (decision, *completion, bool) {
 		if d := p.outcomes[i]; d.number == r.Number && d.epoch == r.Epoch {
 			return d, nil, true
 		}
+	}
+	if p.latest.number != 0 && p.refOf(p.latest) == r {
+		return p.latest, nil, true
 	}
 	return decision{}, nil, false
 }

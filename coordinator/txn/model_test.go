@@ -87,7 +87,8 @@ func (p *modelID) unfinished() int {
 	return n
 }
 
-// remembered: awaiting acknowledgements, or among the last completed ones.
+// remembered: awaiting acknowledgements, among the last completed ones, or the
+// highest of all.
 func (m *model) remembered(p *modelID, r Ref) *modelTxn {
 	x := p.txns[r]
 	if x == nil || x.open {
@@ -96,13 +97,14 @@ func (m *model) remembered(p *modelID, r Ref) *modelTxn {
 	if len(x.owed) > 0 {
 		return x
 	}
-	later := 0
-	for _, y := range p.txns {
+	later, highest := 0, true
+	for above, y := range p.txns {
 		if !y.open && len(y.owed) == 0 && y.ended > x.ended {
 			later++
 		}
+		highest = highest && (y.open || !r.Less(above))
 	}
-	if later < m.cfg.OutcomesKept {
+	if highest || later < m.cfg.OutcomesKept {
 		return x
 	}
 	return nil

@@ -374,6 +374,7 @@ func (d *duel) track(r Ref) {
 	d.phases[r] = now
 }
 
+// Covers CC-03 of CONFORMANCE.md.
 func TestRandomAgainstModel(t *testing.T) {
 	t.Parallel()
 	seeds, steps := uint64(40), 400

@@ -108,6 +108,7 @@ func TestRestoreRefusesGarbage(t *testing.T) {
 }
 
 // Check must notice what it promises to notice; each row breaks one thing.
+// Covers TL-01 of CONFORMANCE.md.
 func TestCheckNoticesDamage(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

@@ -1,0 +1,4 @@
+package txn
+
+// ExhaustEpochs gives an id its last epoch.
+var ExhaustEpochs = exhaustEpochs
