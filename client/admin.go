@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -32,7 +34,7 @@ const noLimit time.Duration = -1
 func adminCall[Req, Resp any](ctx context.Context, a *Admin, op string, k call, req Req,
 	method func(ctx context.Context, cc grpc.ClientConnInterface, req Req) (Resp, error)) (Resp, error) {
 	var resp Resp
-	_, err := a.c.invoke(ctx, k, func(ctx context.Context, cc *grpc.ClientConn) (err error) {
+	_, err := a.c.invoke(ctx, k, func(ctx context.Context, cc grpc.ClientConnInterface) (err error) {
 		resp, err = method(ctx, cc, req)
 		return err
 	})
@@ -52,7 +54,7 @@ func (a *Admin) CreateTopic(ctx context.Context, req *oncelogv1.CreateTopicReque
 	k := call{attempt: noLimit, final: func(e *apierrors.Error) bool {
 		return e.Code == oncelogv1.ErrorCode_ERROR_CODE_INSUFFICIENT_NODES
 	}}
-	uncertain, err := a.c.invoke(ctx, k, func(ctx context.Context, cc *grpc.ClientConn) (err error) {
+	uncertain, err := a.c.invoke(ctx, k, func(ctx context.Context, cc grpc.ClientConnInterface) (err error) {
 		resp, err = oncelogv1.NewCatalogServiceClient(cc).CreateTopic(ctx, req)
 		return err
 	})
@@ -77,7 +79,7 @@ func fits(t *oncelogv1.Topic, req *oncelogv1.CreateTopicRequest) bool {
 // DeleteTopic removes a topic and its records. Deleting a topic that an attempt
 // without an answer has deleted is no error.
 func (a *Admin) DeleteTopic(ctx context.Context, name string) error {
-	uncertain, err := a.c.invoke(ctx, call{}, func(ctx context.Context, cc *grpc.ClientConn) error {
+	uncertain, err := a.c.invoke(ctx, call{}, func(ctx context.Context, cc grpc.ClientConnInterface) error {
 		_, err := oncelogv1.NewCatalogServiceClient(cc).DeleteTopic(ctx, &oncelogv1.DeleteTopicRequest{Name: name})
 		return err
 	})
@@ -138,7 +140,7 @@ func (a *Admin) NodeStatus(ctx context.Context, address string) (*oncelogv1.GetS
 	if err != nil {
 		return nil, wrap("node status", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, a.c.cfg.requestTimeout)
+	ctx, cancel := a.c.rt.WithTimeout(ctx, a.c.cfg.requestTimeout)
 	defer cancel()
 	resp, err := oncelogv1.NewStatusServiceClient(cc).GetStatus(ctx, &oncelogv1.GetStatusRequest{})
 	if err != nil {
@@ -198,9 +200,15 @@ func (a *Admin) AbortTransaction(ctx context.Context, req *oncelogv1.AbortTransa
 }
 
 // FenceProducer finishes the current producer of a transactional id and aborts
-// its open transaction.
+// its open transaction. Who is current is asked first, so that repeating the
+// request fences nobody who comes after.
 func (a *Admin) FenceProducer(ctx context.Context, transactionalID string) (*oncelogv1.FenceProducerResponse, error) {
-	req := &oncelogv1.FenceProducerRequest{TransactionalId: transactionalID}
+	now, err := a.DescribeTransaction(ctx, transactionalID)
+	if err != nil {
+		return nil, wrap("fence producer", err)
+	}
+	epoch := now.GetEpoch()
+	req := &oncelogv1.FenceProducerRequest{TransactionalId: transactionalID, Epoch: &epoch}
 	return adminCall(ctx, a, "fence producer", call{}, req,
 		func(ctx context.Context, cc grpc.ClientConnInterface, req *oncelogv1.FenceProducerRequest) (*oncelogv1.FenceProducerResponse, error) {
 			return oncelogv1.NewTransactionServiceClient(cc).FenceProducer(ctx, req)
@@ -271,7 +279,8 @@ func (a *Admin) GroupOffsets(ctx context.Context, group string) (Offsets, error)
 func (a *Admin) ResetGroupOffsets(ctx context.Context, group string, to Offsets) error {
 	const op = "reset group offsets"
 	g := &oncelogv1.GroupOffsets{GroupId: group}
-	for tp, offset := range to {
+	for _, tp := range slices.SortedFunc(maps.Keys(to), TopicPartition.compare) {
+		offset := to[tp]
 		t, err := a.c.meta.topic(ctx, tp.Topic)
 		if err != nil {
 			return wrap(op, err)

@@ -2,14 +2,16 @@ package client
 
 import (
 	"context"
-	"math/rand/v2"
 	"time"
+
+	"github.com/oncelog/oncelog/internal/task"
 )
 
 // backoff is a growing pause with jitter. Small at first: after the death of a
 // leader a new one is there within about a second, and whoever waits long by
 // then has waited for nothing.
 type backoff struct {
+	rt             *task.Runtime
 	first, longest time.Duration
 	current        time.Duration
 }
@@ -25,19 +27,15 @@ func (b *backoff) next() time.Duration {
 	}
 	b.current = min(b.current, b.longest)
 	half := max(b.current, 0) / 2
-	return half + rand.N(half+1)
+	return half + time.Duration(b.rt.Rand().Int64N(int64(half)+1))
 }
 
 func (b *backoff) reset() { b.current = 0 }
 
-// pause waits for d, or for the end of ctx, whose error it returns.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
+// pause waits for the next pause, or for the end of ctx, whose error it returns.
+func (b *backoff) pause(ctx context.Context) error {
+	if b.rt.Sleep(b.next(), ctx.Done()) {
 		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
+	return ctx.Err()
 }

@@ -11,8 +11,8 @@ var produced = batch.Limits{
 	MaxBatchBytes:     maxBatchBytes,
 	MaxRecords:        10_000,
 	MaxKeyBytes:       64 << 10,
-	MaxHeaders:        100,
-	MaxHeaderKeyBytes: 4096,
+	MaxHeaders:        128,
+	MaxHeaderKeyBytes: 1024,
 }
 
 // consumed are the limits that keep a broken batch from taking all memory. They

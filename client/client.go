@@ -1,14 +1,19 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/dial"
+	"github.com/oncelog/oncelog/internal/task"
 )
 
 // dialLimit bounds Dial when its context has no deadline.
@@ -17,6 +22,7 @@ const dialLimit = 30 * time.Second
 // Client is a connection to a cluster, for any number of producers and
 // consumers. It is safe for concurrent use.
 type Client struct {
+	rt    *task.Runtime
 	cfg   config
 	log   *slog.Logger
 	conns *connections
@@ -26,11 +32,12 @@ type Client struct {
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
-	tasks  sync.WaitGroup // goroutines that end with ctx
+	tasks  task.Group // end with ctx
 
 	mu     sync.Mutex
 	closed bool
-	parts  map[closer]struct{} // producers and consumers that are open
+	parts  map[closer]uint64 // producers and consumers that are open, with the number of each
+	opened uint64            // producers and consumers so far
 }
 
 // closer is a producer or consumer that ends with its client.
@@ -54,15 +61,18 @@ func Dial(ctx context.Context, seeds []string, opts ...Option) (*Client, error) 
 	case cfg.requestTimeout <= 0 || cfg.backoffMin <= 0 || cfg.backoffMax < cfg.backoffMin:
 		return nil, invalid("dial", "timeouts and pauses must be more than 0, the longest pause not below the first")
 	}
-	c := &Client{cfg: cfg, log: cfg.logger, conns: newConnections(&cfg), parts: make(map[closer]struct{})}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.coord = newCoordinator(seeds)
+	c := &Client{
+		rt: task.From(ctx), cfg: cfg, log: cfg.logger,
+		conns: newConnections(&cfg, dial.From(ctx)), parts: make(map[closer]uint64),
+	}
+	c.ctx, c.cancel = c.rt.WithCancel(context.Background())
+	c.coord = newCoordinator(c.rt, seeds)
 	c.meta = newMetadata(c)
 	c.links = newLinks(c)
 
 	if _, bounded := ctx.Deadline(); !bounded {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, dialLimit)
+		ctx, cancel = c.rt.WithTimeout(ctx, dialLimit)
 		defer cancel()
 	}
 	if err := c.meta.fetch(ctx, nil); err != nil {
@@ -88,10 +98,7 @@ func (c *Client) Close() error {
 		return nil
 	}
 	c.closed = true
-	open := make([]closer, 0, len(c.parts))
-	for p := range c.parts {
-		open = append(open, p)
-	}
+	open := slices.SortedFunc(maps.Keys(c.parts), func(a, b closer) int { return cmp.Compare(c.parts[a], c.parts[b]) })
 	c.mu.Unlock()
 
 	for _, p := range open {
@@ -99,11 +106,11 @@ func (c *Client) Close() error {
 	}
 	c.cancel()
 	err := c.conns.close()
-	c.tasks.Wait()
+	c.tasks.Wait(c.rt)
 	return err
 }
 
-// spawn runs f in a goroutine that Close waits for; f must end with c.ctx. It
+// spawn runs f in a task that Close waits for; f must end with c.ctx. It
 // reports whether the client was still open.
 func (c *Client) spawn(f func()) bool {
 	c.mu.Lock()
@@ -111,7 +118,7 @@ func (c *Client) spawn(f func()) bool {
 	if c.closed {
 		return false
 	}
-	c.tasks.Go(f)
+	c.tasks.Go(c.rt, f)
 	return true
 }
 
@@ -122,7 +129,8 @@ func (c *Client) adopt(p closer) error {
 	if c.closed {
 		return ErrClosed
 	}
-	c.parts[p] = struct{}{}
+	c.opened++
+	c.parts[p] = c.opened
 	return nil
 }
 
@@ -135,7 +143,7 @@ func (c *Client) release(p closer) {
 func (c *Client) isClosed() bool { return c.ctx.Err() != nil }
 
 func (c *Client) backoff() backoff {
-	return backoff{first: c.cfg.backoffMin, longest: c.cfg.backoffMax}
+	return backoff{rt: c.rt, first: c.cfg.backoffMin, longest: c.cfg.backoffMax}
 }
 
 // log service of the node at an address.
@@ -148,4 +156,4 @@ func (c *Client) logService(address string) (oncelogv1.LogServiceClient, error) 
 }
 
 // attemptFunc makes one attempt of a call over a connection.
-type attemptFunc func(ctx context.Context, cc *grpc.ClientConn) error
+type attemptFunc func(ctx context.Context, cc grpc.ClientConnInterface) error

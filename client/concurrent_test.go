@@ -163,7 +163,7 @@ func TestPartitionersRunWithoutLocks(t *testing.T) {
 }
 
 // A commit without an answer, of a transactional id that was removed since:
-// nobody knows any more, and repeating cannot help.
+// nobody knows any more, and repeating cannot help (MT-51).
 func TestCommitOfARemovedID(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fake) {
 		f.topic("t", 1)

@@ -1,6 +1,8 @@
 package client
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -9,6 +11,8 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+
+	"github.com/oncelog/oncelog/internal/dial"
 )
 
 // Settings of connections. grpc-go's own would take minutes to find a node that
@@ -26,14 +30,23 @@ const (
 
 // connections holds one connection per node address, made when first used.
 type connections struct {
-	opts []grpc.DialOption
+	connect dial.Func
 
 	mu     sync.Mutex
-	conns  map[string]*grpc.ClientConn
+	conns  map[string]dial.Conn
 	closed bool
 }
 
-func newConnections(cfg *config) *connections {
+// newConnections makes connections with connect; nil: over the network.
+func newConnections(cfg *config, connect dial.Func) *connections {
+	if connect == nil {
+		connect = network(cfg)
+	}
+	return &connections{connect: connect, conns: make(map[string]dial.Conn)}
+}
+
+// network connects with gRPC, as configured.
+func network(cfg *config) dial.Func {
 	creds := insecure.NewCredentials()
 	if cfg.tls != nil {
 		creds = credentials.NewTLS(cfg.tls)
@@ -58,11 +71,15 @@ func newConnections(cfg *config) *connections {
 			grpc.MaxCallSendMsgSize(maxSendBytes),
 		),
 	}
-	return &connections{opts: append(opts, cfg.dialOptions...), conns: make(map[string]*grpc.ClientConn)}
+	opts = append(opts, cfg.dialOptions...)
+	return func(address string) (dial.Conn, error) {
+		// passthrough: one name is one node; a resolver would merge several.
+		return grpc.NewClient("passthrough:///"+address, opts...)
+	}
 }
 
 // get returns the connection to an address; it does not wait for it to be up.
-func (p *connections) get(address string) (*grpc.ClientConn, error) {
+func (p *connections) get(address string) (dial.Conn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -71,8 +88,7 @@ func (p *connections) get(address string) (*grpc.ClientConn, error) {
 	if cc, ok := p.conns[address]; ok {
 		return cc, nil
 	}
-	// passthrough: one name is one node; a resolver would merge several.
-	cc, err := grpc.NewClient("passthrough:///"+address, p.opts...)
+	cc, err := p.connect(address)
 	if err != nil {
 		return nil, err
 	}
@@ -82,14 +98,15 @@ func (p *connections) get(address string) (*grpc.ClientConn, error) {
 
 func (p *connections) close() error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.closed = true
+	open := p.conns
+	p.conns = nil
+	p.mu.Unlock()
 	var first error
-	for address, cc := range p.conns {
-		if err := cc.Close(); err != nil && first == nil {
+	for _, address := range slices.Sorted(maps.Keys(open)) {
+		if err := open[address].Close(); err != nil && first == nil {
 			first = err
 		}
-		delete(p.conns, address)
 	}
 	return first
 }

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/task"
 )
 
 // maxAssigned is the contract's limit on the partitions of a member.
@@ -30,12 +30,12 @@ type Consumer struct {
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
-	tasks  sync.WaitGroup
+	tasks  task.Group
 	wake   chan struct{} // something arrived, or ended
-	polls  chan struct{} // holds a token while a Poll runs
+	polls  task.Lock     // held by the Poll that runs
 
-	commits   chan struct{} // holds a token while a Commit runs
-	unsettled *txOffsets    // of the last Commit, if its answer was lost; of the token's holder
+	commits   task.Lock  // held by the Commit that runs
+	unsettled *txOffsets // of the last Commit, if its answer was lost; guarded by commits
 
 	mu         sync.Mutex
 	generation uint64
@@ -71,10 +71,10 @@ func (c *Client) Consume(ctx context.Context, group string, topics []string, opt
 	}
 	k := &Consumer{
 		c: c, cfg: cfg, group: group, member: cfg.memberID,
-		wake: make(chan struct{}, 1), polls: make(chan struct{}, 1), commits: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), polls: task.NewLock(), commits: task.NewLock(),
 		byKey: make(map[TopicPartition]*reader),
 	}
-	k.ctx, k.cancel = context.WithCancel(c.ctx)
+	k.ctx, k.cancel = c.rt.WithCancel(c.ctx)
 	err := k.assign(ctx, topics)
 	if err == nil {
 		err = k.begin(ctx)
@@ -84,9 +84,9 @@ func (c *Client) Consume(ctx context.Context, group string, topics []string, opt
 		return nil, wrap(op, err)
 	}
 	for _, r := range k.readers {
-		k.tasks.Go(r.run)
+		k.tasks.Go(c.rt, r.run)
 	}
-	k.tasks.Go(k.watch)
+	k.tasks.Go(c.rt, k.watch)
 	if err := c.adopt(k); err != nil {
 		k.shutdown()
 		return nil, wrap(op, err)
@@ -100,21 +100,12 @@ const leaderCheck = 5 * time.Second
 
 // watch moves streams that come from a node which no longer leads.
 func (k *Consumer) watch() {
-	tick := time.NewTicker(leaderCheck)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-k.ctx.Done():
-			return
-		}
+	for k.c.rt.Sleep(leaderCheck, k.ctx.Done()) {
 		var asked string
 		for _, r := range k.readers { // sorted by topic
 			if r.tp.Topic != asked {
 				asked = r.tp.Topic
-				select {
-				case <-k.c.meta.refresh(asked).done:
-				case <-k.ctx.Done():
+				if k.c.rt.Wait(k.c.meta.refresh(asked).done, k.ctx.Done()) != 0 {
 					return
 				}
 			}
@@ -161,9 +152,7 @@ func (k *Consumer) assign(ctx context.Context, topics []string) error {
 	if n := len(k.readers); n == 0 || n > maxAssigned {
 		return invalid("consume", "%d partitions: 1 to %d", n, maxAssigned)
 	}
-	slices.SortFunc(k.readers, func(a, b *reader) int {
-		return cmp.Or(cmp.Compare(a.tp.Topic, b.tp.Topic), cmp.Compare(a.tp.Partition, b.tp.Partition))
-	})
+	slices.SortFunc(k.readers, func(a, b *reader) int { return a.tp.compare(b.tp) })
 	return nil
 }
 
@@ -209,7 +198,7 @@ func (k *Consumer) join(ctx context.Context) error {
 		req.Partitions = append(req.Partitions, r.ref)
 	}
 	var resp *oncelogv1.AssignPartitionsResponse
-	_, err := k.c.invoke(ctx, call{}, func(ctx context.Context, cc *grpc.ClientConn) (err error) {
+	_, err := k.c.invoke(ctx, call{}, func(ctx context.Context, cc grpc.ClientConnInterface) (err error) {
 		resp, err = oncelogv1.NewGroupServiceClient(cc).AssignPartitions(ctx, req)
 		return err
 	})
@@ -266,12 +255,10 @@ func (k *Consumer) Poll(ctx context.Context) (*Batch, error) {
 
 // poll is Poll; with goal it returns nil, nil once all positions have reached it.
 func (k *Consumer) poll(ctx context.Context, goal Offsets) (*Batch, error) {
-	select {
-	case k.polls <- struct{}{}:
-		defer func() { <-k.polls }()
-	case <-ctx.Done():
+	if !k.polls.LockUntil(k.c.rt, ctx.Done()) {
 		return nil, ctx.Err()
 	}
+	defer k.polls.Unlock()
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -285,11 +272,7 @@ func (k *Consumer) poll(ctx context.Context, goal Offsets) (*Batch, error) {
 		case reached:
 			return nil, nil
 		}
-		select {
-		case <-k.wake:
-		case <-ctx.Done():
-		case <-k.ctx.Done():
-		}
+		k.c.rt.Wait(k.wake, ctx.Done(), k.ctx.Done())
 	}
 }
 
@@ -329,7 +312,7 @@ func (k *Consumer) collect(goal Offsets) (takes []take, reached bool, err error)
 	return takes, goal != nil && k.reachedLocked(goal), nil
 }
 
-// decode turns what was taken into records. It runs in the goroutine of Poll.
+// decode turns what was taken into records. It runs in the task of Poll.
 func (k *Consumer) decode(takes []take) (*Batch, error) {
 	b := &Batch{consumer: k, parts: make([]batchPart, 0, len(takes))}
 	for _, t := range takes {
@@ -368,8 +351,8 @@ func (k *Consumer) Position() Offsets {
 func (k *Consumer) Seek(o Offsets) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for tp, offset := range o {
-		if r := k.byKey[tp]; r != nil {
+	for _, r := range k.readers {
+		if offset, ok := o[r.tp]; ok {
 			r.moveTo(max(offset, 0))
 		}
 	}
@@ -387,13 +370,13 @@ func (k *Consumer) Close() error {
 	}
 	k.c.release(k)
 	k.cancel()
-	k.tasks.Wait()
+	k.tasks.Wait(k.c.rt)
 	if k.group == "" {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(k.c.ctx, leaveLimit)
+	ctx, cancel := k.c.rt.WithTimeout(k.c.ctx, leaveLimit)
 	defer cancel()
-	_, err := k.c.invoke(ctx, call{}, func(ctx context.Context, cc *grpc.ClientConn) error {
+	_, err := k.c.invoke(ctx, call{}, func(ctx context.Context, cc grpc.ClientConnInterface) error {
 		_, err := oncelogv1.NewGroupServiceClient(cc).LeaveGroup(ctx,
 			&oncelogv1.LeaveGroupRequest{GroupId: k.group, MemberId: k.member})
 		return err
@@ -410,13 +393,8 @@ func (k *Consumer) shutdown() {
 	k.closed = true
 	k.mu.Unlock()
 	k.cancel()
-	k.tasks.Wait()
+	k.tasks.Wait(k.c.rt)
 }
 
 // signal wakes a Poll.
-func (k *Consumer) signal() {
-	select {
-	case k.wake <- struct{}{}:
-	default:
-	}
-}
+func (k *Consumer) signal() { task.Signal(k.wake) }

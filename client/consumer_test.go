@@ -246,6 +246,32 @@ func TestCommitWithLostAnswer(t *testing.T) {
 	})
 }
 
+// Another member's commit of the same positions is no answer to one's own whose
+// answer was lost before it took effect: both would be told that they consumed
+// the records (simulator seed 66).
+func TestCommitOfAnotherMemberIsNotMine(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fake) {
+		f.topic("t", 1)
+		c := f.dial()
+		f.fill(c, "a")
+		mine, err := c.Consume(within(t), "g", []string{"t"})
+		must(t, err)
+		b, err := mine.Poll(within(t))
+		must(t, err)
+		theirs, err := c.Consume(within(t), "g", []string{"t"})
+		must(t, err)
+		theirBatch, err := theirs.Poll(within(t))
+		must(t, err)
+		must(t, theirs.Commit(within(t), theirBatch))
+		n := 0
+		f.onCommit = func(string, *v1.CommitOffsetsRequest) fate {
+			n++
+			return fate{lose: n == 1}
+		}
+		expect(t, mine.Commit(within(t), b), ClassAbortable, ErrStaleMember)
+	})
+}
+
 func TestPollTellsErrorsOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fake) {
 		topic := f.topic("t", 1)
@@ -286,6 +312,7 @@ func TestPollTellsErrorsOnce(t *testing.T) {
 
 // Reading to the end waits for open transactions, passes over aborted ones, and
 // does not wait for what is written later.
+// Covers ST-13, CN-06 of CONFORMANCE.md.
 func TestReadToEnd(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fake) {
 		f.topic("t", 2)

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"sync"
@@ -11,6 +10,7 @@ import (
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/task"
 )
 
 // coordinator knows which coordinator node to ask: the leader that was heard of
@@ -23,10 +23,10 @@ type coordinator struct {
 	term   uint64 // the highest term that a leader was told of in
 }
 
-func newCoordinator(seeds []string) *coordinator {
+func newCoordinator(rt *task.Runtime, seeds []string) *coordinator {
 	nodes := slices.Clone(seeds)
 	// Many clients start with the same list; not all should ask the first.
-	rand.Shuffle(len(nodes), func(i, j int) { nodes[i], nodes[j] = nodes[j], nodes[i] })
+	rt.Rand().Shuffle(len(nodes), func(i, j int) { nodes[i], nodes[j] = nodes[j], nodes[i] })
 	return &coordinator{nodes: nodes}
 }
 
@@ -159,7 +159,7 @@ func (c *Client) invoke(ctx context.Context, k call, fn attemptFunc) (uncertain 
 		if !wait && n < 8 {
 			continue
 		}
-		if pause(ctx, pauses.next()) != nil {
+		if pauses.pause(ctx) != nil {
 			return uncertain, &endedError{ctx: ctx.Err(), last: last}
 		}
 	}
@@ -182,7 +182,7 @@ func (c *Client) attempt(ctx context.Context, limit time.Duration, target string
 	}
 	if limit > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, limit)
+		ctx, cancel = c.rt.WithTimeout(ctx, limit)
 		defer cancel()
 	}
 	return fn(ctx, cc)
@@ -205,9 +205,9 @@ func (c *Client) afterFailure(target string, e *apierrors.Error, p *patience) (w
 		return true, p.internals < internalAttempts
 	case oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION:
 		if p.unknown.IsZero() {
-			p.unknown = time.Now()
+			p.unknown = c.rt.Now()
 		}
-		return true, time.Since(p.unknown) < unknownPartitionGrace
+		return true, c.rt.Since(p.unknown) < unknownPartitionGrace
 	case oncelogv1.ErrorCode_ERROR_CODE_OVERLOADED, oncelogv1.ErrorCode_ERROR_CODE_THROTTLED:
 		return true, true
 	}

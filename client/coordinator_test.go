@@ -12,7 +12,7 @@ import (
 func TestAForgottenLeaderIsAskedLast(t *testing.T) {
 	t.Parallel()
 	for _, silent := range []string{"a", "b", "c"} {
-		r := newCoordinator([]string{"a", "b", "c"})
+		r := newCoordinator(nil, []string{"a", "b", "c"})
 		r.learn(silent, 5)
 		r.forget(silent)
 		for i := range 3 {
@@ -48,7 +48,7 @@ func TestClusterIDIsNotForgotten(t *testing.T) {
 
 func TestAttemptLimitGrowsWithSilenceOnly(t *testing.T) {
 	t.Parallel()
-	c := &Client{cfg: defaultConfig(), coord: newCoordinator([]string{"a", "b", "c"})}
+	c := &Client{cfg: defaultConfig(), coord: newCoordinator(nil, []string{"a", "b", "c"})}
 	for silences, want := range map[int]time.Duration{0: 2 * time.Second, 2: 2 * time.Second, 3: 4 * time.Second, 6: 8 * time.Second, 99: 10 * time.Second} {
 		if got := c.attemptLimit(call{}, c.coord.rounds(silences)); got != want {
 			t.Errorf("after %d silences: %v, want %v", silences, got, want)

@@ -34,6 +34,12 @@
 // One failed Send dooms the transaction, and Commit then returns that failure:
 // nobody needs to look at single records to be correct.
 //
+// # Testing
+//
+// There are no interfaces to put stand-ins behind: package
+// [github.com/oncelog/oncelog/client/clienttest] is a real cluster in memory, in
+// which everything that goes wrong in production can be made to go wrong.
+//
 // # Concurrency
 //
 // Client, Producer, IdempotentProducer and Consumer are safe for concurrent use.

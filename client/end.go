@@ -137,7 +137,7 @@ func (t *Tx) refusal(refused *apierrors.Error) *Error {
 
 // end sends an EndTransaction until it is answered.
 func (t *Tx) end(ctx context.Context, req *oncelogv1.EndTransactionRequest) (uncertain bool, err error) {
-	return t.p.c.invoke(ctx, call{}, func(ctx context.Context, cc *grpc.ClientConn) error {
+	return t.p.c.invoke(ctx, call{}, func(ctx context.Context, cc grpc.ClientConnInterface) error {
 		_, err := oncelogv1.NewTransactionServiceClient(cc).EndTransaction(ctx, req)
 		return err
 	})
@@ -206,12 +206,14 @@ func outlives(e *apierrors.Error) bool {
 
 // outlived is the ending of a transaction whose producer has been replaced. If a
 // commit may have arrived before that, its outcome is asked for: the answer to
-// the repetition says only that it is not remembered.
+// the repetition says only that it is not remembered. Only FENCED says that none
+// has, and so it may have where every attempt was refused: something on the way
+// may have repeated one of them, and a copy met other circumstances.
 func (t *Tx) outlived(ctx context.Context, refused *apierrors.Error) error {
 	e := t.tag(fromServer("commit", refused))
 	e.Outcome = OutcomeAborted
 	state := txAborted
-	if t.uncertain {
+	if t.uncertain || refused.Code != oncelogv1.ErrorCode_ERROR_CODE_FENCED {
 		o, err := t.p.c.Outcome(ctx, t.id)
 		switch {
 		case err != nil:
@@ -266,7 +268,7 @@ func (t *Tx) settle(ctx context.Context, refused *apierrors.Error) error {
 // transaction ends all the same, by its timeout or with the producer's next one,
 // which Begin allows. Abort never returns class abortable.
 func (t *Tx) Abort(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortLimit)
+	ctx, cancel := t.p.c.rt.WithTimeout(context.WithoutCancel(ctx), abortLimit)
 	defer cancel()
 	if err := t.lock(ctx); err != nil {
 		return t.tag(wrap("abort", err))

@@ -58,7 +58,7 @@ func (c *Client) listOffsets(ctx context.Context, parts []located, target offset
 			return nil, ErrClosed
 		}
 		parts = left
-		if pause(ctx, pauses.next()) != nil {
+		if pauses.pause(ctx) != nil {
 			return nil, &endedError{ctx: ctx.Err(), last: last}
 		}
 	}
@@ -115,7 +115,7 @@ func (c *Client) askOffsets(ctx context.Context, address string, group []located
 	for _, p := range group {
 		req.Queries = append(req.Queries, target.query(p.ref))
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.requestTimeout)
+	ctx, cancel := c.rt.WithTimeout(ctx, c.cfg.requestTimeout)
 	defer cancel()
 	resp, err := service.ListOffsets(ctx, req)
 	if err != nil {

@@ -33,7 +33,7 @@ type fate struct {
 // fake is a cluster in memory that keeps the rules of the protocol as a client
 // sees them, and does to requests what a test says. Every node serves everything.
 type fake struct {
-	t *testing.T
+	t testing.TB
 
 	mu        sync.Mutex
 	nodes     map[string]*fakeNode
@@ -47,6 +47,7 @@ type fake struct {
 	txns      map[refKey]*fakeTxn
 	owners    map[string]string // group/partition -> member
 	offsets   map[string]uint64 // group/partition -> committed
+	movers    map[string]string // group/partition -> member that committed it without a transaction
 	change    chan struct{}     // closed by every change of a log
 
 	appends []seenAppend
@@ -131,12 +132,12 @@ type fakeNode struct {
 }
 
 // newFake starts a cluster of nodes n1, n2 and n3; n1 leads.
-func newFake(t *testing.T) *fake {
+func newFake(t testing.TB) *fake {
 	f := &fake{
 		t: t, nodes: make(map[string]*fakeNode), leader: "n1", term: 1, version: 1, nextID: 100,
 		topics: make(map[string]*fakeTopic), producers: make(map[string]*fakeProducer),
 		inits: make(map[string]*v1.InitProducerResponse), txns: make(map[refKey]*fakeTxn),
-		owners: make(map[string]string), offsets: make(map[string]uint64),
+		owners: make(map[string]string), offsets: make(map[string]uint64), movers: make(map[string]string),
 		change: make(chan struct{}), calls: make(map[string]int),
 	}
 	for i := range 3 {
@@ -434,7 +435,7 @@ func (f *fake) endTransaction(r *v1.EndTransactionRequest) (*v1.EndTransactionRe
 			}
 		}
 		for _, g := range r.GetOffsets() {
-			f.move(g)
+			f.move(g, "")
 		}
 	}
 	f.end(k, r.GetCommit(), v1.AbortReason_ABORT_REASON_CLIENT)
@@ -544,10 +545,22 @@ func (f *fake) mayMove(g *v1.GroupOffsets) error {
 	return nil
 }
 
-func (f *fake) move(g *v1.GroupOffsets) {
+func (f *fake) move(g *v1.GroupOffsets, mover string) {
 	for _, o := range g.GetOffsets() {
-		f.offsets[groupKey(g.GetGroupId(), o.GetPartition())] = o.GetOffset()
+		k := groupKey(g.GetGroupId(), o.GetPartition())
+		f.offsets[k], f.movers[k] = o.GetOffset(), mover
 	}
+}
+
+// repeats reports whether this very member has done the same before.
+func (f *fake) repeats(g *v1.GroupOffsets) bool {
+	for _, o := range g.GetOffsets() {
+		k := groupKey(g.GetGroupId(), o.GetPartition())
+		if f.movers[k] != g.GetMemberId() || f.offsets[k] != o.GetOffset() {
+			return false
+		}
+	}
+	return true
 }
 
 func (n *fakeNode) CommitOffsets(ctx context.Context, r *v1.CommitOffsetsRequest) (*v1.CommitOffsetsResponse, error) {
@@ -559,10 +572,13 @@ func (n *fakeNode) CommitOffsets(ctx context.Context, r *v1.CommitOffsetsRequest
 		if err := n.leads(); err != nil {
 			return nil, err
 		}
+		if f.repeats(r.GetOffsets()) {
+			return &v1.CommitOffsetsResponse{}, nil
+		}
 		if err := f.mayMove(r.GetOffsets()); err != nil {
 			return nil, err
 		}
-		f.move(r.GetOffsets())
+		f.move(r.GetOffsets(), r.GetOffsets().GetMemberId())
 		return &v1.CommitOffsetsResponse{}, nil
 	})
 }
@@ -624,7 +640,7 @@ func (f *fake) ended() []*v1.EndTransactionRequest {
 }
 
 // within returns a context for calls that must not take long.
-func within(t *testing.T) context.Context {
+func within(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	t.Cleanup(cancel)
 	return ctx

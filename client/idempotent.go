@@ -2,8 +2,9 @@ package client
 
 import (
 	"context"
-	"sync"
 	"time"
+
+	"github.com/oncelog/oncelog/internal/task"
 )
 
 // IdempotentProducer writes without transactions: every record is stored once,
@@ -13,8 +14,8 @@ type IdempotentProducer struct {
 	c *Client
 	w *writer
 
-	closing sync.Mutex
-	closed  bool
+	closing task.Lock // held by the Close that runs
+	closed  bool      // guarded by closing
 }
 
 // closeFlushLimit bounds the flush of a Close.
@@ -35,8 +36,8 @@ func (c *Client) IdempotentProducer(ctx context.Context, opts ...ProducerOption)
 		return nil, wrap("idempotent producer", err)
 	}
 	id := TxID{ProducerID: resp.GetProducerId(), Epoch: resp.GetEpoch()}
-	p := &IdempotentProducer{c: c}
-	p.w = newWriter(c, &cfg, newMemory(cfg.bufferBytes), id, resp.GetProducerToken(), nil)
+	p := &IdempotentProducer{c: c, closing: task.NewLock()}
+	p.w = newWriter(c, &cfg, newMemory(c.rt, cfg.bufferBytes), id, resp.GetProducerToken(), nil)
 	p.w.fatalOnly = true
 	if err := c.adopt(p); err != nil {
 		return nil, wrap("idempotent producer", err)
@@ -69,13 +70,13 @@ func (p *IdempotentProducer) Flush(ctx context.Context) error {
 // Close flushes, for 5 s at most, and ends the producer. It returns why records
 // were lost, if any were. Closing twice is harmless.
 func (p *IdempotentProducer) Close() error {
-	p.closing.Lock()
+	p.closing.Lock(p.c.rt)
 	defer p.closing.Unlock()
 	if p.closed {
 		return nil
 	}
 	p.closed = true
-	ctx, cancel := context.WithTimeout(p.c.ctx, closeFlushLimit)
+	ctx, cancel := p.c.rt.WithTimeout(p.c.ctx, closeFlushLimit)
 	defer cancel()
 	err := p.Flush(ctx)
 	p.shutdown()

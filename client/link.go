@@ -13,6 +13,7 @@ import (
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/task"
 )
 
 const (
@@ -88,7 +89,7 @@ type appendStream struct {
 	broken   bool
 	nextID   uint64
 	requests map[uint64]*appendCall
-	watchdog *time.Timer
+	watchdog *task.Timer
 }
 
 // appendCall is one request that awaits its answer.
@@ -102,20 +103,12 @@ func (l *link) enqueue(t ticket) {
 	l.mu.Lock()
 	l.ready = append(l.ready, t)
 	l.mu.Unlock()
-	select {
-	case l.wake <- struct{}{}:
-	default:
-	}
+	task.Signal(l.wake)
 }
 
 // run sends frames until the client is closed.
 func (l *link) run() {
-	for {
-		select {
-		case <-l.wake:
-		case <-l.c.ctx.Done():
-			return
-		}
+	for l.c.rt.Wait(l.wake, l.c.ctx.Done()) == 0 {
 		for l.sendFrame() {
 		}
 	}
@@ -168,14 +161,14 @@ func (l *link) open() (*appendStream, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancelCause(l.c.ctx)
+	ctx, cancel := l.c.rt.WithCancelCause(l.c.ctx)
 	stream, err := service.AppendStream(ctx)
 	if err != nil {
 		cancel(err)
 		return nil, err
 	}
 	s = &appendStream{link: l, stream: stream, cancel: cancel, requests: make(map[uint64]*appendCall)}
-	s.watchdog = time.AfterFunc(stallCheck, s.watch)
+	s.watchdog = l.c.rt.AfterFunc(stallCheck, s.watch)
 	l.mu.Lock()
 	l.stream = s
 	l.mu.Unlock()
@@ -201,7 +194,7 @@ func (s *appendStream) register(f *frame) bool {
 	if s.broken {
 		return false
 	}
-	now := time.Now()
+	now := s.link.c.rt.Now()
 	for i, call := range f.calls {
 		s.nextID++
 		f.requests[i].RequestId = s.nextID
@@ -272,7 +265,7 @@ func (s *appendStream) stalled() (calls []*appendCall) {
 		return nil
 	}
 	limit := s.link.c.cfg.requestTimeout
-	now := time.Now()
+	now := s.link.c.rt.Now()
 	for _, id := range slices.Sorted(maps.Keys(s.requests)) {
 		call := s.requests[id]
 		switch waited := now.Sub(call.sent); {

@@ -54,7 +54,7 @@ func (f *fake) send(tx *Tx, values ...string) {
 }
 
 // must fails the test on an error.
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -4,11 +4,14 @@ import (
 	"context"
 	"slices"
 	"sync"
+
+	"github.com/oncelog/oncelog/internal/task"
 )
 
 // memory bounds the bytes of records that a producer holds. Who waits is served
 // in the order of asking, so a large record is not starved by small ones.
 type memory struct {
+	rt    *task.Runtime
 	limit int
 
 	mu      sync.Mutex
@@ -21,7 +24,7 @@ type memoryWaiter struct {
 	granted chan struct{}
 }
 
-func newMemory(limit int) *memory { return &memory{limit: limit} }
+func newMemory(rt *task.Runtime, limit int) *memory { return &memory{rt: rt, limit: limit} }
 
 // acquire takes n bytes. It returns ctx's error, or ErrTxDone when stop is closed.
 // A record larger than the whole buffer takes all of it. waits is called once if
@@ -39,12 +42,12 @@ func (m *memory) acquire(ctx context.Context, stop <-chan struct{}, n int, waits
 	m.mu.Unlock()
 	waits()
 
-	select {
-	case <-w.granted:
+	switch m.rt.Wait(w.granted, ctx.Done(), stop) {
+	case 0:
 		return n, nil
-	case <-ctx.Done():
+	case 1:
 		err = ctx.Err()
-	case <-stop:
+	default:
 		err = ErrTxDone
 	}
 	m.mu.Lock()

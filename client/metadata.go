@@ -11,6 +11,7 @@ import (
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/task"
 )
 
 const (
@@ -36,7 +37,7 @@ type metadata struct {
 	nodes   map[uint64]string // client addresses
 
 	wanted  map[string]struct{} // topics that the next refresh asks for
-	running bool                // a refresh goroutine is there
+	running bool                // a task that refreshes is there
 	round   *refreshRound       // the refresh that starts next
 }
 
@@ -98,11 +99,10 @@ func (m *metadata) topic(ctx context.Context, name string) (*topicMeta, error) {
 	var giveUp time.Time
 	for {
 		round := m.refresh(name)
-		select {
-		case <-round.done:
-		case <-ctx.Done():
+		switch m.c.rt.Wait(round.done, ctx.Done(), m.c.ctx.Done()) {
+		case 1:
 			return nil, &endedError{ctx: ctx.Err(), last: apierrors.From(round.result())}
-		case <-m.c.ctx.Done():
+		case 2:
 			return nil, ErrClosed
 		}
 		if t := m.cached(name); t != nil {
@@ -110,15 +110,15 @@ func (m *metadata) topic(ctx context.Context, name string) (*topicMeta, error) {
 		}
 		if round.err == nil && round.unknown[name] {
 			if giveUp.IsZero() {
-				giveUp = time.Now().Add(unknownTopicGrace)
+				giveUp = m.c.rt.Now().Add(unknownTopicGrace)
 			}
-			if time.Now().After(giveUp) {
+			if m.c.rt.Now().After(giveUp) {
 				return nil, apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_TOPIC, "", apierrors.KeyTopic, name)
 			}
 		} else if round.err != nil && !repeatable(round.err) {
 			return nil, round.err
 		}
-		if pause(ctx, pauses.next()) != nil {
+		if pauses.pause(ctx) != nil {
 			return nil, &endedError{ctx: ctx.Err(), last: apierrors.From(round.err)}
 		}
 	}
@@ -126,12 +126,10 @@ func (m *metadata) topic(ctx context.Context, name string) (*topicMeta, error) {
 
 // result returns the error of a round that is over, else nil.
 func (r *refreshRound) result() error {
-	select {
-	case <-r.done:
+	if task.Closed(r.done) {
 		return r.err
-	default:
-		return nil
 	}
+	return nil
 }
 
 // repeatable reports whether asking again may help.
@@ -187,10 +185,10 @@ func (m *metadata) run() {
 		m.round = newRound()
 		m.mu.Unlock()
 
-		ctx, cancel := context.WithTimeout(m.c.ctx, m.c.cfg.requestTimeout)
+		ctx, cancel := m.c.rt.WithTimeout(m.c.ctx, m.c.cfg.requestTimeout)
 		round.unknown, round.err = m.fetchNames(ctx, names)
 		close(round.done)
-		_ = pause(ctx, refreshInterval) // ends early with the client
+		m.c.rt.Sleep(refreshInterval, ctx.Done()) // ends early with the client
 		cancel()
 	}
 }
@@ -203,7 +201,7 @@ func (m *metadata) fetch(ctx context.Context, topics []string) error {
 
 func (m *metadata) fetchNames(ctx context.Context, topics []string) (unknown map[string]bool, err error) {
 	var resp *oncelogv1.GetMetadataResponse
-	_, err = m.c.invoke(ctx, call{}, func(ctx context.Context, cc *grpc.ClientConn) (err error) {
+	_, err = m.c.invoke(ctx, call{}, func(ctx context.Context, cc grpc.ClientConnInterface) (err error) {
 		resp, err = oncelogv1.NewCatalogServiceClient(cc).GetMetadata(ctx, &oncelogv1.GetMetadataRequest{Topics: topics})
 		return err
 	})

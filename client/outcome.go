@@ -91,7 +91,7 @@ func outcomeOf(o oncelogv1.TransactionOutcome) Outcome {
 // Tx, a later transaction, or a new InitTransactions settles it.
 func (c *Client) Outcome(ctx context.Context, id TxID) (Outcome, error) {
 	var resp *oncelogv1.GetOutcomeResponse
-	_, err := c.invoke(ctx, call{}, func(ctx context.Context, cc *grpc.ClientConn) (err error) {
+	_, err := c.invoke(ctx, call{}, func(ctx context.Context, cc grpc.ClientConnInterface) (err error) {
 		resp, err = oncelogv1.NewTransactionServiceClient(cc).GetOutcome(ctx, &oncelogv1.GetOutcomeRequest{Txn: id.ref()})
 		return err
 	})

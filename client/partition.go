@@ -8,6 +8,7 @@ import (
 	"github.com/oncelog/oncelog/api/batch"
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/task"
 )
 
 // unknownPartitionGrace is how long a partition that a node does not know is
@@ -45,7 +46,7 @@ type partitionWriter struct {
 	queued  bool   // it stands in the ready list of link
 	ticket  uint64 // of its last place in a ready list
 	waiting bool   // a pause before the next round
-	timer   *time.Timer
+	timer   *task.Timer
 	pauses  backoff
 	unknown time.Time // since when nodes have not known the partition; zero: they do
 }
@@ -78,7 +79,7 @@ func (pw *partitionWriter) add(r *Record, held int) error {
 		return tooLarge(pw, err)
 	}
 	if len(pw.records) == 0 {
-		pw.opened = time.Now()
+		pw.opened = pw.w.c.rt.Now()
 	}
 	pw.records = append(pw.records, r)
 	pw.held += held
@@ -214,7 +215,7 @@ func (pw *partitionWriter) pause() {
 	pw.waiting = true
 	d := pw.pauses.next()
 	if pw.timer == nil {
-		pw.timer = time.AfterFunc(d, pw.resume)
+		pw.timer = pw.w.c.rt.AfterFunc(d, pw.resume)
 	} else {
 		pw.timer.Reset(d)
 	}
@@ -245,7 +246,7 @@ func (pw *partitionWriter) overdue(last *apierrors.Error) *Error {
 	default:
 		return nil
 	}
-	if time.Now().Before(deadline) {
+	if pw.w.c.rt.Now().Before(deadline) {
 		return nil
 	}
 	err := fmt.Errorf("not acknowledged within %v", pw.w.cfg.deliveryTimeout)
@@ -393,9 +394,9 @@ func (f *inFlight) verdict(e *apierrors.Error) *Error {
 		}
 	case e.Code == oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION:
 		if pw.unknown.IsZero() {
-			pw.unknown = time.Now()
+			pw.unknown = pw.w.c.rt.Now()
 		}
-		if time.Since(pw.unknown) < unknownPartitionGrace {
+		if pw.w.c.rt.Since(pw.unknown) < unknownPartitionGrace {
 			return nil
 		}
 	case e.Class() == apierrors.Retriable, e.Class() == apierrors.UnknownOutcome:

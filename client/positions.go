@@ -7,7 +7,6 @@ import (
 
 	"google.golang.org/grpc"
 
-	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 )
 
@@ -212,12 +211,10 @@ func (k *Consumer) Commit(ctx context.Context, b *Batch) error {
 	if b == nil || b.consumer != k {
 		return invalid(opCommit, "a batch of this consumer is needed")
 	}
-	select {
-	case k.commits <- struct{}{}:
-		defer func() { <-k.commits }()
-	case <-ctx.Done():
+	if !k.commits.LockUntil(k.c.rt, ctx.Done()) {
 		return wrap(opCommit, ctx.Err())
 	}
+	defer k.commits.Unlock()
 	if k.unsettled != nil {
 		if err := k.commitPositions(ctx, k.unsettled); err != nil {
 			return err
@@ -237,17 +234,14 @@ func (k *Consumer) Commit(ctx context.Context, b *Batch) error {
 
 const opCommit = "commit offsets"
 
-// commitPositions moves the group's positions. The commits token is held.
+// commitPositions moves the group's positions. The commits lock is held.
 func (k *Consumer) commitPositions(ctx context.Context, o *txOffsets) error {
 	req := &oncelogv1.CommitOffsetsRequest{Offsets: o.proto()}
-	uncertain, err := k.c.invoke(ctx, call{}, func(ctx context.Context, cc *grpc.ClientConn) error {
+	uncertain, err := k.c.invoke(ctx, call{}, func(ctx context.Context, cc grpc.ClientConnInterface) error {
 		_, err := oncelogv1.NewGroupServiceClient(cc).CommitOffsets(ctx, req)
 		return err
 	})
 	uncertain = uncertain || k.unsettled == o
-	if uncertain && apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_STALE_MEMBER && k.tookEffect(ctx, o) {
-		err = nil // the position differs from what was expected because an attempt without an answer moved it
-	}
 	if err == nil {
 		k.unsettled = nil
 		k.positionsCommitted(o)
@@ -261,26 +255,4 @@ func (k *Consumer) commitPositions(ctx context.Context, o *txOffsets) error {
 		k.unsettled = o
 	}
 	return e
-}
-
-// tookEffect reports whether the group's positions are those of o.
-func (k *Consumer) tookEffect(ctx context.Context, o *txOffsets) bool {
-	req := &oncelogv1.FetchOffsetsRequest{GroupId: k.group}
-	for _, m := range o.moves {
-		req.Partitions = append(req.Partitions, m.reader.ref)
-	}
-	var resp *oncelogv1.FetchOffsetsResponse
-	_, err := k.c.invoke(ctx, call{}, func(ctx context.Context, cc *grpc.ClientConn) (err error) {
-		resp, err = oncelogv1.NewGroupServiceClient(cc).FetchOffsets(ctx, req)
-		return err
-	})
-	if err != nil || len(resp.GetOffsets()) != len(o.moves) {
-		return false
-	}
-	for i, c := range resp.GetOffsets() {
-		if c.Offset == nil || c.GetOffset() != uint64(o.moves[i].next) {
-			return false
-		}
-	}
-	return true
 }

@@ -58,7 +58,7 @@ func (c *Client) InitTransactions(ctx context.Context, transactionalID string, o
 		return nil, wrap("init transactions", err)
 	}
 	p := &Producer{
-		c: c, cfg: cfg, mem: newMemory(cfg.bufferBytes), token: resp.GetProducerToken(),
+		c: c, cfg: cfg, mem: newMemory(c.rt, cfg.bufferBytes), token: resp.GetProducerToken(),
 		id:      TxID{TransactionalID: transactionalID, ProducerID: resp.GetProducerId(), Epoch: resp.GetEpoch()},
 		pending: resp.GetIncompleteShards(),
 	}
@@ -89,7 +89,7 @@ func (c *Client) initProducer(ctx context.Context, id string, timeout time.Durat
 		ClientId:        c.cfg.clientID,
 	}
 	var resp *oncelogv1.InitProducerResponse
-	_, err := c.invoke(ctx, call{attempt: initAttempt}, func(ctx context.Context, cc *grpc.ClientConn) (err error) {
+	_, err := c.invoke(ctx, call{attempt: initAttempt}, func(ctx context.Context, cc grpc.ClientConnInterface) (err error) {
 		resp, err = oncelogv1.NewTransactionServiceClient(cc).InitProducer(ctx, req)
 		return err
 	})
@@ -131,7 +131,9 @@ func (p *Producer) Begin(ctx context.Context) (*Tx, error) {
 
 // Previous returns the last transaction of the transactional id before this
 // producer, and how it ended: what a process asks that crashed while committing.
-// The TxID is zero if there was none.
+// The TxID is zero if there was none. A transaction that the cluster never heard of,
+// because it crashed within milliseconds and its commit did not arrive, is not
+// named: Client.Outcome of its TxID says that it was aborted.
 func (p *Producer) Previous() (TxID, Outcome) { return p.previous, p.outcome }
 
 // IncompleteShards lists shards that had not applied the end of earlier

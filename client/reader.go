@@ -11,6 +11,7 @@ import (
 	"github.com/oncelog/oncelog/api/batch"
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/task"
 )
 
 const (
@@ -83,7 +84,7 @@ func (r *reader) run() {
 		address := r.k.c.meta.target(r.shard)
 		if address == "" {
 			r.k.c.meta.refresh(r.tp.Topic)
-			_ = pause(r.k.ctx, pauses.next())
+			_ = pauses.pause(r.k.ctx)
 			continue
 		}
 		progress, err := r.fetch(address, offset, seek)
@@ -95,7 +96,7 @@ func (r *reader) run() {
 			continue // the position was moved
 		}
 		if r.learn(address, seek, err) {
-			_ = pause(r.k.ctx, pauses.next())
+			_ = pauses.pause(r.k.ctx)
 		}
 	}
 }
@@ -107,12 +108,7 @@ func (r *reader) ready() (offset int64, seek uint64, ok bool) {
 	return r.fetched, r.seek, len(r.chunks) < chunksAhead && r.err == nil
 }
 
-func (r *reader) wait() {
-	select {
-	case <-r.room:
-	case <-r.k.ctx.Done():
-	}
-}
+func (r *reader) wait() { r.k.c.rt.Wait(r.room, r.k.ctx.Done()) }
 
 // fetch reads a stream until it ends or the position is moved. progress reports
 // that something came.
@@ -121,7 +117,7 @@ func (r *reader) fetch(address string, offset int64, seek uint64) (progress bool
 	if err != nil {
 		return false, err
 	}
-	ctx, cancel := context.WithCancel(r.k.ctx)
+	ctx, cancel := r.k.c.rt.WithCancel(r.k.ctx)
 	defer cancel()
 	if !r.started(address, seek, cancel) {
 		return false, nil
@@ -246,9 +242,9 @@ func (r *reader) learn(address string, seek uint64, err error) (wait bool) {
 	e := streamError(err)
 	if e.Code == oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION || r.leftBehind(seek, e) {
 		if r.unknown.IsZero() {
-			r.unknown = time.Now()
+			r.unknown = r.k.c.rt.Now()
 		}
-		if time.Since(r.unknown) >= unknownPartitionGrace {
+		if r.k.c.rt.Since(r.unknown) >= unknownPartitionGrace {
 			r.unknown = time.Time{}
 			r.fail(seek, e) // the topic was deleted, or records were lost
 			return false
@@ -303,12 +299,7 @@ func (r *reader) moveTo(offset int64) {
 	r.wakeUp()
 }
 
-func (r *reader) wakeUp() {
-	select {
-	case r.room <- struct{}{}:
-	default:
-	}
-}
+func (r *reader) wakeUp() { task.Signal(r.room) }
 
 // take is what one Poll takes of one reader.
 type take struct {

@@ -33,7 +33,7 @@ func identical(t *testing.T, seen []seenAppend) {
 }
 
 // Every way in which an append may fail and be repeated: the records are stored
-// once, in order, and the repetition is identical.
+// once, in order, and the repetition is identical (MT-44, SE-02).
 func TestAppendsAreRepeatedUnchanged(t *testing.T) {
 	for name, first := range map[string]fate{
 		"not leader without a hint": {refuse: apierrors.New(v1.ErrorCode_ERROR_CODE_NOT_LEADER, "")},
@@ -116,7 +116,7 @@ func TestOldTermsAreIgnored(t *testing.T) {
 		t.Errorf("a word without a term is better than nothing: %+v", s)
 	}
 
-	r := newCoordinator([]string{"n1", "n2"})
+	r := newCoordinator(nil, []string{"n1", "n2"})
 	r.learn("n1", 3)
 	r.learn("n2", 2)
 	if r.target() != "n1" {
@@ -200,7 +200,7 @@ func TestSilenceWithoutNews(t *testing.T) {
 	})
 }
 
-// Out of order is the truth only for a batch with nothing before it.
+// Out of order is the truth only for a batch with nothing before it (SE-06).
 func TestOutOfOrder(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fake) {
 		topic := f.topic("t", 1)
@@ -234,7 +234,7 @@ func TestOutOfOrder(t *testing.T) {
 }
 
 // At no time may more batches of a partition be under way than allowed, and they
-// travel in the order of their sequences.
+// travel in the order of their sequences (SE-01).
 func TestMaxInFlight(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fake) {
 		topic := f.topic("t", 1)
@@ -489,6 +489,7 @@ func TestInitTransactionsRepeatsOneRequest(t *testing.T) {
 	})
 }
 
+// Covers TX-09, AF-03 of CONFORMANCE.md.
 func TestDialHonoursItsContext(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fake) {
 		f.kill("n1")
@@ -515,7 +516,7 @@ func (m *memory) taken() int {
 func TestMemoryIsFirstComeFirstServed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory(10)
+		m := newMemory(nil, 10)
 		never := make(chan struct{})
 		take := func(n int) int {
 			got, err := m.acquire(t.Context(), never, n, func() {})

@@ -42,7 +42,7 @@ func (c *Client) askShard(ctx context.Context, topic string, shard uint64,
 			pauses.next() // straight to a leader just heard of, once
 			continue
 		}
-		if pause(ctx, pauses.next()) != nil {
+		if pauses.pause(ctx) != nil {
 			return &endedError{ctx: ctx.Err(), last: last}
 		}
 	}
@@ -53,7 +53,7 @@ func (c *Client) askNode(ctx context.Context, address string, ask func(ctx conte
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.requestTimeout)
+	ctx, cancel := c.rt.WithTimeout(ctx, c.cfg.requestTimeout)
 	defer cancel()
 	return ask(ctx, service)
 }

@@ -20,20 +20,21 @@ import (
 //     Previous tells the outcome.
 //   - If fn panics, the transaction is aborted and the panic goes on.
 //
-// Within fn the producer is busy: a nested Transact fails with ErrTxOpen.
+// Within fn the producer is busy: a nested Transact fails with ErrTxOpen. An abort
+// goes on when ctx has ended, for 10 s at most, see [Tx.Abort].
 func (p *Producer) Transact(ctx context.Context, fn func(tx *Tx) error, opts ...TransactOption) error {
 	cfg := defaultTransactConfig()
 	for _, o := range opts {
 		o(&cfg)
 	}
-	pauses := backoff{first: cfg.backoffMin, longest: cfg.backoffMax}
+	pauses := backoff{rt: p.c.rt, first: cfg.backoffMin, longest: cfg.backoffMax}
 	for n := 1; ; n++ {
 		err := p.attempt(ctx, fn)
 		if ClassOf(err) != ClassAbortable || errors.Is(err, ErrStaleMember) || n == cfg.attempts || ctx.Err() != nil {
 			return err
 		}
 		p.c.log.Debug("transaction is started over", "transactional_id", p.id.TransactionalID, "attempt", n, "error", err)
-		if pause(ctx, pauses.next()) != nil {
+		if pauses.pause(ctx) != nil {
 			return err
 		}
 	}
@@ -54,7 +55,7 @@ func (p *Producer) attempt(ctx context.Context, fn func(tx *Tx) error) error {
 	pauses := p.c.backoff()
 	for {
 		err := tx.Commit(ctx)
-		if !errors.Is(err, ErrOutcomeUnknown) || p.c.isClosed() || pause(ctx, pauses.next()) != nil {
+		if !errors.Is(err, ErrOutcomeUnknown) || p.c.isClosed() || pauses.pause(ctx) != nil {
 			return err
 		}
 	}
@@ -78,7 +79,7 @@ func Process(ctx context.Context, in *Consumer, out *Producer, fn func(tx *Tx, b
 	for _, o := range opts {
 		o(&cfg)
 	}
-	pauses := backoff{first: cfg.backoffMin, longest: cfg.backoffMax}
+	pauses := backoff{rt: out.c.rt, first: cfg.backoffMin, longest: cfg.backoffMax}
 	failures := 0
 	for {
 		b, err := in.Poll(ctx)
@@ -111,7 +112,7 @@ func Process(ctx context.Context, in *Consumer, out *Producer, fn func(tx *Tx, b
 		case ClassOf(err) != ClassAbortable || failures == cfg.attempts:
 			return err
 		default:
-			if err := pause(ctx, pauses.next()); err != nil {
+			if err := pauses.pause(ctx); err != nil {
 				return err
 			}
 		}

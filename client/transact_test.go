@@ -185,6 +185,7 @@ func (f *fake) fill(c *Client, values ...string) {
 }
 
 // Every fault that a transaction can meet, and still each record once.
+// Covers SY-06 of CONFORMANCE.md.
 func TestProcessIsExactlyOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fake) {
 		f.topic("t", 1)

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"time"
 
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/task"
 )
 
 // Tx is one transaction: a handle that ends with Commit or Abort. Its methods
@@ -18,9 +18,9 @@ type Tx struct {
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	timer  *time.Timer // ends ctx at the transaction's timeout
+	timer  *task.Timer // ends ctx at the transaction's timeout
 
-	ending chan struct{} // holds a token while Commit or Abort runs
+	ending task.Lock // held by the Commit or Abort that runs
 
 	mu      sync.Mutex
 	state   txState
@@ -48,8 +48,8 @@ const (
 )
 
 func newTx(ctx context.Context, p *Producer, id TxID) *Tx {
-	t := &Tx{p: p, id: id, ending: make(chan struct{}, 1)}
-	t.ctx, t.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	t := &Tx{p: p, id: id, ending: task.NewLock()}
+	t.ctx, t.cancel = p.c.rt.WithCancelCause(context.WithoutCancel(ctx))
 	t.w = newWriter(p.c, &p.cfg, p.mem, id, p.token, t.doom)
 	return t
 }
@@ -122,14 +122,10 @@ func (t *Tx) awaitSends(ctx context.Context) error {
 	}
 	idle := t.idle
 	t.mu.Unlock()
-	select {
-	case <-idle:
-		return nil // and sealed, so there will be no others
-	case <-t.w.ended:
-		return nil // flush tells why
-	case <-ctx.Done():
+	if t.p.c.rt.Wait(idle, t.w.ended, ctx.Done()) == 2 {
 		return ctx.Err()
 	}
+	return nil // sealed, so there will be no others; or failed, and flush tells why
 }
 
 // Flush waits until every record sent so far is durable, not yet committed.
@@ -198,7 +194,7 @@ func (t *Tx) startTimer() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.timer == nil {
-		t.timer = time.AfterFunc(t.p.cfg.timeout, func() {
+		t.timer = t.p.c.rt.AfterFunc(t.p.cfg.timeout, func() {
 			t.cancel(&Error{Op: "transaction", Code: codeTxTimeout, Class: ClassAbortable, TxID: t.id, Err: ErrTxTimeout})
 		})
 	}
@@ -247,15 +243,13 @@ func (t *Tx) lock(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	select {
-	case t.ending <- struct{}{}:
-		return nil
-	case <-ctx.Done():
+	if !t.ending.LockUntil(t.p.c.rt, ctx.Done()) {
 		return ctx.Err()
 	}
+	return nil
 }
 
-func (t *Tx) unlock() { <-t.ending }
+func (t *Tx) unlock() { t.ending.Unlock() }
 
 func (t *Tx) current() (txState, *Error) {
 	t.mu.Lock()

@@ -88,7 +88,8 @@ func TestOneTransactionAtATime(t *testing.T) {
 	})
 }
 
-// A send that fails for good dooms its transaction, whatever the caller does.
+// A send that fails for good dooms its transaction, whatever the caller does
+// (MT-04, MT-42, MT-57, MT-58, KP-04).
 func TestFailedSendDoomsTheTransaction(t *testing.T) {
 	for name, c := range map[string]struct {
 		fail  func(t *testing.T, f *fake, tx *Tx) error
@@ -153,6 +154,7 @@ func TestFailedSendDoomsTheTransaction(t *testing.T) {
 
 // The four endings of Commit.
 
+// Among them a group that refuses the positions (MT-35).
 func TestCommitEndsAbortable(t *testing.T) {
 	for name, c := range map[string]struct {
 		refuse   *apierrors.Error
@@ -244,6 +246,7 @@ func TestCommitIsRepeatedUnchanged(t *testing.T) {
 	})
 }
 
+// Covers TX-11 of CONFORMANCE.md.
 func TestUnknownOutcomeIsSettledByCommit(t *testing.T) {
 	for name, lost := range map[string]fate{"arrived": {swallow: true}, "never arrived": {lose: true}} {
 		t.Run(name, func(t *testing.T) {
@@ -370,6 +373,41 @@ func TestFencedAfterLostAnswer(t *testing.T) {
 	})
 }
 
+// Every attempt to commit was refused, and a copy of one was accepted: that the
+// transaction is forgotten since does not mean that it was aborted.
+func TestForgottenAfterRefusals(t *testing.T) {
+	for _, outcome := range []v1.TransactionOutcome{
+		v1.TransactionOutcome_TRANSACTION_OUTCOME_FORGOTTEN, v1.TransactionOutcome_TRANSACTION_OUTCOME_COMMITTED,
+	} {
+		t.Run(outcome.String(), func(t *testing.T) {
+			bubble(t, func(t *testing.T, f *fake) {
+				f.topic("t", 1)
+				p := f.producer(f.dial())
+				tx := f.begin(p)
+				f.send(tx, "a")
+				n := 0
+				f.onEnd = func(string, *v1.EndTransactionRequest) fate {
+					if n++; n < 3 {
+						return fate{refuse: apierrors.New(v1.ErrorCode_ERROR_CODE_THROTTLED, "")}
+					}
+					f.mu.Lock()
+					defer f.mu.Unlock()
+					f.txns[keyOf(tx.ID().ref())] = &fakeTxn{outcome: outcome}
+					return fate{refuse: apierrors.New(v1.ErrorCode_ERROR_CODE_FORGOTTEN, "")}
+				}
+				err := tx.Commit(within(t))
+				if outcome == v1.TransactionOutcome_TRANSACTION_OUTCOME_COMMITTED {
+					must(t, err)
+					return
+				}
+				if e := expect(t, err, ClassFatal, nil); e.Outcome != OutcomeForgotten {
+					t.Errorf("outcome %v, but a copy of the commit may have succeeded", e.Outcome)
+				}
+			})
+		})
+	}
+}
+
 func TestCommitHonoursItsContext(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fake) {
 		topic := f.topic("t", 1)
@@ -412,6 +450,7 @@ func TestAbortOutlivesItsContext(t *testing.T) {
 
 // An abort without an answer does not hold the producer up, takes no longer than
 // its limit, and is never abortable.
+// Covers TX-12 of CONFORMANCE.md.
 func TestAbortWithoutAnswer(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fake) {
 		topic := f.topic("t", 1)

@@ -3,12 +3,11 @@ package client
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"sync"
-	"time"
 
 	"github.com/oncelog/oncelog/api/batch"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/task"
 )
 
 // writer delivers the records of one identity: of one transaction, or of one
@@ -32,7 +31,7 @@ type writer struct {
 	order      []*partitionWriter // in the order of their first record
 	sticky     map[string]int32   // partition of records that stay together, by topic
 	wire       bool               // some batch was handed to a stream
-	linger     *time.Timer        // runs while some record lingers
+	linger     *task.Timer        // runs while some record lingers
 	lingering  bool
 	err        *Error        // why the writer ended
 	ended      chan struct{} // closed when it ended
@@ -100,7 +99,7 @@ func (w *writer) accept(ctx context.Context, r *Record) error {
 		return err
 	}
 	if r.Timestamp.IsZero() {
-		r.Timestamp = time.Now()
+		r.Timestamp = w.c.rt.Wall()
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -147,7 +146,7 @@ func (w *writer) stick(topic *topicMeta) int32 {
 	if p, ok := w.sticky[topic.name]; ok && int(p) < n {
 		return p
 	}
-	p := int32(rand.IntN(n))
+	p := int32(w.c.rt.Rand().IntN(n))
 	w.sticky[topic.name] = p
 	return p
 }
@@ -158,7 +157,7 @@ func (w *writer) unstick(tp TopicPartition, partitions int) {
 	if p, ok := w.sticky[tp.Topic]; !ok || p != tp.Partition || partitions < 2 {
 		return
 	}
-	w.sticky[tp.Topic] = (tp.Partition + 1 + int32(rand.IntN(partitions-1))) % int32(partitions)
+	w.sticky[tp.Topic] = (tp.Partition + 1 + int32(w.c.rt.Rand().IntN(partitions-1))) % int32(partitions)
 }
 
 // partition returns the writer of one partition. w.mu is held.
@@ -193,7 +192,7 @@ func (w *writer) lingerOrSend(pw *partitionWriter) {
 		}
 		w.lingering = true
 		if w.linger == nil {
-			w.linger = time.AfterFunc(w.cfg.linger, w.lingered)
+			w.linger = w.c.rt.AfterFunc(w.cfg.linger, w.lingered)
 		} else {
 			w.linger.Reset(w.cfg.linger)
 		}
@@ -229,46 +228,58 @@ func (w *writer) sendAll() {
 	}
 }
 
+// flushGoal is what a flush waits for in one partition.
+type flushGoal struct {
+	pw   *partitionWriter
+	next uint64 // sequence below which everything is to be acknowledged
+}
+
 // flush waits until everything accepted so far is acknowledged.
 func (w *writer) flush(ctx context.Context) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	type goal struct {
-		pw   *partitionWriter
-		next uint64
-	}
-	var goals []goal
-	for _, pw := range w.order {
-		goals = append(goals, goal{pw, pw.next + uint64(len(pw.records))})
-	}
-	w.sendAll()
+	goals := w.beginFlush()
 	for {
-		if w.err != nil {
-			return w.err
-		}
-		for len(goals) > 0 && goals[0].pw.acknowledgedTo() >= goals[0].next {
-			goals = goals[1:]
-		}
-		if len(goals) == 0 {
-			return nil
-		}
-		if w.changed == nil {
-			w.changed = make(chan struct{})
-		}
-		changed := w.changed
-		w.mu.Unlock()
-		var err error
-		select {
-		case <-changed:
-		case <-w.ended:
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
-		w.mu.Lock()
-		if err != nil {
+		changed, err := w.flushed(&goals)
+		if err != nil || changed == nil {
 			return err
 		}
+		if w.c.rt.Wait(changed, w.ended, ctx.Done()) == 2 {
+			return ctx.Err()
+		}
 	}
+}
+
+// beginFlush sends what lingers and returns what there is to wait for.
+func (w *writer) beginFlush() []flushGoal {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	goals := make([]flushGoal, len(w.order))
+	for i, pw := range w.order {
+		goals[i] = flushGoal{pw, pw.next + uint64(len(pw.records))}
+	}
+	w.sendAll()
+	return goals
+}
+
+// flushed takes away the goals that have been reached. Unless those were all, it
+// returns what the next acknowledgement closes.
+func (w *writer) flushed(goals *[]flushGoal) (changed <-chan struct{}, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return nil, w.err
+	}
+	left := *goals
+	for len(left) > 0 && left[0].pw.acknowledgedTo() >= left[0].next {
+		left = left[1:]
+	}
+	*goals = left
+	if len(left) == 0 {
+		return nil, nil
+	}
+	if w.changed == nil {
+		w.changed = make(chan struct{})
+	}
+	return w.changed, nil
 }
 
 func (w *writer) failure() error {
