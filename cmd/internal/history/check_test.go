@@ -1,0 +1,52 @@
+package history
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestSceneIsGood(t *testing.T) {
+	t.Parallel()
+	s := newScene()
+	r := Check(s.h)
+	for _, v := range r.Violations {
+		t.Error(v)
+	}
+	want := Stats{
+		Events: len(s.h.Events), Transactions: 5, Committed: 4, Aborted: 1, Resolved: 0, Plain: 2, Records: 10, Visible: 9,
+		Reads: 6, ReadRecords: 11, Moves: 3, CoordinatorCalls: 13, Replicas: 2, Interleaved: 0,
+	}
+	if r.Stats != want {
+		t.Errorf("checked %+v\nwant    %+v", r.Stats, want)
+	}
+	if again := Check(s.h); !reflect.DeepEqual(r, again) {
+		t.Errorf("another report the second time: %+v", again)
+	}
+}
+
+// badScene is a scene with something wrong, and everything that must be said
+// about it.
+type badScene struct {
+	name  string
+	wrong func(s *scene)
+	want  string // kinds of violations, sorted, separated by commas
+}
+
+func testBadScenes(t *testing.T, scenes []badScene) {
+	t.Helper()
+	for _, b := range scenes {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene()
+			b.wrong(s)
+			r := Check(s.h)
+			if got := strings.Join(kinds(r), ", "); got != b.want {
+				t.Errorf("reported %q, want %q", got, b.want)
+			}
+			for _, v := range r.Violations {
+				t.Log(v)
+			}
+		})
+	}
+}
