@@ -8,6 +8,7 @@
 //	tree_test.go     reads and parses the tree, once
 //	imports_test.go  the table of import directions
 //	purity_test.go   the pure cores: no goroutine, channel, map order or changing variable
+//	waiting_test.go  simulated code waits through internal/task only
 //	size_test.go     lengths of files and functions, with a ratchet for exceptions
 //	names_test.go    package comments, exported names, package names, top-level folders
 //	modules_test.go  direct dependencies, each with a reason

@@ -29,6 +29,9 @@ var pureImports = []string{
 	"./api/codec",
 }
 
+// scenarioFiles is what the tests of a core read their stories with.
+var scenarioFiles = []string{"github.com/cockroachdb/datadriven"}
+
 const (
 	whyPure = "a core is a pure function of its commands, so that every replica and every replay computes the same state; " +
 		"a short list is the only way to keep clocks, files and goroutines out, for fmt alone imports os and time"
@@ -56,26 +59,26 @@ var importRules = []importRule{
 		},
 		why: "api is the contract in Go: whoever speaks it must not get a server with it",
 	},
-	{dir: "coordinator/txn", may: pureImports, why: whyPure},
-	{dir: "coordinator/group", may: pureImports, why: whyPure},
+	{dir: "coordinator/txn", may: pureImports, tests: scenarioFiles, why: whyPure},
+	{dir: "coordinator/group", may: pureImports, tests: scenarioFiles, why: whyPure},
 	{dir: "coordinator/catalog", may: pureImports, why: whyPure},
-	{dir: "partition/pstate", may: pureImports, why: whyPure},
+	{dir: "partition/pstate", may: pureImports, tests: scenarioFiles, why: whyPure},
 	{
 		dir: "coordinator/...", may: []string{
-			"std", "./api/...", "./coordinator/...", "./raftstore", "google.golang.org/grpc/...", "google.golang.org/protobuf/...",
+			"std", "./api/...", "./internal/task", "./coordinator/...", "./raftstore", "google.golang.org/grpc/...", "google.golang.org/protobuf/...",
 		},
 		tests: []string{"./raftstore/..."},
 		why:   whySides,
 	},
 	{
 		dir: "partition/...", may: []string{
-			"std", "./api/...", "./partition/...", "./raftstore", "google.golang.org/grpc/...", "google.golang.org/protobuf/...",
+			"std", "./api/...", "./internal/dial", "./internal/task", "./partition/...", "./raftstore", "google.golang.org/grpc/...", "google.golang.org/protobuf/...",
 		},
 		tests: []string{"./raftstore/..."},
 		why:   whySides,
 	},
 	{
-		dir: "raftstore", may: []string{"std", "go.etcd.io/raft/v3/...", "google.golang.org/protobuf/..."},
+		dir: "raftstore", may: []string{"std", "./internal/task", "go.etcd.io/raft/v3/...", "google.golang.org/protobuf/..."},
 		tests: []string{"./raftstore/...", "github.com/cockroachdb/pebble/v2/..."},
 		why: "raftstore replicates bytes: it knows nothing of transactions, and log device and transport " +
 			"are handed to it",
@@ -99,12 +102,20 @@ var importRules = []importRule{
 		why:   "raftstore replicates bytes and knows nothing of transactions",
 	},
 	{
+		dir: "internal/task", may: []string{"std"},
+		why: "everything that waits builds on it",
+	},
+	{
+		dir: "internal/dial", may: []string{"std", "google.golang.org/grpc"},
+		why: "the client, a partition node's client of the coordinator and the simulator meet in it",
+	},
+	{
 		dir: "client/clienttest/...", may: []string{"all"},
 		why: "a real cluster in memory",
 	},
 	{
 		dir: "client/...", may: []string{
-			"std", "./api/...", "./client/...", "google.golang.org/grpc/...", "google.golang.org/protobuf/...",
+			"std", "./api/...", "./internal/...", "./client/...", "google.golang.org/grpc/...", "google.golang.org/protobuf/...",
 		},
 		tests: []string{"./client/clienttest/..."},
 		why:   "users import the client: it brings them the contract and gRPC, never a server or a storage engine",

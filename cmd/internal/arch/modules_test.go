@@ -13,8 +13,11 @@ import (
 // each with its reason. A new one needs a line here, and a line needs a reason
 // that a reviewer believes. Tools live in modules of their own (.ci/tools).
 var dependencies = map[string]string{
+	"github.com/cockroachdb/datadriven":               "scenarios of the cores in files that anybody can read and add to; tests only",
+	"github.com/anishathalye/porcupine":               "searches an order of the coordinator's answers (linearizability); tests and simulator only",
 	"github.com/cockroachdb/pebble/v2":                "storage engine of the log device: group commit, WAL recycling, torn-tail rules, memory and fault file systems for tests",
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2": "server interceptors (logging, recovery) that everybody knows",
+	"github.com/hanwen/go-fuse/v2":                    "disks that fail and lose what was not synced, under real processes; chaos runs and tests only",
 	"github.com/klauspost/compress":                   "zstd and snappy for record batches",
 	"github.com/pierrec/lz4/v4":                       "lz4 for record batches, as Kafka clients expect it",
 	"github.com/spf13/cobra":                          "command line with help and shell completion; two linked modules",

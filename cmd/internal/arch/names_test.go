@@ -14,7 +14,7 @@ import (
 // starts it, deploy ships it.
 func TestTopLevelFolders(t *testing.T) {
 	t.Parallel()
-	folders := []string{"proto", "api", "coordinator", "raftstore", "partition", "client", "cmd", "deploy"}
+	folders := []string{"proto", "api", "coordinator", "raftstore", "partition", "client", "internal", "cmd", "deploy"}
 	ignored, err := ignoredFolders()
 	if err != nil {
 		t.Fatal(err)
