@@ -1,0 +1,273 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/oncelog/oncelog/coordinator"
+	"github.com/oncelog/oncelog/coordinator/catalog"
+	"github.com/oncelog/oncelog/internal/task"
+	"github.com/oncelog/oncelog/partition"
+	"github.com/oncelog/oncelog/raftstore"
+)
+
+// node is one server process: what it is, what its disk has, and what runs in
+// its present life.
+type node struct {
+	c    *cluster
+	id   uint64
+	kind string // "c" a coordinator, "p" a partition node
+	proc *Proc
+	disk *disk
+
+	store       *raftstore.Store
+	coordinator *coordinator.Coordinator
+	partition   *partition.Node
+
+	// stopped says that the node ended by itself and why.
+	stopped error
+	// down: a fault wants the node to stay down.
+	down bool
+}
+
+// cluster is the servers of one simulation, started from the same constructors
+// as the binary.
+type cluster struct {
+	w      *World
+	net    *network
+	sizes  sizes
+	coords []*node
+	parts  []*node
+	reach  Reach
+	log    *slog.Logger
+	// leaders are the nodes that were last heard as leaders of a Raft group.
+	leaders map[groupKey]*node
+	// died is told of a node that stopped itself, checkpoint of what nodes write as
+	// their state.
+	died       func(n *node, why error)
+	checkpoint func(n *node, g raftstore.GroupID, data []byte)
+}
+
+// sizes are the settings of servers that a seed draws.
+type sizes struct {
+	Coordinators, Partitions int
+	ShardsPerNode            uint32
+	CoordinatorSnapshot      uint64 // entries between checkpoints; 0: the default
+	ShardSnapshot            uint64
+	Tick                     time.Duration
+	ElectionTicks            int
+	Fsync                    time.Duration
+	ExpireGrace              time.Duration
+	// RequestIDsKept is txn.Config's: late copies of InitProducer come from no
+	// further back where clients fight over an id many times a second.
+	RequestIDsKept int
+	CheckProducers time.Duration
+	EnlistInterval time.Duration
+	Limits         limits
+}
+
+func newCluster(w *World, n *network, s sizes, r Reach, log *slog.Logger) *cluster {
+	c := &cluster{
+		w: w, net: n, sizes: s, reach: r, log: log,
+		leaders: map[groupKey]*node{}, died: func(*node, error) {}, checkpoint: func(*node, raftstore.GroupID, []byte) {},
+	}
+	for i := range s.Coordinators {
+		c.coords = append(c.coords, c.newNode("c", uint64(i+1)))
+	}
+	for i := range s.Partitions {
+		c.parts = append(c.parts, c.newNode("p", uint64(i+1)))
+	}
+	return c
+}
+
+func (c *cluster) newNode(kind string, id uint64) *node {
+	n := &node{
+		c: c, id: id, kind: kind, proc: c.w.newProc(fmt.Sprintf("%s%d", kind, id)),
+		disk: newDisk(c.w, c.sizes.Fsync, c.reach),
+	}
+	n.disk.checkpoint = func(g raftstore.GroupID, data []byte) { c.checkpoint(n, g, data) }
+	return n
+}
+
+// nodes returns all servers.
+func (c *cluster) nodes() []*node { return append(append([]*node(nil), c.coords...), c.parts...) }
+
+// start starts every node that is not running.
+func (c *cluster) start() {
+	for _, n := range c.nodes() {
+		n.start()
+	}
+}
+
+func (n *node) clientAddress() string { return n.proc.name + ".client" }
+func (n *node) peerAddress() string   { return n.proc.name + ".peer" }
+
+// seeds are the addresses that clients are given.
+func (c *cluster) seeds() (out []string) {
+	for _, n := range c.coords {
+		out = append(out, n.clientAddress())
+	}
+	return out
+}
+
+func (c *cluster) peerSeeds() (out []string) {
+	for _, n := range c.coords {
+		out = append(out, n.peerAddress())
+	}
+	return out
+}
+
+// crash ends a node. A power cut may lose what was not synced, the end of a
+// process does not.
+func (n *node) crash(powerCut bool) {
+	if !n.proc.alive {
+		return
+	}
+	n.proc.kill()
+	n.c.net.processEnded(n.proc)
+	n.store, n.coordinator, n.partition = nil, nil, nil
+	if powerCut {
+		n.disk.powerCut()
+	} else {
+		n.disk.log = n.disk.log.Crash(n.disk.log.Unsynced())
+	}
+}
+
+// start begins a new life of the node with what its disk has.
+func (n *node) start() {
+	if n.proc.alive || n.down {
+		return
+	}
+	n.stopped = nil
+	n.proc.start(func() {
+		var err error
+		if n.kind == "c" {
+			err = n.startCoordinator()
+		} else {
+			err = n.startPartition()
+		}
+		if err != nil {
+			n.fatal(err)
+		}
+	})
+}
+
+// fatal is what a node tells the process that it is in: it cannot go on.
+func (n *node) fatal(err error) {
+	if n.stopped != nil || !n.proc.alive {
+		return
+	}
+	n.stopped = err
+	n.c.log.Info("node stops itself", "node", n.proc.name, "error", err)
+	n.proc.exit(func() {
+		n.c.net.processEnded(n.proc)
+		n.store, n.coordinator, n.partition = nil, nil, nil
+		n.disk.log = n.disk.log.Crash(n.disk.log.Unsynced())
+		n.c.died(n, err)
+	})
+}
+
+func (n *node) logger() *slog.Logger { return n.c.log.With("node", n.proc.name) }
+
+// openStore opens the Raft store on the node's disk.
+func (n *node) openStore(peers []*node) (*raftstore.Store, error) {
+	byID := func(id raftstore.NodeID) *node {
+		for _, p := range peers {
+			if p.id == uint64(id) {
+				return p
+			}
+		}
+		return nil
+	}
+	store, err := raftstore.Open(raftstore.Config{
+		NodeID: raftstore.NodeID(n.id),
+		Log:    n.disk.open(n.proc),
+		Transport: &raftNet{
+			n: n.c.net, from: n.proc,
+			heard: func(g raftstore.GroupID) { n.c.leaders[groupKey{n.kind, uint64(g)}] = n },
+			peers: func(id raftstore.NodeID) *Proc {
+				if p := byID(id); p != nil {
+					return p.proc
+				}
+				return nil
+			},
+			stores: func(p *Proc) *raftstore.Store {
+				for _, peer := range peers {
+					if peer.proc == p {
+						return peer.store
+					}
+				}
+				return nil
+			},
+		},
+		Runtime:      task.New(n.proc),
+		TickInterval: n.c.sizes.Tick, ElectionTicks: n.c.sizes.ElectionTicks,
+		SnapshotTimeout: 5 * time.Second,
+		Logger:          n.logger(),
+		OnFatal:         n.fatal,
+	})
+	n.store = store
+	return store, err
+}
+
+func (n *node) startCoordinator() error {
+	store, err := n.openStore(n.c.coords)
+	if err != nil {
+		return err
+	}
+	members := make([]coordinator.Member, 0, len(n.c.coords))
+	for _, m := range n.c.coords {
+		members = append(members, coordinator.Member{ID: m.id, ClientAddress: m.clientAddress(), PeerAddress: m.peerAddress()})
+	}
+	dialer := n.c.net.dialer(n.proc)
+	n.coordinator, err = coordinator.New(coordinator.Config{
+		NodeID: n.id, Members: members, Store: store, Runtime: task.New(n.proc),
+		DialPeer:        func(address string) (grpc.ClientConnInterface, error) { return dialer(address) },
+		Txn:             n.c.sizes.rules(),
+		Settings:        catalog.Settings{ShardsPerNode: n.c.sizes.ShardsPerNode},
+		SnapshotEntries: n.c.sizes.CoordinatorSnapshot,
+		ExpireGrace:     n.c.sizes.ExpireGrace, IDExpiration: n.c.sizes.Limits.IDExpiration, IdleInterval: time.Second,
+		Logger: n.logger(), Version: "sim",
+	})
+	if err != nil {
+		return err
+	}
+	n.coordinator.RegisterClient(n.c.net.listen(n.proc, n.clientAddress()))
+	n.coordinator.RegisterPeer(n.c.net.listen(n.proc, n.peerAddress()))
+	return nil
+}
+
+func (n *node) startPartition() error {
+	client, err := partition.NewCoordinatorClient(partition.CoordinatorClientConfig{
+		Seeds: n.c.peerSeeds(), Dial: n.c.net.dialer(n.proc), Runtime: task.New(n.proc),
+	})
+	if err != nil {
+		return err
+	}
+	p, err := partition.New(partition.Config{
+		NodeID: n.id, ClientAddress: n.clientAddress(), PeerAddress: n.peerAddress(),
+		Files: directory{n.disk, n.proc}, Coordinator: client, Runtime: task.New(n.proc),
+		OpenStore:       func(string) (*raftstore.Store, error) { return n.openStore(n.c.parts) },
+		SnapshotEntries: n.c.sizes.ShardSnapshot, EnlistInterval: n.c.sizes.EnlistInterval,
+		CheckProducersInterval: n.c.sizes.CheckProducers, Shard: n.c.sizes.Limits.Shard,
+		Logger: n.logger(), Version: "sim",
+	})
+	if err != nil {
+		return err
+	}
+	if err := p.Start(context.Background()); err != nil {
+		return err
+	}
+	n.partition = p
+	p.RegisterClient(n.c.net.listen(n.proc, n.clientAddress()))
+	p.RegisterPeer(n.c.net.listen(n.proc, n.peerAddress()))
+	task.New(n.proc).Go(func() {
+		err, _ := task.Receive(task.New(n.proc), p.Fatal())
+		n.fatal(err)
+	})
+	return nil
+}

@@ -1,0 +1,127 @@
+package sim
+
+import (
+	"errors"
+	"math"
+	"syscall"
+	"time"
+
+	"github.com/oncelog/oncelog/internal/task"
+	"github.com/oncelog/oncelog/partition"
+	"github.com/oncelog/oncelog/raftstore"
+	"github.com/oncelog/oncelog/raftstore/memlog"
+)
+
+// disk is what a process leaves behind when it dies: a log whose last writes
+// may be lost, and small files. It is one device with one set of faults.
+type disk struct {
+	w     *World
+	log   *memlog.Store
+	files map[string][]byte
+
+	fsync  time.Duration // the longest, when nothing is wrong
+	slow   time.Duration // added while it is
+	full   bool          // the low-water mark is crossed
+	broken bool          // the next write fails with EIO
+	// failedOnce: a write has failed, and the node must stop.
+	failedOnce bool
+	reach      Reach
+	// checkpoint is told of every checkpoint that is written.
+	checkpoint func(g raftstore.GroupID, data []byte)
+}
+
+func newDisk(w *World, fsync time.Duration, r Reach) *disk {
+	return &disk{
+		w: w, log: memlog.New(nil), files: map[string][]byte{}, fsync: fsync, reach: r,
+		checkpoint: func(raftstore.GroupID, []byte) {},
+	}
+}
+
+// powerCut loses what was not synced, or some of it: the device may have
+// written a part of what it was not asked to write yet, in order.
+func (d *disk) powerCut() {
+	unsynced := d.log.Unsynced()
+	keep := 0
+	if unsynced > 0 {
+		d.reach.hit(writesLost)
+		keep = d.w.net.IntN(unsynced + 1)
+	}
+	d.log = d.log.Crash(keep)
+}
+
+// device is the disk as one life of a process has it open. It implements
+// raftstore.LogStore.
+type device struct {
+	*memlog.Store
+	d *disk
+	p *Proc
+	r *task.Runtime
+}
+
+func (d *disk) open(p *Proc) *device { return &device{Store: d.log, d: d, p: p, r: task.New(p)} }
+
+// Commit implements raftstore.LogStore. Until the sync has come back the batch
+// is where other reads see it and a power cut may lose it.
+func (v *device) Commit(b raftstore.LogBatch, sync bool) error {
+	if !v.p.alive {
+		return errors.New("sim: the process is dead")
+	}
+	if v.d.broken {
+		v.d.broken, v.d.failedOnce = false, true
+		v.d.reach.hit(writeFailed)
+		return syscall.EIO
+	}
+	if err := v.Store.Commit(b.(watchedBatch).LogBatch, false); err != nil || !sync {
+		return err
+	}
+	v.r.WaitFor(v.d.latency(), nil)
+	return v.Store.Commit(v.Store.NewBatch(), true)
+}
+
+// NewBatch implements raftstore.LogStore.
+func (v *device) NewBatch() raftstore.LogBatch {
+	return watchedBatch{LogBatch: v.Store.NewBatch(), seen: v.d.checkpoint}
+}
+
+func (d *disk) latency() time.Duration {
+	l := 20 * time.Microsecond
+	if d.fsync > 0 {
+		l += time.Duration(d.w.net.Int64N(int64(d.fsync)))
+	}
+	if d.slow > 0 {
+		l += time.Duration(d.w.net.Int64N(int64(d.slow)))
+	}
+	return l
+}
+
+// FreeBytes implements raftstore.LogStore.
+func (v *device) FreeBytes() (uint64, error) {
+	if v.d.full {
+		v.d.reach.hit(diskFull)
+		return 0, nil
+	}
+	return math.MaxUint64, nil
+}
+
+// directory is the small files of a partition node. It implements
+// partition.Files.
+type directory struct {
+	d *disk
+	p *Proc
+}
+
+var _ partition.Files = directory{}
+
+// Read implements partition.Files.
+func (f directory) Read(name string) (data []byte, ok bool, err error) {
+	data, ok = f.d.files[name]
+	return data, ok, nil
+}
+
+// Write implements partition.Files: a file is replaced as a whole or not at all.
+func (f directory) Write(name string, data []byte) error {
+	if f.p.alive {
+		f.d.files[name] = append([]byte(nil), data...)
+	}
+	return nil
+}

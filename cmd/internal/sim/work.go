@@ -1,0 +1,183 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/oncelog/oncelog/cmd/internal/history"
+	"github.com/oncelog/oncelog/cmd/internal/workload"
+)
+
+// work is which workloads run, and how large.
+type work struct {
+	Workload   string
+	Clients    int
+	Partitions int32         // of every topic
+	Think      time.Duration // mean pause between transactions of one client
+	Timeout    time.Duration // of transactions
+	Abort      workload.Share
+	Pad        int // most bytes added to a record
+	InFlight   int // batches under way per partition; 0: the SDK's
+}
+
+// Workloads of a seed.
+const (
+	workAppend   = "append"   // transactions over several partitions, and plain records
+	workTransfer = "transfer" // sums that are 0 at every commit point
+	workProcess  = "process"  // three chained levels of read-process-write
+	workHijack   = "hijack"   // clients that take ids from each other, and an operator
+	workChurn    = "churn"    // a new epoch for every transaction, ids that expire
+	workLarge    = "large"    // large records
+	workMeddle   = "meddle"   // nothing but readers, and a meddler
+)
+
+func drawWork(r *rand.Rand) work {
+	w := work{
+		Workload:   pick(r, workAppend, workAppend, workTransfer, workTransfer, workProcess, workProcess, workHijack, workChurn, workLarge),
+		Clients:    1 + r.IntN(3),
+		Partitions: int32(2 + r.IntN(4)),
+		Think:      pick(r, 50*time.Millisecond, 100*time.Millisecond, 300*time.Millisecond),
+		Timeout:    pick(r, time.Second, 3*time.Second, 10*time.Second),
+		Abort:      pick(r, workload.Share(0), 0.2, 0.5),
+		InFlight:   pick(r, 0, 0, 1),
+	}
+	if w.Workload == workLarge {
+		w.Pad = pick(r, 4<<10, 64<<10)
+		w.Think = 300 * time.Millisecond
+	}
+	return w
+}
+
+func (w work) topic(name string) workload.Topic {
+	return workload.Topic{Name: name, Partitions: w.Partitions}
+}
+
+// topics are the topics of the workload.
+func (w work) topics() []workload.Topic {
+	if w.Workload == workProcess {
+		return []workload.Topic{w.topic("level0"), w.topic("level1"), w.topic("level2"), w.topic("level3")}
+	}
+	return []workload.Topic{w.topic("records")}
+}
+
+// levels of the chain of read-process-write.
+const levels = 3
+
+// follower is a group that commits positions without transactions.
+const follower = "follower"
+
+func level(i int) string { return fmt.Sprintf("level%d", i) }
+
+// groups are the consumer groups whose positions count.
+func (w work) groups() []string {
+	if w.Workload != workProcess {
+		return nil
+	}
+	var out []string
+	for i := range levels {
+		out = append(out, fmt.Sprintf("group%d", i))
+	}
+	return append(out, follower)
+}
+
+// rules is what the workload promises to the checkers.
+func (w work) rules(healed bool) history.Rules {
+	r := history.Rules{Healed: healed}
+	switch w.Workload {
+	case workTransfer:
+		r.Banks = []string{"records"}
+	case workProcess:
+		for i := range levels {
+			r.Flows = append(r.Flows, history.Flow{Group: fmt.Sprintf("group%d", i), From: level(i), To: level(i + 1)})
+		}
+	}
+	return r
+}
+
+// producer is what all clients that write have in common.
+func (w work) producer(k workload.Kind, topic string, ids ...string) workload.Config {
+	return workload.Config{
+		Kind: k, IDs: ids, Output: w.topic(topic), Think: w.Think, Aborts: w.Abort, Pad: w.Pad, MaxInFlight: w.InFlight,
+		Flushes: 0.3, Asks: 0.1, Gaps: 0.3, Overtime: 0.01,
+		TransactionTimeout: w.Timeout, DeliveryTimeout: w.Timeout, CallTimeout: 8 * time.Second,
+	}
+}
+
+func (w work) reader(topic string, uncommitted bool) workload.Config {
+	return workload.Config{
+		Kind: workload.Read, Input: w.topic(topic), Uncommitted: uncommitted, Restarts: 0.05, Think: 300 * time.Millisecond,
+		CallTimeout: 8 * time.Second,
+	}
+}
+
+// configs are the clients of the workload; each has a number of its own.
+func (w work) configs() []workload.Config {
+	var out []workload.Config
+	add := func(c workload.Config) {
+		c.Client = uint32(len(out) + 1)
+		out = append(out, c)
+	}
+	switch w.Workload {
+	case workProcess:
+		w.process(add)
+	case workHijack:
+		for range w.Clients + 1 {
+			c := w.producer(workload.Append, "records", "shared1", "shared2")
+			c.PerInit = 4
+			add(c)
+		}
+		add(workload.Config{
+			Kind: workload.Operate, IDs: []string{"shared1", "shared2"}, Input: w.topic("records"),
+			Think: 2 * time.Second, CallTimeout: 8 * time.Second,
+		})
+	case workMeddle:
+	default:
+		for i := range w.Clients {
+			kind := workload.Append
+			if w.Workload == workTransfer {
+				kind = workload.Transfer
+			}
+			c := w.producer(kind, "records", fmt.Sprintf("id%d", i))
+			if w.Workload == workChurn {
+				c.IDs = append(c.IDs, fmt.Sprintf("id%d.b", i), fmt.Sprintf("id%d.c", i))
+				c.PerInit = 1
+			}
+			add(c)
+		}
+		if w.Workload == workAppend {
+			add(w.producer(workload.Plain, "records"))
+		}
+	}
+	if w.Workload != workProcess {
+		add(w.reader("records", false))
+		add(w.reader("records", true))
+	}
+	return out
+}
+
+// process adds a chain: a source, three levels, each done by one or two
+// members, and readers of both ends.
+func (w work) process(add func(workload.Config)) {
+	source := w.producer(workload.Append, level(0), "source")
+	source.Think = 2 * w.Think
+	add(source)
+	for i := range levels {
+		members := 1 + (w.Clients+i)%2
+		for m := range members {
+			c := w.producer(workload.Process, level(i+1), fmt.Sprintf("level%d.%d", i, m))
+			c.Input, c.Group = w.topic(level(i)), fmt.Sprintf("group%d", i)
+			c.Restarts, c.Steals = 0.05, 0.2
+			c.Aborts /= 4
+			for p := int32(m); p < w.Partitions; p += int32(members) {
+				c.Assigned = append(c.Assigned, p)
+			}
+			add(c)
+		}
+	}
+	add(w.reader(level(levels), false))
+	add(workload.Config{
+		Kind: workload.Follow, Input: w.topic(level(1)), Group: follower, Restarts: 0.05, Think: 200 * time.Millisecond,
+		CallTimeout: 8 * time.Second,
+	})
+}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oncelog/oncelog/cmd/internal/sim"
+)
+
+const simLong = `Sim runs whole clusters and their clients, the code of this program, in simulated
+worlds: network, disks, clocks and randomness follow from a seed. In each world
+faults of every kind come and go, then everything is healed, must recover, and
+every log and every answer is checked.
+
+A seed that fails prints the invariant that broke and the command that runs it
+again (add --strangers if that was given). With --seed that one seed runs; if it fails, faults are left out for as
+long as it still does, and -v prints the log of the smallest world found.`
+
+// seedsToReachAll is how many seeds must have been in every situation that they
+// are there for.
+const seedsToReachAll = 1000
+
+// shrinkLimit bounds the search for a smaller plan.
+const shrinkLimit = time.Minute
+
+func newSimCommand(a *app) *cobra.Command {
+	var (
+		start, seeds, one uint64
+		workers           int
+		verbose           bool
+		strangers         bool
+	)
+	c := &cobra.Command{
+		Use:   "sim",
+		Short: "Run simulated clusters through faults and check everything",
+		Long:  simLong,
+		Example: `  oncelog sim --start 1 --seeds 1000
+  oncelog sim --seed 4711 -v`,
+		Args: takes(0, 0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if c.Flags().Changed("seed") {
+				return replay(a, plans(strangers), one, verbose)
+			}
+			if seeds == 0 || workers < 1 {
+				return &usageError{fmt.Errorf("--seeds and --workers must be at least 1")}
+			}
+			self, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			total, err := sim.RunSeeds(c.Context(), sim.Options{
+				Start: start, Seeds: seeds, Workers: workers, Worker: []string{self, "sim", "work", "--strangers=" + strconv.FormatBool(strangers)}, Out: a.out,
+			})
+			if err != nil {
+				return err
+			}
+			if err := total.Write(a.out); err != nil {
+				return err
+			}
+			if total.Failed > 0 {
+				if err := explainSeed(a, plans(strangers), total.Failures[0].Seed); err != nil {
+					return err
+				}
+				return fmt.Errorf("%d of %d seeds failed", total.Failed, total.Seeds)
+			}
+			if missing := total.Reach.Missing(); strangers && total.Seeds >= seedsToReachAll && len(missing) > 0 {
+				return fmt.Errorf("%d seeds never got into: %s", total.Seeds, strings.Join(missing, "; "))
+			}
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.Uint64Var(&start, "start", 1, "the first seed")
+	f.Uint64Var(&seeds, "seeds", 100, "how many seeds to run")
+	f.IntVar(&workers, "workers", runtime.NumCPU(), "processes that run seeds")
+	f.Uint64Var(&one, "seed", 0, "run this seed alone, and shrink it if it fails")
+	f.BoolVar(&strangers, "strangers", false, "in some worlds, have an operator and a stranger who try everything")
+	f.BoolVarP(&verbose, "verbose", "v", false, "with --seed: print the plan and the log of the world")
+	c.AddCommand(newSimWorkCommand(a))
+	return c
+}
+
+// newSimWorkCommand is what the workers run.
+func newSimWorkCommand(a *app) *cobra.Command {
+	strangers := false
+	c := &cobra.Command{
+		Use: "work FIRST SEEDS STEP", Hidden: true, Args: takes(3, 3),
+		Short: "Run seeds in this process, one line of JSON each",
+		RunE: func(c *cobra.Command, args []string) error {
+			var n [3]uint64
+			for i, arg := range args {
+				v, err := strconv.ParseUint(arg, 10, 64)
+				if err != nil {
+					return &usageError{err}
+				}
+				n[i] = v
+			}
+			return sim.Work(c.Context(), a.out, plans(strangers), n[0], n[1], n[2])
+		},
+	}
+	c.Flags().BoolVar(&strangers, "strangers", false, "as of sim")
+	return c
+}
+
+// plans returns what draws the plans of seeds.
+func plans(strangers bool) func(seed uint64) sim.Plan {
+	if strangers {
+		return sim.Draw
+	}
+	return sim.DrawPlain
+}
+
+// explainSeed shrinks a seed that failed, prints what is left of its plan, and keeps
+// the log of that world.
+func explainSeed(a *app, draw func(uint64) sim.Plan, seed uint64) error {
+	file, err := os.CreateTemp("", fmt.Sprintf("oncelog-sim-%d-*.log", seed))
+	if err != nil {
+		return err
+	}
+	p, v := sim.Replay(draw, seed, slog.New(slog.NewTextHandler(file, &slog.HandlerOptions{Level: slog.LevelDebug})), shrinkLimit)
+	_, err = fmt.Fprintf(a.out, "the smallest world found that fails like seed %d (%d events; its log is in %s):\n%s", seed, v.Events, file.Name(), p)
+	return errors.Join(err, file.Close())
+}
+
+// replay runs one seed and prints what there is to know.
+func replay(a *app, draw func(uint64) sim.Plan, seed uint64, verbose bool) error {
+	var log *slog.Logger
+	if verbose {
+		log = slog.New(slog.NewTextHandler(a.out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	p, v := sim.Replay(draw, seed, log, shrinkLimit)
+	if verbose || len(v.Violations) > 0 {
+		_, _ = fmt.Fprint(a.out, p)
+	}
+	for _, x := range v.Violations {
+		_, _ = fmt.Fprintf(a.out, "FAIL seed %d %s: %s\n", seed, x.Invariant, x.Text)
+	}
+	_, err := fmt.Fprintf(a.out, "sim     seed %d, hash %016x, %v simulated, %d events, %d commits, %d aborts, %d unknown, %d violations\n",
+		seed, v.Hash, v.Simulated.Round(time.Millisecond), v.Events, v.Stats.Commits, v.Stats.Aborts, v.Stats.Unknown, len(v.Violations))
+	if err == nil && len(v.Violations) > 0 {
+		err = fmt.Errorf("seed %d failed", seed)
+	}
+	return err
+}
