@@ -24,6 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // TestScenarios runs the command lines of testdata/*.txt, one cluster per file,
 // and compares everything that they print with what is written below them.
+// Covers AD-01 of CONFORMANCE.md.
 func TestScenarios(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/*.txt")

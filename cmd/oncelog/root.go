@@ -97,7 +97,7 @@ func newRootCommand(a *app) *cobra.Command {
 	add(servers, newDevCommand(a), newCoordinatorCommand(a), newPartitionCommand(a))
 	add(work, newTopicCommand(a), newProduceCommand(a), newConsumeCommand(a))
 	add(look, newTxnCommand(a), newGroupCommand(a), newClusterCommand(a), newHealthCommand(a))
-	add(other, newDemoCommand(a), newBenchCommand(a), newConfigCommand(a), newVersionCommand(a))
+	add(other, newDemoCommand(a), newBenchCommand(a), newSimCommand(a), newChaosCommand(a), newConfigCommand(a), newVersionCommand(a))
 	root.SetFlagErrorFunc(wrongFlag)
 	root.SetHelpCommandGroupID(other)
 	root.SetCompletionCommandGroupID(other)
