@@ -41,6 +41,12 @@ type Config struct {
 	Coordinators, Partitions int
 	// Env is added to the environment of every node, as KEY=value.
 	Env []string
+	// Wire, if there, is called before the first node starts, when all have their
+	// addresses. What it returns of a node is added to that node's environment and
+	// may override all of it.
+	Wire func(nodes []*Node) (map[*Node][]string, error)
+	// Started, if there, is told of every process as soon as it runs.
+	Started func(n *Node, pid int)
 }
 
 // Cluster is a running cluster.
@@ -60,6 +66,7 @@ type Node struct {
 	binary  string
 	dir     string
 	env     []string
+	started func(n *Node, pid int)
 	mu      sync.Mutex
 	process *process
 }
@@ -103,7 +110,7 @@ func (c *Cluster) plan() error {
 	add := func(role Role, id int) *Node {
 		n := &Node{
 			Role: role, ID: uint64(id), Client: ports[0], Peer: ports[1],
-			binary: c.cfg.Binary, dir: filepath.Join(c.cfg.Dir, fmt.Sprintf("%s-%d", role, id)),
+			binary: c.cfg.Binary, dir: filepath.Join(c.cfg.Dir, fmt.Sprintf("%s-%d", role, id)), started: c.cfg.Started,
 		}
 		ports = ports[2:]
 		c.nodes = append(c.nodes, n)
@@ -131,7 +138,14 @@ func (c *Cluster) plan() error {
 			n.env = append(n.env, "ONCELOG_COORDINATORS="+strings.Join(peers, ","))
 		}
 	}
-	return nil
+	if c.cfg.Wire == nil {
+		return nil
+	}
+	wiring, err := c.cfg.Wire(c.nodes)
+	for n, env := range wiring {
+		n.env = append(n.env, env...) // the last one of a name counts
+	}
+	return err
 }
 
 // foreignEnv leaves out settings of oncelog: what is set for the user's own
@@ -242,6 +256,9 @@ func (n *Node) Start() error {
 		return fmt.Errorf("start %s: %w", n, err)
 	}
 	n.process = p
+	if n.started != nil {
+		n.started(n, p.cmd.Process.Pid)
+	}
 	return nil
 }
 
@@ -307,8 +324,9 @@ func (n *Node) with(fn func(*process) error) error {
 	return fn(n.process)
 }
 
-// exited returns what ended the process, if something did.
-func (n *Node) exited() error {
+// Exited returns what ended the process, if something did; nil while it runs. A
+// process that ended by itself still has to be taken away, by Kill or Stop.
+func (n *Node) Exited() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.process == nil {
@@ -330,7 +348,7 @@ func (n *Node) AwaitServing(ctx context.Context) error {
 		if err == nil && res.GetStatus() == healthv1.HealthCheckResponse_SERVING {
 			return nil
 		}
-		if dead := n.exited(); dead != nil {
+		if dead := n.Exited(); dead != nil {
 			return fmt.Errorf("%s ended: %w; its log is %s\n%s", n, dead, n.LogFile(), n.LogTail())
 		}
 		conn.ResetConnectBackoff()

@@ -37,6 +37,7 @@ func smallText(t *testing.T) string {
 	return path
 }
 
+// Covers ST-01, ST-02, ST-06, ST-08, ST-09, ST-10, ST-13, SY-05 of CONFORMANCE.md.
 func TestProcesses(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a cluster of processes")

@@ -29,6 +29,7 @@ func flushOrCommit(ctx context.Context, tx *client.Tx) error {
 }
 
 // Kafka's testFencingOnCommit.
+// Covers TX-06 of CONFORMANCE.md.
 func TestFencingOnCommit(t *testing.T) {
 	t.Parallel()
 	w := sharedCluster(t)
@@ -44,6 +45,7 @@ func TestFencingOnCommit(t *testing.T) {
 }
 
 // Kafka's testFencingOnSend.
+// Covers TX-13 of CONFORMANCE.md.
 func TestFencingOnSend(t *testing.T) {
 	t.Parallel()
 	w := sharedCluster(t)
@@ -65,6 +67,7 @@ func TestFencingOnSend(t *testing.T) {
 
 // Kafka's testFencingOnSendOffsets. Offsets travel with the commit here, so that
 // is where the zombie learns.
+// Covers TX-07 of CONFORMANCE.md.
 func TestFencingOnSendOffsets(t *testing.T) {
 	t.Parallel()
 	w := sharedCluster(t)
@@ -96,6 +99,7 @@ func TestFencingOnSendOffsets(t *testing.T) {
 
 // Kafka's testFencingOnAddPartitions: a shard that has never heard of the id takes
 // the zombie's record, and the zombie must still not get anywhere with it.
+// Covers TX-14 of CONFORMANCE.md.
 func TestFencingOnANewPartition(t *testing.T) {
 	t.Parallel()
 	w := sharedCluster(t)
@@ -124,6 +128,7 @@ func TestFencingOnANewPartition(t *testing.T) {
 }
 
 // Kafka's AdminFenceProducersTest.
+// Covers AF-01, AF-02 of CONFORMANCE.md.
 func TestFencingByAnOperator(t *testing.T) {
 	t.Parallel()
 	w := sharedCluster(t)

@@ -173,6 +173,7 @@ func let(t *testing.T, d time.Duration) {
 // kill -9 of any one node of each cluster at any time, again and again, loses no acknowledged
 // record and no acknowledged commit, repeats nothing, and the clients go on by
 // themselves.
+// Covers TX-18, TX-19, TB-01, TB-02, SY-01 of CONFORMANCE.md.
 func TestKillAnyNodeAtAnyTime(t *testing.T) {
 	if testing.Short() {
 		t.Skip("kills nodes for half a minute")
@@ -228,6 +229,7 @@ func TestKillAnyNodeAtAnyTime(t *testing.T) {
 
 // SIGTERM hands leadership over before it ends a node: no client is told
 // anything.
+// Covers SY-01 of CONFORMANCE.md.
 func TestGracefulStopIsNotNoticed(t *testing.T) {
 	if testing.Short() {
 		t.Skip("stops nodes")

@@ -44,6 +44,7 @@ func (w *world) groupTotal(t *testing.T, group, topic string, partitions int) in
 
 // Kafka's testSendOffsetsWithGroupMetadata: 500 seeds are copied in small
 // batches, every second transaction is aborted.
+// Covers TX-04, TX-05, ST-01, CN-01 of CONFORMANCE.md.
 func TestSeedsAreCopiedOnceAlthoughEverySecondTransactionAborts(t *testing.T) {
 	t.Parallel()
 	w := sharedCluster(t)
@@ -144,6 +145,7 @@ func copying(ctx context.Context, c *client.Client, id, group, in, out string, t
 }
 
 // Two instances with a partition set each, as with Kafka's manual assignment.
+// Covers ST-05, SY-02 of CONFORMANCE.md.
 func TestProcessWithTwoInstances(t *testing.T) {
 	t.Parallel()
 	w := sharedCluster(t)
@@ -177,6 +179,7 @@ func TestProcessWithTwoInstances(t *testing.T) {
 
 // KIP-447's zombie: a consumer that has lost its partitions commits nothing, and
 // who has them now reads the right position (H13).
+// Covers ST-10 of CONFORMANCE.md.
 func TestZombieConsumerCannotCommit(t *testing.T) {
 	t.Parallel()
 	w := sharedCluster(t)
@@ -244,6 +247,7 @@ func TestZombieConsumerCannotCommit(t *testing.T) {
 }
 
 // Process ends when another member takes over, and loses and repeats nothing.
+// Covers ST-10 of CONFORMANCE.md.
 func TestProcessEndsWhenAnotherMemberTakesOver(t *testing.T) {
 	t.Parallel()
 	w := sharedCluster(t)
@@ -379,6 +383,8 @@ func TestOffsetsMoveWithTheCommitOnly(t *testing.T) {
 // A worker that dies in the middle of a transaction is succeeded by one of the
 // same name: what it had begun is undone, what it had committed is not done
 // again.
+// Covers ST-03, ST-08 of CONFORMANCE.md.
+// Covers SY-02 of CONFORMANCE.md.
 func TestProcessIsTakenOverAfterACrash(t *testing.T) {
 	t.Parallel()
 	w := sharedCluster(t)

@@ -21,6 +21,7 @@ const (
 )
 
 // Kafka's TransactionsTest.testBasicTransactions.
+// Covers TX-01 of CONFORMANCE.md.
 func TestCommitAndAbortOverTwoTopics(t *testing.T) {
 	t.Parallel()
 	w := sharedCluster(t)
@@ -49,6 +50,7 @@ func TestCommitAndAbortOverTwoTopics(t *testing.T) {
 
 // The order of a transaction's records within a partition is the order in which
 // they were sent, whatever they are batched into.
+// Covers TB-01 of CONFORMANCE.md.
 func TestOrderWithinAPartitionIsTheOrderOfSending(t *testing.T) {
 	t.Parallel()
 	w := sharedCluster(t)
@@ -78,6 +80,7 @@ func TestOrderWithinAPartitionIsTheOrderOfSending(t *testing.T) {
 // Kafka's TransactionsTest.testReadCommittedConsumerShouldNotSeeUndecidedData: what
 // is undecided is hidden, and so is everything behind it, for every kind of
 // question.
+// Covers TX-02 of CONFORMANCE.md.
 func TestUndecidedDataHoldsBackEverythingBehindIt(t *testing.T) {
 	t.Parallel()
 	for _, ending := range []string{"commit", "abort"} {
@@ -209,6 +212,7 @@ func wantOffsetAt(t *testing.T, c *client.Client, topic string, isolation client
 
 // Kafka's testFencingOnTransactionExpiration, with the better answer: who was too
 // late is told so, keeps its epoch and goes on.
+// Covers TX-15 of CONFORMANCE.md.
 func TestTimeoutIsToldAsTimeoutAndTheProducerGoesOn(t *testing.T) {
 	t.Parallel()
 	for _, timeout := range []time.Duration{100 * time.Millisecond, time.Second} {
@@ -301,6 +305,7 @@ func TestTransactStartsOverAfterATimeout(t *testing.T) {
 }
 
 // Kafka's testEmptyAbortAfterCommit and KAFKA-18401.
+// Covers TX-22, TX-23 of CONFORMANCE.md.
 func TestEmptyCommitAndAbort(t *testing.T) {
 	t.Parallel()
 	w := sharedCluster(t)
@@ -342,6 +347,7 @@ func TestEmptyCommitAndAbort(t *testing.T) {
 
 // Kafka's testConsecutivelyRunInitTransactions asks one producer twice; here every
 // init makes a producer, and the second fences the first.
+// Covers TX-17 of CONFORMANCE.md.
 func TestSecondInitFencesTheFirst(t *testing.T) {
 	t.Parallel()
 	w := sharedCluster(t)
@@ -399,6 +405,7 @@ func TestRepeatedInitIsRecognised(t *testing.T) {
 }
 
 // Kafka's testMultipleMarkersOneLeader.
+// Covers TX-16, ST-04 of CONFORMANCE.md.
 func TestTwentyPartitionsTenThousandRecordsAborted(t *testing.T) {
 	t.Parallel()
 	w := sharedCluster(t)
@@ -429,6 +436,7 @@ func TestTwentyPartitionsTenThousandRecordsAborted(t *testing.T) {
 
 // The next transaction does not wait for the markers of the last, so many of them
 // are under way at once; none may touch another.
+// Covers ST-07 of CONFORMANCE.md.
 func TestTransactionsBackToBack(t *testing.T) {
 	t.Parallel()
 	w := sharedCluster(t)

@@ -102,6 +102,35 @@ func writeDurably(dir, path string, text []byte) error {
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
+	return syncDir(dir)
+}
+
+// makeDir makes a directory, and those above it that are missing, durably: a
+// power cut must not take a node's whole data away with the name of its folder.
+func makeDir(dir string) error {
+	var parents []string // of what is missing, the nearest first
+	for at := filepath.Clean(dir); ; at = filepath.Dir(at) {
+		_, err := os.Stat(at)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		parents = append(parents, filepath.Dir(at))
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for _, p := range parents {
+		if err := syncDir(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

@@ -4,7 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
+
+	"google.golang.org/grpc"
 
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/cmd/internal/config"
@@ -34,16 +35,18 @@ func StartPartition(ctx context.Context, cfg *config.Partition, log *slog.Logger
 	n := &Partition{process: newProcess(log)}
 	defer func() {
 		if err != nil {
-			n.Close(context.WithoutCancel(ctx))
+			closeAll(context.WithoutCancel(ctx), []running{n})
 		}
 	}()
 	if err := ownedBy(cfg.DataDir, coordinatorFile, "coordinator node"); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(cfg.DataDir, 0o755); err != nil {
+	if err := makeDir(cfg.DataDir); err != nil {
 		return nil, fmt.Errorf("create the data directory: %w", err)
 	}
-	if n.coordinator, err = partition.NewCoordinatorClient(partition.CoordinatorClientConfig{Seeds: cfg.Coordinators}); err != nil {
+	if n.coordinator, err = partition.NewCoordinatorClient(partition.CoordinatorClientConfig{
+		Seeds: cfg.Coordinators, DialOptions: []grpc.DialOption{grpc.WithKeepaliveParams(peerKeepalive)},
+	}); err != nil {
 		return nil, err
 	}
 	if n.node, err = partition.New(partition.Config{
