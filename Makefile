@@ -16,6 +16,10 @@ PKG           ?= ./...
 # The text that the demo counts; empty: this repository's own documents.
 FILES         ?=
 BENCHFLAGS    ?=
+# What `make chaos` and `make soak` hand to the runner; how long a soak takes.
+CHAOSFLAGS    ?=
+DURATION      ?= 30m
+MUTANTFLAGS   ?=
 # Commit or branch whose contract must still be understood, for buf breaking.
 AGAINST       ?= origin/main
 COMPOSE_FILE  := deploy/compose.yaml
@@ -27,12 +31,15 @@ COMPOSE       ?= $(shell docker compose version >/dev/null 2>&1 && echo docker c
 BUF            = $$(.ci/tool buf)
 GOLANGCI       = $$(.ci/tool golangci-lint)
 
+# What `make conformance` runs, besides the check of the page itself.
+CONFORMANCE   := ./coordinator/conformance/... ./coordinator/txn ./coordinator/group ./partition/conformance/... ./partition/pstate ./client
+
 # The pure cores have no goroutines, so the race detector has nothing to find.
 RACE_SKIP     := /coordinator/(txn|group|catalog)$$|/partition/pstate$$|/cmd/internal/arch$$|/api/oncelog/v1$$
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: go-version
 go-version:
@@ -61,6 +68,38 @@ model: ## Check the model of the protocol, and that its wrong variants are rejec
 .PHONY: model-deep
 model-deep: ## The same with larger bounds: an hour and 9 GB
 	coordinator/model/run deep
+
+# Every day has seeds of its own; one that fails is printed with the command that
+# runs it again.
+SIM_START     ?= $(shell date -u +%Y%m%d)0000
+SIM_SEEDS     ?= 2000
+
+.PHONY: sim
+sim: build ## Run simulated worlds through faults, and check everything (SIM_START=..., SIM_SEEDS=...)
+	$(BIN) sim --start $(SIM_START) --seeds $(SIM_SEEDS)
+
+# What `make sim-cover` hands on: -start N, -seeds N, -v for what is not reached.
+COVERFLAGS    ?=
+
+.PHONY: sim-cover
+sim-cover: go-version ## Measure how much of the code the simulated worlds alone reach (COVERFLAGS=...)
+	$(GO) run ./cmd/internal/simcover $(COVERFLAGS)
+
+.PHONY: mutants
+mutants: go-version ## Plant bugs in the code, one at a time, and let the simulator find each (MUTANTFLAGS=...)
+	$(GO) run ./cmd/internal/mutants $(MUTANTFLAGS)
+
+.PHONY: conformance
+conformance: go-version ## Run the conformance tables and scenarios, and hold CONFORMANCE.md to them
+	@$(GO) test -count=1 -json $(CONFORMANCE) | $(GO) run ./cmd/internal/conformance
+
+.PHONY: chaos
+chaos: build ## Run a real cluster through faults for 90 s and check everything (CHAOSFLAGS=...)
+	$(BIN) chaos --duration 90s $(CHAOSFLAGS)
+
+.PHONY: soak
+soak: build ## The same for long, with a line in RELIABILITY.md (DURATION=30m, CHAOSFLAGS=...)
+	$(BIN) chaos --duration $(DURATION) --record RELIABILITY.md $(CHAOSFLAGS)
 
 .PHONY: lint
 lint: go-version ## Run golangci-lint (with gofmt and vet), buf lint and buf breaking
