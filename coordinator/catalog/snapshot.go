@@ -68,9 +68,7 @@ func (c *Catalog) appendTopic(b []byte, t Topic) []byte {
 // state is as before. The bytes are not referred to afterwards.
 func (c *Catalog) Restore(snapshot []byte) error {
 	r := codec.NewReader(snapshot)
-	if v := r.Byte(); r.Err() == nil && v != snapshotVersion {
-		return ErrVersion
-	}
+	r.Version("catalogue snapshot", snapshotVersion, snapshotVersion)
 	n := New()
 	n.version = r.Uvarint()
 	n.now = r.Varint()

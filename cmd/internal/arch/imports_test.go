@@ -16,7 +16,7 @@ type importRule struct {
 	// "./".
 	may []string
 	// tests lists what test files may import besides. All of them may import
-	// the standard library, ./api/... and goleak.
+	// the standard library, ./api/..., ./internal/golden and goleak.
 	tests []string
 	// why is printed with every violation.
 	why string
@@ -106,6 +106,10 @@ var importRules = []importRule{
 		why: "everything that waits builds on it",
 	},
 	{
+		dir: "internal/golden", may: []string{"std"},
+		why: "the tests of every package build on it",
+	},
+	{
 		dir: "internal/dial", may: []string{"std", "google.golang.org/grpc"},
 		why: "the client, a partition node's client of the coordinator and the simulator meet in it",
 	},
@@ -179,7 +183,7 @@ func allowed(r importRule, f *file, imported string) bool {
 	}
 	may := r.may
 	if f.test {
-		may = slices.Concat(r.may, r.tests, []string{"std", "./api/...", "go.uber.org/goleak"})
+		may = slices.Concat(r.may, r.tests, []string{"std", "./api/...", "./internal/golden", "go.uber.org/goleak"})
 	}
 	first, _, _ := strings.Cut(imported, "/")
 	std := !strings.Contains(first, ".")
