@@ -65,14 +65,14 @@ var importRules = []importRule{
 	{dir: "partition/pstate", may: pureImports, tests: scenarioFiles, why: whyPure},
 	{
 		dir: "coordinator/...", may: []string{
-			"std", "./api/...", "./internal/task", "./coordinator/...", "./raftstore", "google.golang.org/grpc/...", "google.golang.org/protobuf/...",
+			"std", "./api/...", "./internal/datafile", "./internal/task", "./coordinator/...", "./raftstore", "google.golang.org/grpc/...", "google.golang.org/protobuf/...",
 		},
 		tests: []string{"./raftstore/..."},
 		why:   whySides,
 	},
 	{
 		dir: "partition/...", may: []string{
-			"std", "./api/...", "./internal/dial", "./internal/task", "./partition/...", "./raftstore", "google.golang.org/grpc/...", "google.golang.org/protobuf/...",
+			"std", "./api/...", "./internal/datafile", "./internal/dial", "./internal/task", "./partition/...", "./raftstore", "google.golang.org/grpc/...", "google.golang.org/protobuf/...",
 		},
 		tests: []string{"./raftstore/..."},
 		why:   whySides,
@@ -104,6 +104,10 @@ var importRules = []importRule{
 	{
 		dir: "internal/task", may: []string{"std"},
 		why: "everything that waits builds on it",
+	},
+	{
+		dir: "internal/datafile", may: []string{"std", "./api/codec"},
+		why: "both kinds of node keep their small files with it",
 	},
 	{
 		dir: "internal/golden", may: []string{"std"},
