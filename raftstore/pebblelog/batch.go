@@ -22,6 +22,7 @@ type batch struct {
 func (b *batch) get() *pebble.Batch {
 	if b.b == nil {
 		b.b = b.db.NewBatch()
+		b.note(b.b.LogData(make([]byte, markBytes), nil)) // see mark
 	}
 	return b.b
 }

@@ -7,13 +7,14 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"github.com/oncelog/oncelog/api/codec"
 	"github.com/oncelog/oncelog/raftstore"
 )
 
 // Keys: one byte for the kind, then the group id as 8 big-endian bytes, then
 // what the kind needs. Integers in values are big-endian too.
 //
-//	'!'              format version (1 byte)
+//	'!'              format version (1 byte), name of the database
 //	'c' group        members: marshalled raftpb.ConfState
 //	'e' group index  entry: term (8), type (1), data
 //	'h' group        hard state: term, vote, commit (8 each)
@@ -30,6 +31,8 @@ const (
 	kindCompacted = 't'
 
 	formatVersion = 1
+
+	maxNameBytes = 64
 
 	entryHeader    = 9
 	snapshotHeader = 20
@@ -64,6 +67,49 @@ func groupEnd(kind byte, g raftstore.GroupID) []byte {
 
 func rowKey(g raftstore.GroupID, key []byte) []byte {
 	return append(appendGroupKey(make([]byte, 0, 9+len(key)), kindRow, g), key...)
+}
+
+// keyName says what is at a key.
+func keyName(key []byte) string {
+	if len(key) < 9 {
+		if len(key) == 1 && key[0] == kindFormat {
+			return "format version"
+		}
+		return fmt.Sprintf("key %q", key)
+	}
+	group := binary.BigEndian.Uint64(key[1:])
+	rest := key[9:]
+	switch {
+	case key[0] == kindMembers && len(rest) == 0:
+		return fmt.Sprintf("members of group %d", group)
+	case key[0] == kindEntry && len(rest) == 8:
+		return fmt.Sprintf("entry %d of group %d", binary.BigEndian.Uint64(rest), group)
+	case key[0] == kindEntry && len(rest) == 0:
+		return fmt.Sprintf("entries of group %d", group)
+	case key[0] == kindHard && len(rest) == 0:
+		return fmt.Sprintf("hard state of group %d", group)
+	case key[0] == kindRow:
+		return fmt.Sprintf("row %q of group %d", rest, group)
+	case key[0] == kindSnapshot && len(rest) == 0:
+		return fmt.Sprintf("checkpoint of group %d", group)
+	case key[0] == kindCompacted && len(rest) == 0:
+		return fmt.Sprintf("compaction mark of group %d", group)
+	}
+	return fmt.Sprintf("key %q", key)
+}
+
+func encodeFormat(name string) []byte { return append([]byte{formatVersion}, name...) }
+
+func decodeFormat(b []byte) (name string, err error) {
+	r := codec.NewReader(b)
+	r.Version("log device", formatVersion, formatVersion)
+	if r.Err() != nil {
+		return "", r.Err()
+	}
+	if name = string(b[1:]); name == "" || len(name) > maxNameBytes {
+		return "", fmt.Errorf("a name of %d bytes: %w", len(name), raftstore.ErrCorrupt)
+	}
+	return name, nil
 }
 
 func encodeHard(hs raftstore.HardState) []byte { return encodeInts(hs.Term, hs.Vote, hs.Commit) }

@@ -8,6 +8,7 @@
 package pebblelog
 
 import (
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -49,31 +50,18 @@ type Store struct {
 	cache  *pebble.Cache
 	fs     vfs.FS
 	dir    string
-	failed bool // after a failed commit Pebble must be left alone
+	id     string
+	log    *slog.Logger
+	wals   *wals
+	synced uint64 // number of the last batch that is known to be durable
+	failed bool   // after a failed commit Pebble must be left alone
+	// damaged is the first damage that a read has found; see damage.
+	damaged atomic.Pointer[error]
 
 	// Pebble panics when it is used after Close, so readers are counted.
 	readers atomic.Int64
 	closed  atomic.Bool
 	idle    chan struct{}
-}
-
-// enter begins a read; leave must follow unless it fails.
-func (s *Store) enter() error {
-	s.readers.Add(1)
-	if s.closed.Load() {
-		s.leave()
-		return raftstore.ErrStopped
-	}
-	return nil
-}
-
-func (s *Store) leave() {
-	if s.readers.Add(-1) == 0 && s.closed.Load() {
-		select {
-		case s.idle <- struct{}{}:
-		default:
-		}
-	}
 }
 
 // Open opens or creates the store. An error that wraps raftstore.ErrCorrupt
@@ -91,36 +79,43 @@ func Open(cfg Config) (*Store, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	s := &Store{fs: cfg.FS, dir: cfg.Dir, log: cfg.Logger, idle: make(chan struct{}, 1)}
+	s.wals = &wals{files: vfsFiles{fs: cfg.FS, dir: cfg.Dir}}
+	s.wals.batch.Store(1)
+	if err := s.wals.checkFiles(); err != nil {
+		return nil, fmt.Errorf("pebblelog: open %s: %w", cfg.Dir, err)
+	}
 	// Pebble makes the directory, and syncs every directory above that gets a new
 	// name by it: else a power cut could take the log away, name and all.
-	cache := pebble.NewCache(cfg.CacheBytes)
-	db, err := pebble.Open(cfg.Dir, options(cfg, cache))
-	if err != nil {
-		cache.Unref()
-		return nil, fmt.Errorf("pebblelog: open %s: %w", cfg.Dir, named(err))
+	s.cache = pebble.NewCache(cfg.CacheBytes)
+	if err := s.openDB(cfg); err != nil {
+		s.cache.Unref()
+		return nil, fmt.Errorf("pebblelog: open %s: %w", cfg.Dir, openError(err))
 	}
-	s := &Store{db: db, cache: cache, fs: cfg.FS, dir: cfg.Dir, idle: make(chan struct{}, 1)}
 	if err := s.checkFormat(); err != nil {
-		return nil, errors.Join(err, s.Close())
+		return nil, errors.Join(fmt.Errorf("pebblelog: open %s: %w", cfg.Dir, err), s.Close())
 	}
 	return s, nil
 }
 
-func options(cfg Config, cache *pebble.Cache) *pebble.Options {
+func (s *Store) openDB(cfg Config) (err error) {
+	defer caught(&err)
+	s.db, err = pebble.Open(cfg.Dir, s.options(cfg))
+	return errors.Join(err, s.wals.err())
+}
+
+func (s *Store) options(cfg Config) *pebble.Options {
 	o := &pebble.Options{
 		FS:                          cfg.FS,
-		Cache:                       cache,
+		Cache:                       s.cache,
 		MemTableSize:                cfg.MemTableBytes,
 		MemTableStopWritesThreshold: 4,
-		// Fixed, so that an upgrade of the library does not change the format
-		// behind an operator's back. Recent enough for columnar blocks, value
-		// separation and sync offsets in the write-ahead log.
-		FormatMajorVersion:         pebble.FormatValueSeparation,
-		MaxOpenFiles:               1000,
-		L0CompactionThreshold:      2,
-		L0StopWritesThreshold:      1000,
-		LBaseMaxBytes:              64 << 20,
-		CompactionConcurrencyRange: func() (int, int) { return 1, 2 },
+		FormatMajorVersion:          engineVersion,
+		MaxOpenFiles:                1000,
+		L0CompactionThreshold:       2,
+		L0StopWritesThreshold:       1000,
+		LBaseMaxBytes:               64 << 20,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 		// Writes of a flush reach the disk in small steps: one large write
 		// would stand in front of the log's fsync.
 		BytesPerSync:    512 << 10,
@@ -130,6 +125,12 @@ func options(cfg Config, cache *pebble.Cache) *pebble.Options {
 	// The default listener logs every flush and compaction.
 	o.EventListener = &pebble.EventListener{
 		BackgroundError: func(err error) { cfg.Logger.Error("log store background error", "error", err) },
+		// Pebble's own listener ends the process, in whatever goroutine it is.
+		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			s.damage(fmt.Errorf("%w: %s: %w", raftstore.ErrCorrupt, info.Path, info.Details))
+		},
+		WALCreated: s.wals.created,
+		WALDeleted: s.wals.deleted,
 		DiskSlow: func(info pebble.DiskSlowInfo) {
 			cfg.Logger.Warn("slow disk operation", "operation", info.OpType.String(), "path", info.Path, "duration", info.Duration)
 		},
@@ -145,21 +146,28 @@ func options(cfg Config, cache *pebble.Cache) *pebble.Options {
 }
 
 // checkFormat refuses a database written by an unknown version of this
-// package, and marks a new one.
+// package, and gives a new one its version and its name.
 func (s *Store) checkFormat() error {
-	v, closer, err := s.db.Get([]byte{kindFormat})
-	if errors.Is(err, pebble.ErrNotFound) {
-		return s.db.Set([]byte{kindFormat}, []byte{formatVersion}, pebble.Sync)
+	ok, err := s.get([]byte{kindFormat}, func(v []byte) (err error) {
+		s.id, err = decodeFormat(v)
+		return err
+	})
+	if err != nil || ok {
+		return err
 	}
+	err = s.scan(nil, nil, func(k, _ []byte) (bool, error) {
+		return false, fmt.Errorf("the format version is missing, beside %s: %w", keyName(k), raftstore.ErrCorrupt)
+	})
 	if err != nil {
-		return fmt.Errorf("pebblelog: read format version: %w", named(err))
+		return err
 	}
-	defer closer.Close()
-	if len(v) != 1 || v[0] != formatVersion {
-		return fmt.Errorf("pebblelog: format version %v, this program knows %d", v, formatVersion)
-	}
-	return nil
+	s.id = rand.Text()
+	return s.db.Set([]byte{kindFormat}, encodeFormat(s.id), pebble.Sync)
 }
+
+// ID names the database: it is drawn when the database is made, and never
+// changes. Whoever remembers it can tell that a log is not the one it had.
+func (s *Store) ID() string { return s.id }
 
 // named makes Pebble's corruption errors recognizable.
 func named(err error) error {
@@ -178,6 +186,9 @@ func (s *Store) Commit(lb raftstore.LogBatch, sync bool) (err error) {
 	if b.err != nil || b.b == nil {
 		return b.err
 	}
+	if err := errors.Join(s.checkDamage(), s.wals.err()); err != nil {
+		return err
+	}
 	defer func() {
 		// Pebble does not return a failed write: it calls Logger.Fatalf.
 		if p := recover(); p != nil {
@@ -189,9 +200,15 @@ func (s *Store) Commit(lb raftstore.LogBatch, sync bool) (err error) {
 			err = named(f)
 		}
 	}()
+	number := s.wals.batch.Load()
+	mark(b.b.Repr(), number, s.synced)
 	if err := s.db.Apply(b.b, &pebble.WriteOptions{Sync: sync}); err != nil {
 		s.failed = true
 		return named(err)
+	}
+	s.wals.batch.Store(number + 1)
+	if sync {
+		s.synced = number
 	}
 	return b.b.Close()
 }
@@ -242,25 +259,21 @@ func (s *Store) Load(g raftstore.GroupID) (st raftstore.LogState, ok bool, err e
 
 // lastIndex finds the last entry and checks that the first one is where it
 // should be: a log that lost its start is damaged.
-func (s *Store) lastIndex(g raftstore.GroupID, compacted uint64) (uint64, error) {
-	it, err := s.db.NewIter(&pebble.IterOptions{
-		LowerBound: groupKey(kindEntry, g), UpperBound: groupEnd(kindEntry, g),
+func (s *Store) lastIndex(g raftstore.GroupID, compacted uint64) (last uint64, err error) {
+	last = compacted
+	err = s.iterate(groupKey(kindEntry, g), groupEnd(kindEntry, g), func(it *pebble.Iterator) error {
+		if !it.First() {
+			return nil
+		}
+		if first := binary.BigEndian.Uint64(it.Key()[9:]); first != compacted+1 {
+			return fmt.Errorf("log of group %d starts at %d instead of %d: %w", g, first, compacted+1, raftstore.ErrCorrupt)
+		}
+		if it.Last() {
+			last = binary.BigEndian.Uint64(it.Key()[9:])
+		}
+		return nil
 	})
-	if err != nil {
-		return 0, named(err)
-	}
-	defer it.Close()
-	if !it.First() {
-		return compacted, named(it.Error())
-	}
-	if first := binary.BigEndian.Uint64(it.Key()[9:]); first != compacted+1 {
-		return 0, fmt.Errorf("log of group %d starts at %d instead of %d: %w", g, first, compacted+1, raftstore.ErrCorrupt)
-	}
-	it.Last()
-	if err := it.Error(); err != nil {
-		return 0, named(err)
-	}
-	return binary.BigEndian.Uint64(it.Key()[9:]), nil
+	return last, err
 }
 
 // Entries implements raftstore.LogStore.
@@ -347,49 +360,17 @@ func (s *Store) Close() error {
 	for s.readers.Load() > 0 {
 		<-s.idle
 	}
-	err := s.db.Close()
+	err := s.closeDB()
 	s.cache.Unref()
-	return err
-}
-
-// get calls fn with the value at key, which is valid only during the call.
-func (s *Store) get(key []byte, fn func(v []byte) error) (ok bool, err error) {
-	if err := s.enter(); err != nil {
-		return false, err
-	}
-	defer s.leave()
-	v, closer, err := s.db.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, named(err)
-	}
-	defer closer.Close()
-	return true, fn(v)
-}
-
-// scan calls fn for [lo, hi) until it returns false or an error.
-func (s *Store) scan(lo, hi []byte, fn func(k, v []byte) (bool, error)) error {
-	if err := s.enter(); err != nil {
+	if err != nil || s.damaged.Load() != nil {
 		return err
 	}
-	defer s.leave()
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
-	if err != nil {
-		return named(err)
-	}
-	defer it.Close()
-	for more := it.First(); more; more = it.Next() {
-		v, err := it.ValueAndErr()
-		if err != nil {
-			return named(err)
-		}
-		if more, err = fn(it.Key(), v); err != nil || !more {
-			return err
-		}
-	}
-	return named(it.Error())
+	return s.wals.ended()
+}
+
+func (s *Store) closeDB() (err error) {
+	defer caught(&err)
+	return s.db.Close()
 }
 
 // logger passes on what Pebble says and turns its way of ending the process

@@ -33,30 +33,23 @@ func (r rows) ScanReverse(lo, hi []byte, fn func(key, value []byte) bool) error 
 }
 
 func (r rows) scan(lo, hi []byte, start, step func(*pebble.Iterator) bool, fn func(key, value []byte) bool) error {
-	opts := &pebble.IterOptions{LowerBound: rowKey(r.g, lo), UpperBound: groupEnd(kindRow, r.g)}
+	lower, upper := rowKey(r.g, lo), groupEnd(kindRow, r.g)
 	if hi != nil {
-		opts.UpperBound = rowKey(r.g, hi)
+		upper = rowKey(r.g, hi)
 	}
-	if bytes.Compare(opts.LowerBound, opts.UpperBound) >= 0 {
+	if bytes.Compare(lower, upper) >= 0 {
 		return nil
 	}
-	if err := r.s.enter(); err != nil {
-		return err
-	}
-	defer r.s.leave()
-	it, err := r.s.db.NewIter(opts)
-	if err != nil {
-		return named(err)
-	}
-	defer it.Close()
-	for more := start(it); more; more = step(it) {
-		v, err := it.ValueAndErr()
-		if err != nil {
-			return named(err)
+	return r.s.iterate(lower, upper, func(it *pebble.Iterator) error {
+		for more := start(it); more; more = step(it) {
+			v, err := it.ValueAndErr()
+			if err != nil {
+				return pebbleError{err}
+			}
+			if !fn(it.Key()[9:], v) {
+				return nil
+			}
 		}
-		if !fn(it.Key()[9:], v) {
-			return nil
-		}
-	}
-	return named(it.Error())
+		return nil
+	})
 }

@@ -85,7 +85,7 @@ var importRules = []importRule{
 	},
 	{
 		dir: "raftstore/pebblelog", may: []string{
-			"std", "./api/codec", "./raftstore/...", "go.etcd.io/raft/v3/...", "google.golang.org/protobuf/...",
+			"std", "./api/codec", "./internal/datafile", "./raftstore/...", "go.etcd.io/raft/v3/...", "google.golang.org/protobuf/...",
 			"github.com/cockroachdb/pebble/v2/...",
 		},
 		why: "the only package that knows the storage engine, so that another can take its place",
