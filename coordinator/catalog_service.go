@@ -168,6 +168,9 @@ func (s *catalogService) GetMetadata(_ context.Context, req *oncelogv1.GetMetada
 			return nil, tooLong(fmt.Sprintf("topics[%d]", i), maxName)
 		}
 	}
+	if !s.opened.Load() {
+		return nil, notJoined()
+	}
 	res := &oncelogv1.GetMetadataResponse{CoordinatorLeader: uint64(s.group.Leadership().Leader)}
 	for _, m := range s.cfg.Members {
 		res.Coordinators = append(res.Coordinators, memberProto(m))

@@ -18,8 +18,11 @@ const (
 	maxClusterBytes  = 249
 )
 
+// IdentityFile is the name of the file that says whose data directory it is.
+const IdentityFile = "node"
+
 var identityFile = datafile.Format{
-	File: "node", What: "node identity", Magic: identityMagic, First: identityVersion, Last: identityVersion,
+	File: IdentityFile, What: "node identity", Magic: identityMagic, First: identityVersion, Last: identityVersion,
 }
 
 // identity is whose disk this is. A node must never run on another node's disk,
