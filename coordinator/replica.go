@@ -73,12 +73,25 @@ type undecodable struct{ err error }
 // To skip it would make this replica differ from them for ever, so the process
 // ends.
 func (r *replica) Apply(e raftstore.Entry, _ raftstore.RowWriter) any {
+	result := r.applyEntry(e)
+	if err := tooNew(result); err != nil {
+		panic(fmt.Sprintf("coordinator: log entry %d of term %d cannot be applied: %v", e.Index, e.Term, err))
+	}
+	return result
+}
+
+// tooNew returns the error of an entry that this program does not know.
+func tooNew(result any) error {
+	if u, ok := result.(undecodable); ok && errors.Is(u.err, codec.ErrVersion) {
+		return u.err
+	}
+	return nil
+}
+
+func (r *replica) applyEntry(e raftstore.Entry) any {
 	r.mu.Lock()
 	before := r.catalog.Version()
 	result := r.apply(e.Data)
-	if u, ok := result.(undecodable); ok && errors.Is(u.err, codec.ErrVersion) {
-		panic(fmt.Sprintf("coordinator: log entry %d of term %d cannot be applied: %v", e.Index, e.Term, u.err))
-	}
 	placed := r.catalog.Version() != before
 	r.mu.Unlock()
 	r.applied.signal()

@@ -131,6 +131,7 @@ func DrawPlain(seed uint64) Plan {
 	}
 	p.Work = drawWork(r)
 	p.Faults = drawFaults(r, p.Horizon)
+	drawLostDisk(&p)
 	return p
 }
 
