@@ -51,6 +51,9 @@ type Format struct {
 	First, Last byte
 }
 
+// frameVersion is that of the frame. It is not written: the magic stands for it.
+const frameVersion = 1
+
 const (
 	magicBytes  = 7
 	headerBytes = magicBytes + 1 + 4

@@ -97,7 +97,7 @@ func TestFormat(t *testing.T) {
 	if err := format.Write(files, []byte("payload")); err != nil {
 		t.Fatal(err)
 	}
-	golden.Check(t, "data-file", 1, []golden.Sample{{Name: "version-2", Bytes: files["f"]}})
+	golden.Check(t, "data-file", frameVersion, []golden.Sample{{Name: "version-2", Bytes: files["f"]}})
 	files["f"] = golden.Read(t, "data-file", 1)[0].Bytes
 	if got, v, ok, err := format.Read(files); string(got) != "payload" || v != 2 || !ok || err != nil {
 		t.Errorf("%q of version %d: %v %v", got, v, ok, err)
