@@ -153,7 +153,7 @@ type Config struct {
 	// before it is tried again. Default 60 s.
 	SnapshotTimeout time.Duration
 	// MinFreeBytes is the low-water mark of the disk: below it proposals get
-	// ErrOverloaded. It must leave room for the log of all groups to commit
+	// ErrDiskLow, and leaderships are offered to members with room. It must leave room for the log of all groups to commit
 	// what is in flight. Default 256 MiB; negative turns the check off.
 	MinFreeBytes int64
 	// StallTimeout is how long one write may take before OnFatal is called
