@@ -83,7 +83,7 @@ func (x memberConn) Invoke(ctx context.Context, method string, args, reply any, 
 // TestNewMembersIntroduceThemselves: a new cluster begins without any step, once
 // all are there; after that each starts alone.
 func TestNewMembersIntroduceThemselves(t *testing.T) {
-	guarded(t, 3, func(t *testing.T, c *cluster, d directories) {
+	guarded(t, 3, func(t *testing.T, c *cluster, _ directories) {
 		c.start(c.nodes[0])
 		c.start(c.nodes[1])
 		pass(20 * introducePause)
@@ -237,7 +237,7 @@ func openIdentityOf(files fileMap) (identity, error) {
 
 // TestIntroductionsAreChecked: what a member says of itself.
 func TestIntroductionsAreChecked(t *testing.T) {
-	guarded(t, 3, func(t *testing.T, c *cluster, d directories) {
+	guarded(t, 3, func(t *testing.T, c *cluster, _ directories) {
 		c.start(c.nodes[0])
 		peer := oncelogv1.NewMemberServiceClient(c.nodes[0].peer)
 		call := func(change func(*oncelogv1.IntroduceMemberRequest)) error {

@@ -79,7 +79,7 @@ func (l *loop) offerLeaderships() {
 }
 
 // successor returns one of the followers that keep up, another one each round; 0
-// without any. Whether one was heard of of late is not asked: Raft forgets that
+// without any. Whether one was heard of lately is not asked: Raft forgets that
 // once in an election timeout, which may always be now.
 func (r *replica) successor(round uint64) uint64 {
 	var able []uint64
