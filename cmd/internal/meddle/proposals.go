@@ -312,8 +312,11 @@ func (m *meddler) retention() {
 			return
 		}
 		to := p.start + uint64(m.upTo(len(p.cells)-int(p.start)))
-		m.propose(p.shard, pstate.EncodeAdvanceLogStart(nil, pstate.AdvanceLogStart{At: m.now(), Partition: 1 << 50, Start: 1}))
-		m.propose(p.shard, pstate.EncodeAdvanceLogStart(nil, pstate.AdvanceLogStart{At: m.now(), Partition: p.id.GetPartitionId(), Start: to}))
+		entry, err := pstate.EncodeAdvanceLogStarts(nil, pstate.AdvanceLogStarts{At: m.now(), Starts: []pstate.LogStart{
+			{Partition: 1 << 50, Start: 1}, {Partition: p.id.GetPartitionId(), Start: to},
+		}})
+		m.check(err == nil, "log starts cannot be encoded: %v", err)
+		m.propose(p.shard, entry)
 		if m.shaky {
 			m.lost = true
 			return
