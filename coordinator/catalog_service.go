@@ -167,7 +167,7 @@ func (s *catalogService) ListTopics(_ context.Context, req *oncelogv1.ListTopics
 }
 
 // GetMetadata implements the contract.
-func (s *catalogService) GetMetadata(_ context.Context, req *oncelogv1.GetMetadataRequest) (*oncelogv1.GetMetadataResponse, error) {
+func (s *catalogService) GetMetadata(ctx context.Context, req *oncelogv1.GetMetadataRequest) (*oncelogv1.GetMetadataResponse, error) {
 	if err := checkCount("topics", len(req.GetTopics()), maxTopicNames); err != nil {
 		return nil, err
 	}
@@ -177,6 +177,11 @@ func (s *catalogService) GetMetadata(_ context.Context, req *oncelogv1.GetMetada
 	for i, name := range req.GetTopics() {
 		if len(name) > maxName {
 			return nil, tooLong(fmt.Sprintf("topics[%d]", i), maxName)
+		}
+	}
+	if req.GetLinearizable() {
+		if err := s.current(ctx); err != nil {
+			return nil, err
 		}
 	}
 	res := &oncelogv1.GetMetadataResponse{CoordinatorLeader: uint64(s.group.Leadership().Leader)}

@@ -715,7 +715,10 @@ type GetMetadataRequest struct {
 	// Names, at most 1,000. Empty: no topics, only shards and nodes.
 	Topics []string `protobuf:"bytes,1,rep,name=topics,proto3" json:"topics,omitempty"`
 	// Ids of topics, at most 1,000.
-	TopicIds      []uint64 `protobuf:"varint,2,rep,packed,name=topic_ids,json=topicIds,proto3" json:"topic_ids,omitempty"`
+	TopicIds []uint64 `protobuf:"varint,2,rep,packed,name=topic_ids,json=topicIds,proto3" json:"topic_ids,omitempty"`
+	// Answered by the leader only, from state that is at least as new as the call:
+	// for who changes what it is told of.
+	Linearizable  bool `protobuf:"varint,3,opt,name=linearizable,proto3" json:"linearizable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -762,6 +765,13 @@ func (x *GetMetadataRequest) GetTopicIds() []uint64 {
 		return x.TopicIds
 	}
 	return nil
+}
+
+func (x *GetMetadataRequest) GetLinearizable() bool {
+	if x != nil {
+		return x.Linearizable
+	}
+	return false
 }
 
 // GetMetadataResponse is a picture of the cluster.
@@ -1268,10 +1278,11 @@ const file_oncelog_v1_catalog_proto_rawDesc = "" +
 	"\tPartition\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12!\n" +
 	"\fpartition_id\x18\x02 \x01(\x04R\vpartitionId\x12\x19\n" +
-	"\bshard_id\x18\x03 \x01(\x04R\ashardId\"I\n" +
+	"\bshard_id\x18\x03 \x01(\x04R\ashardId\"m\n" +
 	"\x12GetMetadataRequest\x12\x16\n" +
 	"\x06topics\x18\x01 \x03(\tR\x06topics\x12\x1b\n" +
-	"\ttopic_ids\x18\x02 \x03(\x04R\btopicIds\"\xd8\x02\n" +
+	"\ttopic_ids\x18\x02 \x03(\x04R\btopicIds\x12\"\n" +
+	"\flinearizable\x18\x03 \x01(\bR\flinearizable\"\xd8\x02\n" +
 	"\x13GetMetadataResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x18\n" +
