@@ -384,9 +384,7 @@ func (m *meddler) configurations() {
 		pr := m.plainProducer()
 		big := m.records(1)
 		big[0].Value = make([]byte, 100)
-		if a, _ := m.append(p, nil, appends(p, &oncelogv1.TxnRef{ProducerId: pr.pid}, pr.token, 0, big), big, batchTooLarge, ok|ifLoose); a != ok {
-			defer m.mayComeAgain()
-		}
+		a, _ := m.append(p, nil, appends(p, &oncelogv1.TxnRef{ProducerId: pr.pid}, pr.token, 0, big), big, batchTooLarge, ok|ifLoose)
 		later := m.newGround(8, 3)
 		m.wait(2 * retryPause)
 		m.lost = false // whatever was said meanwhile, the rules must become wide again
@@ -402,6 +400,9 @@ func (m *meddler) configurations() {
 		if len(later.parts) > 0 {
 			m.writePlain(m.plainProducer(), later.any(m))
 			m.deleteTopic(later)
+		}
+		if a != ok {
+			m.mayComeAgain() // a copy that arrives by now is small enough
 		}
 		m.inspect(g)
 	})
