@@ -62,7 +62,10 @@ func (c *cluster) wantOutOfRange(err error, start uint64) {
 var idempotent = pstate.TxnRef{ProducerID: 8}
 
 // What retention removes goes from the rows and from the logs of all replicas,
-// what it keeps can be read, also after everybody has been down.
+// what it keeps can be read, also after everybody has been down. Producers are still
+// known.
+//
+// Covers UL-17, UL-20 of CONFORMANCE.md.
 func TestRetentionGivesTheSpaceBack(t *testing.T) {
 	inBubble(t, 3, func(t *testing.T, c *cluster) {
 		c.retain(0, 2000, pA, pB, pC)
@@ -164,6 +167,7 @@ func TestTheLogIsKeptForWhoNeedsIt(t *testing.T) {
 	})
 }
 
+// Covers UL-13 of CONFORMANCE.md.
 func TestDeleteRecords(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1)

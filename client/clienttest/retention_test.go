@@ -76,9 +76,9 @@ func TestRetentionThatIsAlteredTakesEffect(t *testing.T) {
 		pass(5 * time.Minute)
 		w.same("for ever", w.reads(w.consumer(c), 10), values)
 
-		topic, err := c.Admin().AlterTopic(w.patient(), "t", keep((2 * time.Minute).Milliseconds(), 0))
+		topic, err := c.Admin().AlterTopic(w.patient(), "t", keep((2*time.Minute).Milliseconds(), 0))
 		w.must(err)
-		if topic.GetConfig().GetRetentionMs() != (2 * time.Minute).Milliseconds() || topic.GetConfig().GetRetentionBytes() != -1 || topic.GetConfigVersion() != 1 {
+		if topic.GetConfig().GetRetentionMs() != (2*time.Minute).Milliseconds() || topic.GetConfig().GetRetentionBytes() != -1 || topic.GetConfigVersion() != 1 {
 			t.Errorf("altered to %v", topic)
 		}
 		values = w.fill(c, 10, 12)

@@ -106,6 +106,7 @@ func TestRetentionBySize(t *testing.T) {
 	r.wantExpired(1000, 5)
 }
 
+// Covers UL-13 of CONFORMANCE.md.
 func TestRetentionStopsAtTheStableEnd(t *testing.T) {
 	t.Parallel()
 	for _, retention := range []Retention{{Millis: 1600}, {Bytes: 16}} {
