@@ -30,8 +30,9 @@ func (l *loop) createGroup(cfg GroupConfig, store *Store) (*Group, error) {
 	r := &replica{
 		loop: l, cfg: cfg, hard: st.Hard,
 		log:             newGroupLog(cfg.ID, l.cfg.Log, st, l.cfg.TailCacheBytes),
-		checkpointIndex: st.SnapshotIndex, applied: st.SnapshotIndex,
+		checkpointIndex: st.SnapshotIndex, applied: st.SnapshotIndex, trimWritten: st.Trim,
 	}
+	r.log.retain = cfg.RetainLog
 	var snap Snapshot
 	if st.SnapshotIndex > 0 {
 		if snap, err = l.cfg.Log.Snapshot(cfg.ID); err != nil {
@@ -51,6 +52,7 @@ func (l *loop) createGroup(cfg GroupConfig, store *Store) (*Group, error) {
 	}
 	r.role = raft.StateFollower
 	r.group = newGroup(store, r, st.Members.GetVoters())
+	r.group.Trim(st.Trim)
 	l.insert(r)
 	// A group of one leads at once. A new group is led first by a member that
 	// depends on its id, without waiting for a timeout: many groups then start

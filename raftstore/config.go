@@ -83,11 +83,11 @@ type GroupConfig struct {
 	// read only when the group is created for the first time.
 	Members []NodeID
 	Machine Machine
-	// RetainLog says that the log is the data: it is never compacted, a
-	// checkpoint only shortens replay, and a follower always catches up from
-	// the log. Without it the log is compacted behind a checkpoint and a slow
-	// follower gets the checkpoint; its rows are deleted then, so a machine of
-	// such a group keeps nothing in rows that it cannot lose.
+	// RetainLog says that the log is the data: a checkpoint only shortens
+	// replay, and entries go away only by Group.Trim. Without it the log is
+	// compacted behind a checkpoint and a slow follower gets the checkpoint; its
+	// rows are deleted then, so a machine of such a group keeps nothing in rows
+	// that it cannot lose.
 	RetainLog bool
 	// SnapshotEntries and SnapshotBytes say after how many applied entries, or
 	// bytes of them, a checkpoint is written. Defaults: 10,000 and 64 MiB.

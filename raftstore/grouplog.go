@@ -17,6 +17,8 @@ type groupLog struct {
 	id    GroupID
 	store LogStore
 	limit int // bytes of entry data kept in tail
+	// retain: the log is the data.
+	retain bool
 
 	// initial is what raft asks for once, when it starts.
 	initialHard    HardState
@@ -226,6 +228,9 @@ func (l *groupLog) FirstIndex() (uint64, error) {
 // Snapshot implements raft.Storage: the last checkpoint, for a follower that
 // needs entries that are gone.
 func (l *groupLog) Snapshot() (*raftpb.Snapshot, error) {
+	if l.retain { // a checkpoint would be no replacement for the log
+		return nil, raft.ErrSnapshotTemporarilyUnavailable
+	}
 	s, err := l.store.Snapshot(l.id)
 	if err != nil {
 		return nil, err

@@ -25,6 +25,8 @@ type LogState struct {
 	LastIndex uint64
 	// SnapshotIndex is the index of the stored checkpoint, 0 without one.
 	SnapshotIndex uint64
+	// Trim is the last SetTrim, 0 without one.
+	Trim uint64
 }
 
 // LogStore keeps the logs, hard states, checkpoints and rows of many groups on
@@ -75,6 +77,8 @@ type LogBatch interface {
 	// Compact removes the entries first..index; first is the index of the
 	// group's first entry so far, term that of the entry at index.
 	Compact(g GroupID, first, index, term uint64)
+	// SetTrim remembers up to where the log may be compacted; see [Group.Trim].
+	SetTrim(g GroupID, index uint64)
 	// Reset removes the whole log in favour of one that is compacted up to
 	// index, and removes all rows: what a received snapshot does.
 	Reset(g GroupID, index, term uint64)

@@ -199,6 +199,12 @@ func (l *loop) pass() {
 		if r.removed {
 			continue
 		}
+		if r.trimDue {
+			if err := r.trim(batch); err != nil {
+				l.fail(err)
+				return
+			}
+		}
 		if r.canStartReads() {
 			r.startReads()
 		}
@@ -215,13 +221,16 @@ func (l *loop) pass() {
 			}
 		}
 	}
-	clear(l.active)
-	l.active = l.active[:0]
 	l.send()
 
 	if !l.commit(batch, sync) {
 		return
 	}
+	for _, r := range l.active {
+		r.compacted()
+	}
+	clear(l.active)
+	l.active = l.active[:0]
 	for _, r := range l.collected {
 		if err := r.persisted(); err != nil {
 			l.fail(err)

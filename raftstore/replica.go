@@ -42,6 +42,12 @@ type replica struct {
 	checkpointIndex uint64
 	checkpointBytes uint64 // entry data applied since
 
+	trimDue     bool   // a tick has passed since trim last looked
+	trimWritten uint64 // the mark that is on disk
+	// compacting is the entry up to which the batch that is being written
+	// compacts the log; 0: it does not.
+	compacting, compactingTerm uint64
+
 	queued  []proposal // of this turn, not yet stepped
 	stepped []proposal // accepted by raft, index not yet known
 	waiters []waiter   // in index order
@@ -78,6 +84,7 @@ func (r *replica) touch() {
 func (r *replica) tick() {
 	r.releaseHeld()
 	r.rn.Tick()
+	r.trimDue = true
 	r.expireReads()
 	r.expireWaiters()
 	for _, to := range slices.Sorted(maps.Keys(r.sends)) {

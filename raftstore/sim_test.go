@@ -37,7 +37,9 @@ type sim struct {
 	acked       map[uint64]uint64 // command -> index, by group in the high bits
 	refused     map[uint64]bool   // surely without effect
 	applied     [8]map[uint64]uint64
+	trimmed     [8]uint64 // the highest index that any node was told to trim
 	reads       int
+	trims       uint64 // logs that are shorter in the end
 	trace       uint64
 }
 
@@ -141,6 +143,9 @@ func (s *sim) crash(id int) {
 	log := n.log.Crash(s.rng.IntN(n.log.Unsynced() + 1))
 	for g := range s.groups {
 		before[g], _, _ = log.Load(raftstore.GroupID(g + 1))
+		if st := before[g]; st.CompactedIndex > st.SnapshotIndex || g%2 == 0 && st.CompactedIndex > st.Trim {
+			s.t.Fatalf("node %d group %d: the crash left %+v: entries are gone that nothing replaces", id, g, st)
+		}
 	}
 	s.boot(id, log)
 	for g, st := range before {
@@ -190,6 +195,19 @@ func (s *sim) read(id, g int) {
 			s.t.Errorf("node %d group %d: read index %d, applied %d, acknowledged before: %d", id, g, index, group.Applied(), floor)
 		}
 	})
+}
+
+// trim lets go of entries that every node has.
+func (s *sim) trim(id, g int) {
+	everywhere := s.nodes[1].groups[g].Status().Commit
+	for n := 2; n <= 3; n++ {
+		everywhere = min(everywhere, s.nodes[n].groups[g].Status().Commit)
+	}
+	if everywhere > 0 {
+		index := 1 + s.rng.Uint64N(everywhere)
+		s.nodes[id].groups[g].Trim(index)
+		s.trimmed[g] = max(s.trimmed[g], index)
+	}
 }
 
 // turn lets a node work until it has nothing to do.
@@ -247,6 +265,8 @@ func (s *sim) step(chaos bool) {
 	case n < 25:
 		s.read(id, s.rng.IntN(s.groups))
 		s.turn(id)
+	case n == 28:
+		s.trim(id, s.rng.IntN(s.groups))
 	case chaos && n == 25 && s.rng.IntN(8) == 0:
 		s.crash(id)
 		s.turn(id)
@@ -322,15 +342,23 @@ func (s *sim) check() {
 			if err != nil || count > 0 && (!ok || binary.BigEndian.Uint64(row) != hash) {
 				s.t.Errorf("group %d node %d: last row %x, %v, %v", g, id, row, ok, err)
 			}
-			st := s.nodes[id].groups[g].Status()
-			if st.FirstIndex != 1 {
-				s.t.Errorf("group %d node %d: log starts at %d although it is the data", g, id, st.FirstIndex)
+			group := s.nodes[id].groups[g]
+			if first := group.First(); first > s.trimmed[g]+1 {
+				s.t.Errorf("group %d node %d: log starts at %d, trimmed only to %d", g, id, first, s.trimmed[g])
+			} else {
+				s.trims += min(first-1, 1)
+			}
+			for index, command := range s.applied[g] {
+				data, err := group.Entry(index)
+				if gone := index < group.First(); gone != errors.Is(err, raftstore.ErrCompacted) || !gone && (err != nil || binary.BigEndian.Uint64(data) != command) {
+					s.t.Fatalf("group %d node %d: entry %d of a log from %d on: %x, %v", g, id, index, group.First(), data, err)
+				}
 			}
 		}
 	}
 }
 
-func runSim(t *testing.T, seed uint64, steps int) (acked int, trace uint64, snapshots uint64) {
+func runSim(t *testing.T, seed uint64, steps int) (acked int, trace uint64, snapshots, trims uint64) {
 	s := newSim(t, seed, 4)
 	for range steps {
 		s.step(true)
@@ -343,7 +371,7 @@ func runSim(t *testing.T, seed uint64, steps int) (acked int, trace uint64, snap
 	for id := 1; id <= 3; id++ {
 		snapshots += s.nodes[id].store.Metrics().SnapshotsReceived
 	}
-	return len(s.acked), s.trace, snapshots
+	return len(s.acked), s.trace, snapshots, s.trims
 }
 
 // TestSimulation is not parallel: it replaces crypto/rand.Reader.
@@ -352,24 +380,28 @@ func TestSimulation(t *testing.T) {
 	if testing.Short() {
 		rounds = 6
 	}
-	var snapshots uint64
+	var snapshots, trims uint64
 	start := rand.Uint64()
 	for i := range uint64(rounds) {
 		t.Run(fmt.Sprintf("seed=%d", start+i), func(t *testing.T) {
-			acked, _, snaps := runSim(t, start+i, steps)
+			acked, _, snaps, trimmed := runSim(t, start+i, steps)
 			snapshots += snaps
-			t.Logf("%d acknowledged, %d snapshots", acked, snaps)
+			trims += trimmed
+			t.Logf("%d acknowledged, %d snapshots, %d logs trimmed", acked, snaps, trimmed)
 		})
 	}
 	if snapshots == 0 {
 		t.Error("no follower was ever caught up by a snapshot")
 	}
+	if trims == 0 {
+		t.Error("no log was ever trimmed")
+	}
 }
 
 // TestSimulationIsDeterministic runs one seed twice.
 func TestSimulationIsDeterministic(t *testing.T) {
-	a1, t1, _ := runSim(t, 42, 3000)
-	a2, t2, _ := runSim(t, 42, 3000)
+	a1, t1, _, _ := runSim(t, 42, 3000)
+	a2, t2, _, _ := runSim(t, 42, 3000)
 	if a1 != a2 || t1 != t2 {
 		t.Errorf("the same seed gave %d acknowledgements with trace %x, then %d with %x", a1, t1, a2, t2)
 	}

@@ -31,6 +31,9 @@ func golden() []goldenCommand {
 		{DeleteTopic{At: -1, Name: "t"}, "010a010174"},
 		{DrainShard{At: 5, ID: 2}, "010b0a02"},
 		{RemoveShard{At: 5, ID: 2}, "010c0a02"},
+		{CreateTopic{At: 5, Name: "t", Partitions: 2, Retention: Retention{300, 1}}, "010d0a0174020000ac0201"},
+		{AlterTopic{At: 5, TopicID: 300, SetBytes: true, Retention: Retention{0, 7}, CheckVersion: true, Version: 4}, "010e0aac0200010007" + "0104"},
+		{DeleteTopic{At: 5, Name: "t", ID: 300}, "010f0a0174ac02"},
 	}
 }
 
@@ -94,17 +97,45 @@ func populated(t testing.TB) *Catalog {
 	c := cluster(t, 2, Settings{ShardsPerNode: 1, DefaultPartitions: 2})
 	must(t, c, AddKey{At: 3, Secret: secret(2)})
 	must(t, c, CreateTopic{At: 4, Name: "gone"})
-	must(t, c, CreateTopic{At: 5, Name: "t", Partitions: 3, ReplicationFactor: 1})
+	must(t, c, CreateTopic{At: 5, Name: "t", Partitions: 3, ReplicationFactor: 1, Retention: Retention{Bytes: 5}})
 	must(t, c, DeleteTopic{At: 6, Name: "gone"})
 	must(t, c, DrainShard{At: 7, ID: 2})
+	must(t, c, AlterTopic{At: 8, TopicID: 2, SetMillis: true, Retention: Retention{Millis: 300}})
 	return c
+}
+
+// A snapshot of version 1 has no retention: everything is kept.
+func TestRestoreOfVersion1(t *testing.T) {
+	t.Parallel()
+	one := strings.Repeat("01", MinKeyBytes)
+	v1 := "01" + "05" + "0e" + "0474657374" + "000000" + "01" + "01" + "01" + "01" + "02" +
+		"01" + "01" + "20" + one + "02" + "01" + "01" + "08636c69656e743a31" + "06706565723a31" + "046469736b" + "02" +
+		"01" + "020101" + "00" + "05" + "01" + "01" + "0174" + "01" + "0a" + "01" + "0102"
+	b, err := hex.DecodeString(v1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := New()
+	if err := c.Restore(b); err != nil {
+		t.Fatal(err)
+	}
+	topic, _ := c.Topic("t")
+	if !reflect.DeepEqual(topic, Topic{ID: 1, Name: "t", ReplicationFactor: 1, CreatedAt: 5, Partitions: []uint64{1}}) {
+		t.Errorf("%+v", topic)
+	}
+	for _, v := range []byte{0, snapshotVersion + 1} {
+		b[0] = v
+		if err := New().Restore(b); !errors.Is(err, ErrVersion) {
+			t.Errorf("version %d: %v", v, err)
+		}
+	}
 }
 
 func TestSnapshotGolden(t *testing.T) {
 	t.Parallel()
 	one, two := strings.Repeat("01", MinKeyBytes), strings.Repeat("02", MinKeyBytes)
-	want := "01" + // version
-		"08" + "0e" + "0474657374" + "010200" + // catalogue version 8, now 7, "test", settings
+	want := "02" + // version
+		"09" + "10" + "0474657374" + "010200" + // catalogue version 9, now 8, "test", settings
 		"01" + "02" + "02" + "05" + "05" + // active key, last key, topic, partition, shard
 		"02" + "01" + "20" + one + "02" + "02" + "20" + two + "06" + // keys
 		"02" + // nodes
@@ -113,10 +144,10 @@ func TestSnapshotGolden(t *testing.T) {
 		"04" + // shards: id, replicas, state, version
 		"02" + "020102" + "01" + "08" +
 		"03" + "020102" + "00" + "07" +
-		"04" + "0101" + "00" + "06" +
-		"05" + "0102" + "00" + "06" +
-		"01" + // topics: id, name, replication factor, created, partitions with shards
-		"02" + "0174" + "01" + "0a" + "03" + "0304" + "0405" + "0504"
+		"04" + "0101" + "00" + "09" +
+		"05" + "0102" + "00" + "09" +
+		"01" + // topics: id, name, replication factor, created, retention, version of it, partitions with shards
+		"02" + "0174" + "01" + "0a" + "ac0205" + "01" + "03" + "0304" + "0405" + "0504"
 	c := populated(t)
 	if got := hex.EncodeToString(c.Snapshot()); got != want {
 		t.Errorf("snapshot is\n%s, golden\n%s", got, want)

@@ -267,6 +267,10 @@ func (b *batch) Compact(id raftstore.GroupID, _, index, term uint64) {
 	})
 }
 
+func (b *batch) SetTrim(id raftstore.GroupID, index uint64) {
+	b.add(id, func(g *group) { g.state.Trim = index })
+}
+
 func (b *batch) Reset(id raftstore.GroupID, index, term uint64) {
 	b.add(id, func(g *group) {
 		g.entries, g.rows = nil, nil

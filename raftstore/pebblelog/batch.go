@@ -89,6 +89,10 @@ func (b *batch) Compact(g raftstore.GroupID, first, index, term uint64) {
 	b.note(b.get().Set(groupKey(kindCompacted, g), encodeInts(index, term), nil))
 }
 
+func (b *batch) SetTrim(g raftstore.GroupID, index uint64) {
+	b.note(b.get().Set(groupKey(kindTrim, g), encodeInts(index), nil))
+}
+
 func (b *batch) Reset(g raftstore.GroupID, index, term uint64) {
 	b.note(b.get().DeleteRange(groupKey(kindEntry, g), groupEnd(kindEntry, g), nil))
 	b.note(b.get().DeleteRange(groupKey(kindRow, g), groupEnd(kindRow, g), nil))

@@ -18,6 +18,7 @@ import (
 //	'e' group index  entry: term (8), type (1), data
 //	'h' group        hard state: term, vote, commit (8 each)
 //	'r' group key    row of the machine
+//	'm' group        mark up to which the log may be trimmed: index (8)
 //	's' group        checkpoint: index, term (8 each), CRC32C of data (4), data
 //	't' group        compacted up to: index, term (8 each)
 const (
@@ -26,6 +27,7 @@ const (
 	kindEntry     = 'e'
 	kindHard      = 'h'
 	kindRow       = 'r'
+	kindTrim      = 'm'
 	kindSnapshot  = 's'
 	kindCompacted = 't'
 
@@ -38,7 +40,7 @@ const (
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // kinds are the kinds of keys that belong to a group.
-var kinds = [...]byte{kindMembers, kindEntry, kindHard, kindRow, kindSnapshot, kindCompacted}
+var kinds = [...]byte{kindMembers, kindEntry, kindHard, kindRow, kindTrim, kindSnapshot, kindCompacted}
 
 func groupKey(kind byte, g raftstore.GroupID) []byte { return appendGroupKey(nil, kind, g) }
 

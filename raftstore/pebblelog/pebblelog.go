@@ -231,6 +231,11 @@ func (s *Store) Load(g raftstore.GroupID) (st raftstore.LogState, ok bool, err e
 	}); err != nil {
 		return st, false, err
 	}
+	if _, err = s.get(groupKey(kindTrim, g), func(v []byte) error {
+		return decodeInts("trim mark", v, &st.Trim)
+	}); err != nil {
+		return st, false, err
+	}
 	snap, err := s.Snapshot(g)
 	if err != nil {
 		return st, false, err

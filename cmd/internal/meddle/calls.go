@@ -32,6 +32,7 @@ const (
 	unknownResult         = answer(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_RESULT)
 	deadline              = answer(oncelogv1.ErrorCode_ERROR_CODE_DEADLINE)
 	unknownTopic          = answer(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_TOPIC)
+	topicChanged          = answer(oncelogv1.ErrorCode_ERROR_CODE_TOPIC_CHANGED)
 	unknownPartition      = answer(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION)
 	topicExists           = answer(oncelogv1.ErrorCode_ERROR_CODE_TOPIC_EXISTS)
 	insufficientNodes     = answer(oncelogv1.ErrorCode_ERROR_CODE_INSUFFICIENT_NODES)
