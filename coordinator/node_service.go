@@ -193,6 +193,7 @@ func (s *nodeService) fillAssignment(res *oncelogv1.HeartbeatResponse, req *once
 		a := &oncelogv1.ShardAssignment{ShardId: shard.ID, Replicas: shard.Replicas, Version: shard.Version}
 		for _, p := range shard.Partitions {
 			a.Partitions = append(a.Partitions, &oncelogv1.AssignedPartition{
+				RetentionMs: int64(p.Retention.Millis), RetentionBytes: int64(p.Retention.Bytes),
 				PartitionId: p.ID, TopicId: p.TopicID, Topic: p.TopicName, Partition: p.Index,
 			})
 		}

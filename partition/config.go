@@ -88,6 +88,10 @@ type Config struct {
 	// it remembers are gone. Default 60 s. Each time looks at every producer
 	// of the shard.
 	CheckProducersInterval time.Duration
+	// RetentionInterval is how often a leader looks for records that retention
+	// lets go, and every replica for entries of its log that nobody needs.
+	// Default 30 s. It looks at memory only.
+	RetentionInterval time.Duration
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -97,6 +101,7 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.EnlistDelay, 20*time.Millisecond)
 	def(&c.EnlistInterval, 3*time.Second)
 	def(&c.CheckProducersInterval, time.Minute)
+	def(&c.RetentionInterval, 30*time.Second)
 	c.HeartbeatWait = min(c.HeartbeatWait, 5*time.Second)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -26,6 +26,9 @@ func everyCommand() []Command {
 		DeleteTopic{At: -1, Name: "t"},
 		DrainShard{At: 5, ID: 2},
 		RemoveShard{At: 5, ID: 2},
+		CreateTopic{At: 5, Name: "t", Partitions: 2, Retention: Retention{300, 1}},
+		AlterTopic{At: 5, TopicID: 300, SetBytes: true, Retention: Retention{0, 7}, CheckVersion: true, Version: 4},
+		DeleteTopic{At: 5, Name: "t", ID: 300},
 	}
 }
 
@@ -92,17 +95,38 @@ func populated(t testing.TB) *Catalog {
 	c := cluster(t, 2, Settings{ShardsPerNode: 1, DefaultPartitions: 2})
 	must(t, c, AddKey{At: 3, Secret: secret(2)})
 	must(t, c, CreateTopic{At: 4, Name: "gone"})
-	must(t, c, CreateTopic{At: 5, Name: "t", Partitions: 3, ReplicationFactor: 1})
+	must(t, c, CreateTopic{At: 5, Name: "t", Partitions: 3, ReplicationFactor: 1, Retention: Retention{Bytes: 5}})
 	must(t, c, DeleteTopic{At: 6, Name: "gone"})
 	must(t, c, DrainShard{At: 7, ID: 2})
+	must(t, c, AlterTopic{At: 8, TopicID: 2, SetMillis: true, Retention: Retention{Millis: 300}})
 	return c
+}
+
+// A snapshot of version 1 has no retention: everything is kept.
+func TestRestoreOfVersion1(t *testing.T) {
+	t.Parallel()
+	b := slices.Clone(golden.Read(t, "catalogue-snapshot", 1)[0].Bytes)
+	c := New()
+	if err := c.Restore(b); err != nil {
+		t.Fatal(err)
+	}
+	topic, _ := c.Topic("t")
+	if !reflect.DeepEqual(topic, Topic{ID: 2, Name: "t", ReplicationFactor: 1, CreatedAt: 5, Partitions: []uint64{3, 4, 5}}) {
+		t.Errorf("%+v", topic)
+	}
+	for _, v := range []byte{0, snapshotVersion + 1} {
+		b[0] = v
+		if err := New().Restore(b); !errors.Is(err, ErrVersion) {
+			t.Errorf("version %d: %v", v, err)
+		}
+	}
 }
 
 func TestSnapshotGolden(t *testing.T) {
 	t.Parallel()
 	c := populated(t)
 	golden.Check(t, "catalogue-snapshot", snapshotVersion, []golden.Sample{{Name: "everything", Bytes: c.Snapshot()}})
-	b := golden.Read(t, "catalogue-snapshot", 1)[0].Bytes
+	b := golden.Read(t, "catalogue-snapshot", snapshotVersion)[0].Bytes
 	r := New()
 	if err := r.Restore(b); err != nil {
 		t.Fatal(err)

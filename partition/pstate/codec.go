@@ -23,6 +23,11 @@ const (
 	MaxProgress = 1 << 16
 	// MaxSyncPartitions bounds each list of a [SyncPartitions].
 	MaxSyncPartitions = 1 << 16
+	// MaxLogStarts bounds the partitions of an [AdvanceLogStarts].
+	MaxLogStarts = 1 << 12
+	// MaxRetention bounds [Retention]: some hundred thousand years of
+	// milliseconds, some thousand terabytes.
+	MaxRetention = 1 << 53
 	// MaxForget bounds the ids of a [Forget].
 	MaxForget = 1 << 16
 	// MaxTopicName bounds the bytes of a topic name.
@@ -48,13 +53,13 @@ type Kind uint8
 
 // The kinds of commands. An entry holds one command.
 const (
-	KindAppends         Kind = 1
-	KindMarkers         Kind = 2
-	KindEnlistAnswers   Kind = 3
-	KindSyncPartitions  Kind = 4
-	KindForget          Kind = 5
-	KindAdvanceLogStart Kind = 6
-	KindConfigure       Kind = 7
+	KindAppends          Kind = 1
+	KindMarkers          Kind = 2
+	KindEnlistAnswers    Kind = 3
+	KindSyncPartitions   Kind = 4
+	KindForget           Kind = 5
+	KindAdvanceLogStarts Kind = 6
+	KindConfigure        Kind = 7
 )
 
 // entryVersion is the version of every command; raise it with any change, and

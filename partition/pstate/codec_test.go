@@ -44,9 +44,9 @@ func samples(t testing.TB) map[Kind]struct {
 		{Ref: TxnRef{300, 9, 9}, OpenedAt: 78, Verdict: VerdictInvalid},
 		{Ref: TxnRef{1, 0, 4}, OpenedAt: 79, Verdict: VerdictDecided, Decision: markers.List[0].Decision},
 	}}
-	sync := SyncPartitions{7, 12, false, 11, []PartitionInfo{{5, 2, "orders", 1}}, []uint64{3, 4}}
+	sync := SyncPartitions{7, 12, false, 11, []PartitionInfo{{5, 2, "orders", 1, Retention{300, 4096}}}, []uint64{3, 4}}
 	forget := Forget{7, []uint64{1, 300}}
-	advance := AdvanceLogStart{7, 5, 4096}
+	advance := AdvanceLogStarts{7, []LogStart{{5, 4096}, {6, 1}}}
 	configure := Configure{7, Config{1, 2, 3, 4, 5, 6, 7}}
 	return map[Kind]sample{
 		KindAppends: {appends, must(EncodeAppends(nil, appends, [][]byte{{0xaa, 0xbb}, {}, {0xcc}})),
@@ -56,10 +56,10 @@ func samples(t testing.TB) map[Kind]struct {
 		KindEnlistAnswers: {answers, must(EncodeEnlistAnswers(nil, answers)),
 			"01030e03ac0202094d0103" + "ac0209094e02" + "0100044f03010002080205eb070601"},
 		KindSyncPartitions: {sync, must(EncodeSyncPartitions(nil, sync)),
-			"01040e0c000b01" + "0502066f726465727301" + "020304"},
-		KindForget:          {forget, must(EncodeForget(nil, forget)), "01050e0201ac02"},
-		KindAdvanceLogStart: {advance, EncodeAdvanceLogStart(nil, advance), "01060e058020"},
-		KindConfigure:       {configure, EncodeConfigure(nil, configure), "01070e04010304050607"},
+			"01040e0c000b01" + "0502066f726465727301ac028020" + "020304"},
+		KindForget:           {forget, must(EncodeForget(nil, forget)), "01050e0201ac02"},
+		KindAdvanceLogStarts: {advance, must(EncodeAdvanceLogStarts(nil, advance)), "01060e020580200601"},
+		KindConfigure:        {configure, EncodeConfigure(nil, configure), "01070e04010304050607"},
 	}
 }
 
@@ -89,10 +89,8 @@ func decode(entry []byte) (cmd any, again []byte, err error) {
 		return reencode(entry, DecodeSyncPartitions, EncodeSyncPartitions)
 	case KindForget:
 		return reencode(entry, DecodeForget, EncodeForget)
-	case KindAdvanceLogStart:
-		return reencode(entry, DecodeAdvanceLogStart, func(b []byte, c AdvanceLogStart) ([]byte, error) {
-			return EncodeAdvanceLogStart(b, c), nil
-		})
+	case KindAdvanceLogStarts:
+		return reencode(entry, DecodeAdvanceLogStarts, EncodeAdvanceLogStarts)
 	case KindConfigure:
 		return reencode(entry, DecodeConfigure, func(b []byte, c Configure) ([]byte, error) {
 			return EncodeConfigure(b, c), nil
@@ -324,7 +322,7 @@ func FuzzRestore(f *testing.F) {
 }
 
 // busy returns a state that has something of everything.
-func busy(t testing.TB) *State {
+func busyBefore(t testing.TB) *State {
 	t.Helper()
 	s := New(Config{RangesKept: 3})
 	s.SyncPartitions(1, SyncPartitions{At: 5, Version: 3, Full: true, Add: full(3, 1, 2, 5).Add})
@@ -350,7 +348,14 @@ func busy(t testing.TB) *State {
 	s.EnlistAnswers(12, EnlistAnswers{List: []EnlistAnswer{{Ref: o1, OpenedAt: 10, Verdict: VerdictStray, Fence: 1}}})
 	put(13, e1, 2, 0)
 	put(14, TxnRef{20, 0, 1}, 1, 0)
-	s.AdvanceLogStart(15, AdvanceLogStart{Partition: 5, Start: 1})
+	s.AdvanceLogStarts(15, AdvanceLogStarts{Starts: []LogStart{{5, 1}}})
+	return s
+}
+
+// busy is busyBefore with a tombstone.
+func busy(t testing.TB) *State {
+	t.Helper()
+	s := busyBefore(t)
 	s.Forget(16, Forget{At: 160, Producers: []uint64{3}})
 	if err := s.Check(); err != nil {
 		t.Fatal(err)

@@ -315,6 +315,9 @@ func (w *world) syncs() {
 	}
 	c := full(w.version, w.live...)
 	c.At = w.now
+	for i := range c.Add {
+		c.Add[i].Retention = Retention{Millis: Millis(w.pick(3)) * 500, Bytes: uint64(w.pick(3)) * 60}
+	}
 	res := w.do(EncodeSyncPartitions(nil, c)).(SyncResult)
 	if res.Code != SyncApplied {
 		w.t.Fatalf("entry %d: %+v", w.index, res)
@@ -341,11 +344,16 @@ func (w *world) advances() {
 	w.t.Helper()
 	id := w.live[w.pick(len(w.live))]
 	to := uint64(w.pick(len(w.m.parts[id].records) + 1))
-	res := w.do(EncodeAdvanceLogStart(nil, AdvanceLogStart{w.now, id, to}), nil).([2]uint64)
+	if w.chance(50) { // what retention asks for is whole segments
+		if due := w.s.Expired(w.now, 1); len(due) > 0 {
+			id, to = due[0].Partition, due[0].Start
+		}
+	}
+	res := w.do(EncodeAdvanceLogStarts(nil, AdvanceLogStarts{w.now, []LogStart{{id, to}}})).([]LogStartResult)[0]
 	w.m.step(w.index, w.now)
 	want := max(w.starts[id], min(to, uint64(w.m.stable(id))))
-	if res[0] != want {
-		w.t.Fatalf("entry %d: log start %d, model %d", w.index, res[0], want)
+	if res.Start != want || res.DroppedFrom > res.DroppedTo || res.DroppedTo > want || res.Moved != (want > w.starts[id]) {
+		w.t.Fatalf("entry %d: %+v, model %d", w.index, res, want)
 	}
 	w.starts[id] = want
 }

@@ -13,7 +13,7 @@ import (
 // are refused and leave the state as it was.
 func (s *State) Restore(b []byte) error {
 	l := loader{s: New(Config{}), r: codec.NewReader(b)}
-	version := l.r.Version("shard snapshot", oldestSnapshotVersion, snapshotVersion)
+	l.version = l.r.Version("shard snapshot", oldestSnapshotVersion, snapshotVersion)
 	l.s.cfg = readConfig(l.r).withDefaults()
 	l.s.now, l.s.index, l.s.version = l.r.Varint(), l.r.Uvarint(), l.r.Uvarint()
 	for range l.r.Count(math.MaxInt) {
@@ -27,7 +27,7 @@ func (s *State) Restore(b []byte) error {
 	for range l.r.Count(math.MaxInt) {
 		l.openTxn()
 	}
-	if version > 1 {
+	if l.version > 1 {
 		for range l.r.Count(math.MaxInt) {
 			l.tombstone()
 		}
@@ -46,9 +46,10 @@ func (s *State) Restore(b []byte) error {
 // loader builds a state out of a snapshot. After a failure of its reader it
 // reads zeros and goes on; every loop is bounded by the length of the input.
 type loader struct {
-	s    *State
-	r    *codec.Reader
-	open []*stream // of open transactions
+	s       *State
+	r       *codec.Reader
+	version byte
+	open    []*stream // of open transactions
 }
 
 // require fails the reader unless ok holds, and returns whether to go on.
@@ -60,9 +61,10 @@ func (l *loader) require(ok bool) bool {
 }
 
 func (l *loader) partition() {
-	p := newPartition(readInfo(l.r))
+	p := newPartition(readInfo(l.r, l.version >= 3))
 	p.start, p.end, p.bytes = l.r.Uvarint(), l.r.Uvarint(), l.r.Uvarint()
 	p.maxTimestamp = l.r.Varint()
+	l.segments(p)
 	for range l.r.Count(math.MaxInt) {
 		ref := readRef(l.r)
 		e := abortedEntry{producer: ref.ProducerID, epoch: ref.Epoch, number: ref.Number}
@@ -74,6 +76,24 @@ func (l *loader) partition() {
 	}
 	if l.require(l.s.partitions[p.info.ID] == nil) {
 		l.s.partitions[p.info.ID] = p
+		l.s.needs.update(p)
+	}
+}
+
+// segments reads those of a partition. Before version 3 nothing was ever removed
+// from a log: everything is one segment that begins with the log.
+func (l *loader) segments(p *partition) {
+	if l.version < 3 {
+		if p.end > p.start {
+			p.segments = []segment{{first: 1, bytes: p.bytes, newest: l.s.now, opened: l.s.now}}
+			p.size = p.bytes
+		}
+		return
+	}
+	for range l.r.Count(maxSegments) {
+		g := segment{base: l.r.Uvarint(), first: l.r.Uvarint(), bytes: l.r.Uvarint(), newest: l.r.Varint(), opened: l.r.Varint()}
+		p.segments = append(p.segments, g)
+		p.size += g.bytes
 	}
 }
 

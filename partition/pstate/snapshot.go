@@ -8,9 +8,9 @@ import (
 )
 
 // snapshotVersion is the first byte of a snapshot. Version 1, the oldest that is
-// read, has no tombstones.
+// read, has no tombstones, 1 and 2 have no retention and no segments.
 const (
-	snapshotVersion       = 2
+	snapshotVersion       = 3
 	oldestSnapshotVersion = 1
 )
 
@@ -55,6 +55,11 @@ func (p *partition) snapshot(b []byte) []byte {
 		b = codec.AppendUvarint(b, v)
 	}
 	b = codec.AppendVarint(b, p.maxTimestamp)
+	b = codec.AppendUvarint(b, uint64(len(p.segments)))
+	for _, g := range p.segments {
+		b = codec.AppendUvarint(codec.AppendUvarint(codec.AppendUvarint(b, g.base), g.first), g.bytes)
+		b = codec.AppendVarint(codec.AppendVarint(b, g.newest), g.opened)
+	}
 	b = codec.AppendUvarint(b, uint64(p.aborted.len))
 	for e := range p.aborted.all() {
 		b = appendRef(b, e.ref())

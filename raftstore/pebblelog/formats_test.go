@@ -24,13 +24,14 @@ func device(t *testing.T, s *Store) []golden.Sample {
 	b.SetHardState(3, raftstore.HardState{Term: 2, Vote: 1, Commit: 8})
 	b.SetSnapshot(3, raftstore.Snapshot{Index: 7, Term: 1, Data: []byte("state")})
 	b.Compact(3, 1, 7, 1)
+	b.SetTrim(3, 6)
 	b.Append(3, []*raftpb.Entry{{Index: &index, Term: &term, Type: &kind, Data: []byte("entry")}}, 7)
 	b.Rows(3).Set([]byte("key"), []byte("row"))
 	if err := s.Commit(b, true); err != nil {
 		t.Fatal(err)
 	}
 	var out []golden.Sample
-	err := s.scan(nil, nil, func(k, v []byte) (bool, error) {
+	err := s.present().scan(nil, nil, func(k, v []byte) (bool, error) {
 		name := strings.ReplaceAll(strings.Split(keyName(k), " of group")[0], " ", "-")
 		name = strings.ReplaceAll(name, "\"", "")
 		if k[0] == kindFormat {

@@ -13,13 +13,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"go.etcd.io/raft/v3/raftpb"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/oncelog/oncelog/raftstore"
 )
@@ -62,6 +62,43 @@ type Store struct {
 	readers atomic.Int64
 	closed  atomic.Bool
 	idle    chan struct{}
+
+	// gens are the groups' generations that are not 0. The map is replaced,
+	// never changed.
+	gens atomic.Pointer[map[raftstore.GroupID]uint32]
+
+	viewsMu sync.Mutex
+	views   map[*view]struct{} // not closed
+}
+
+func (s *Store) gen(g raftstore.GroupID) uint32 { return (*s.gens.Load())[g] }
+
+// setGens takes note of what a batch is about to install: a reader that finds
+// the old generation gone must also find that there is a new one.
+func (s *Store) setGens(installed map[raftstore.GroupID]uint32) {
+	if len(installed) == 0 {
+		return
+	}
+	gens := maps.Clone(*s.gens.Load())
+	maps.Copy(gens, installed)
+	s.gens.Store(&gens)
+}
+
+// loadGens reads the generations.
+func (s *Store) loadGens() error {
+	gens := map[raftstore.GroupID]uint32{}
+	s.gens.Store(&gens)
+	return s.present().scan([]byte{kindGen}, []byte{kindGen + 1}, func(k, v []byte) (bool, error) {
+		var gen uint64
+		if len(k) != 9 {
+			return false, fmt.Errorf("generation key of %d bytes: %w", len(k), raftstore.ErrCorrupt)
+		}
+		if err := decodeInts("generation", v, &gen); err != nil {
+			return false, err
+		}
+		gens[raftstore.GroupID(binary.BigEndian.Uint64(k[1:]))] = uint32(gen)
+		return true, nil
+	})
 }
 
 // Open opens or creates the store. An error that wraps raftstore.ErrCorrupt
@@ -82,6 +119,8 @@ func Open(cfg Config) (*Store, error) {
 	s := &Store{fs: cfg.FS, dir: cfg.Dir, log: cfg.Logger, idle: make(chan struct{}, 1)}
 	s.wals = &wals{files: vfsFiles{fs: cfg.FS, dir: cfg.Dir}}
 	s.wals.batch.Store(1)
+	s.views = map[*view]struct{}{}
+	s.gens.Store(&map[raftstore.GroupID]uint32{}) // until loadGens
 	if err := s.wals.checkFiles(); err != nil {
 		return nil, fmt.Errorf("pebblelog: open %s: %w", cfg.Dir, err)
 	}
@@ -92,7 +131,7 @@ func Open(cfg Config) (*Store, error) {
 		s.cache.Unref()
 		return nil, fmt.Errorf("pebblelog: open %s: %w", cfg.Dir, openError(err))
 	}
-	if err := s.checkFormat(); err != nil {
+	if err := errors.Join(s.checkFormat(), s.loadGens()); err != nil {
 		return nil, errors.Join(fmt.Errorf("pebblelog: open %s: %w", cfg.Dir, err), s.Close())
 	}
 	return s, nil
@@ -148,14 +187,14 @@ func (s *Store) options(cfg Config) *pebble.Options {
 // checkFormat refuses a database written by an unknown version of this
 // package, and gives a new one its version and its name.
 func (s *Store) checkFormat() error {
-	ok, err := s.get([]byte{kindFormat}, func(v []byte) (err error) {
+	ok, err := s.present().get([]byte{kindFormat}, func(v []byte) (err error) {
 		s.id, err = decodeFormat(v)
 		return err
 	})
 	if err != nil || ok {
 		return err
 	}
-	err = s.scan(nil, nil, func(k, _ []byte) (bool, error) {
+	err = s.present().scan(nil, nil, func(k, _ []byte) (bool, error) {
 		return false, fmt.Errorf("the format version is missing, beside %s: %w", keyName(k), raftstore.ErrCorrupt)
 	})
 	if err != nil {
@@ -178,7 +217,7 @@ func named(err error) error {
 }
 
 // NewBatch implements raftstore.LogStore.
-func (s *Store) NewBatch() raftstore.LogBatch { return &batch{db: s.db} }
+func (s *Store) NewBatch() raftstore.LogBatch { return &batch{s: s} }
 
 // Commit implements raftstore.LogStore.
 func (s *Store) Commit(lb raftstore.LogBatch, sync bool) (err error) {
@@ -200,6 +239,7 @@ func (s *Store) Commit(lb raftstore.LogBatch, sync bool) (err error) {
 			err = named(f)
 		}
 	}()
+	s.setGens(b.gens)
 	number := s.wals.batch.Load()
 	mark(b.b.Repr(), number, s.synced)
 	if err := s.db.Apply(b.b, &pebble.WriteOptions{Sync: sync}); err != nil {
@@ -211,137 +251,6 @@ func (s *Store) Commit(lb raftstore.LogBatch, sync bool) (err error) {
 		s.synced = number
 	}
 	return b.b.Close()
-}
-
-// Groups implements raftstore.LogStore.
-func (s *Store) Groups() ([]raftstore.GroupID, error) {
-	var ids []raftstore.GroupID
-	err := s.scan([]byte{kindMembers}, []byte{kindMembers + 1}, func(k, _ []byte) (bool, error) {
-		if len(k) != 9 {
-			return false, fmt.Errorf("members key of %d bytes: %w", len(k), raftstore.ErrCorrupt)
-		}
-		ids = append(ids, raftstore.GroupID(binary.BigEndian.Uint64(k[1:])))
-		return true, nil
-	})
-	return ids, err
-}
-
-// Load implements raftstore.LogStore.
-func (s *Store) Load(g raftstore.GroupID) (st raftstore.LogState, ok bool, err error) {
-	ok, err = s.get(groupKey(kindMembers, g), func(v []byte) error {
-		st.Members = &raftpb.ConfState{}
-		if err := proto.Unmarshal(v, st.Members); err != nil {
-			return fmt.Errorf("members: %w: %w", raftstore.ErrCorrupt, err)
-		}
-		return nil
-	})
-	if err != nil || !ok {
-		return st, false, err
-	}
-	if _, err = s.get(groupKey(kindHard, g), func(v []byte) error {
-		return decodeInts("hard state", v, &st.Hard.Term, &st.Hard.Vote, &st.Hard.Commit)
-	}); err != nil {
-		return st, false, err
-	}
-	if _, err = s.get(groupKey(kindCompacted, g), func(v []byte) error {
-		return decodeInts("compaction mark", v, &st.CompactedIndex, &st.CompactedTerm)
-	}); err != nil {
-		return st, false, err
-	}
-	snap, err := s.Snapshot(g)
-	if err != nil {
-		return st, false, err
-	}
-	st.SnapshotIndex = snap.Index
-	st.LastIndex, err = s.lastIndex(g, st.CompactedIndex)
-	return st, err == nil, err
-}
-
-// lastIndex finds the last entry and checks that the first one is where it
-// should be: a log that lost its start is damaged.
-func (s *Store) lastIndex(g raftstore.GroupID, compacted uint64) (last uint64, err error) {
-	last = compacted
-	err = s.iterate(groupKey(kindEntry, g), groupEnd(kindEntry, g), func(it *pebble.Iterator) error {
-		if !it.First() {
-			return nil
-		}
-		if first := binary.BigEndian.Uint64(it.Key()[9:]); first != compacted+1 {
-			return fmt.Errorf("log of group %d starts at %d instead of %d: %w", g, first, compacted+1, raftstore.ErrCorrupt)
-		}
-		if it.Last() {
-			last = binary.BigEndian.Uint64(it.Key()[9:])
-		}
-		return nil
-	})
-	return last, err
-}
-
-// Entries implements raftstore.LogStore.
-func (s *Store) Entries(g raftstore.GroupID, lo, hi, maxBytes uint64) ([]*raftpb.Entry, error) {
-	var entries []*raftpb.Entry
-	size, full := uint64(0), false
-	err := s.scan(entryKey(g, lo), entryKey(g, hi), func(k, v []byte) (bool, error) {
-		index := binary.BigEndian.Uint64(k[9:])
-		if index != lo+uint64(len(entries)) {
-			return false, fmt.Errorf("entry %d of group %d is missing: %w", lo+uint64(len(entries)), g, raftstore.ErrCorrupt)
-		}
-		size += uint64(len(v) - min(len(v), entryHeader))
-		if full = len(entries) > 0 && size > maxBytes; full {
-			return false, nil
-		}
-		e, err := decodeEntry(g, index, v)
-		entries = append(entries, e)
-		return true, err
-	})
-	if err != nil {
-		return nil, err
-	}
-	if !full && uint64(len(entries)) != hi-lo {
-		return nil, fmt.Errorf("entry %d of group %d is missing: %w", lo+uint64(len(entries)), g, raftstore.ErrCorrupt)
-	}
-	return entries, nil
-}
-
-// Term implements raftstore.LogStore.
-func (s *Store) Term(g raftstore.GroupID, index uint64) (term uint64, err error) {
-	err = s.withEntry(g, index, func(v []byte) { term = binary.BigEndian.Uint64(v) })
-	return term, err
-}
-
-// ReadEntry implements raftstore.LogStore.
-func (s *Store) ReadEntry(g raftstore.GroupID, index uint64, pos, n int) (data []byte, err error) {
-	err = s.withEntry(g, index, func(v []byte) {
-		v = v[entryHeader:]
-		v = v[min(max(pos, 0), len(v)):]
-		if n >= 0 && n < len(v) {
-			v = v[:n]
-		}
-		data = append([]byte(nil), v...)
-	})
-	return data, err
-}
-
-func (s *Store) withEntry(g raftstore.GroupID, index uint64, fn func(v []byte)) error {
-	ok, err := s.get(entryKey(g, index), func(v []byte) error {
-		if len(v) < entryHeader {
-			return fmt.Errorf("entry %d of group %d has %d bytes: %w", index, g, len(v), raftstore.ErrCorrupt)
-		}
-		fn(v)
-		return nil
-	})
-	if err == nil && !ok {
-		return fmt.Errorf("entry %d of group %d is missing: %w", index, g, raftstore.ErrCorrupt)
-	}
-	return err
-}
-
-// Snapshot implements raftstore.LogStore.
-func (s *Store) Snapshot(g raftstore.GroupID) (snap raftstore.Snapshot, err error) {
-	_, err = s.get(groupKey(kindSnapshot, g), func(v []byte) (err error) {
-		snap, err = decodeSnapshot(g, v)
-		return err
-	})
-	return snap, err
 }
 
 // FreeBytes implements raftstore.LogStore.
@@ -360,6 +269,7 @@ func (s *Store) Close() error {
 	for s.readers.Load() > 0 {
 		<-s.idle
 	}
+	s.closeViews()
 	err := s.closeDB()
 	s.cache.Unref()
 	if err != nil || s.damaged.Load() != nil {

@@ -605,9 +605,13 @@ type AssignedPartition struct {
 	// Topic name.
 	Topic string `protobuf:"bytes,3,opt,name=topic,proto3" json:"topic,omitempty"`
 	// Index within the topic.
-	Partition     uint32 `protobuf:"varint,4,opt,name=partition,proto3" json:"partition,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Partition uint32 `protobuf:"varint,4,opt,name=partition,proto3" json:"partition,omitempty"`
+	// The topic's retention.ms; 0: for ever.
+	RetentionMs int64 `protobuf:"varint,5,opt,name=retention_ms,json=retentionMs,proto3" json:"retention_ms,omitempty"`
+	// The topic's retention.bytes; 0: no bound.
+	RetentionBytes int64 `protobuf:"varint,6,opt,name=retention_bytes,json=retentionBytes,proto3" json:"retention_bytes,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *AssignedPartition) Reset() {
@@ -664,6 +668,20 @@ func (x *AssignedPartition) GetTopic() string {
 func (x *AssignedPartition) GetPartition() uint32 {
 	if x != nil {
 		return x.Partition
+	}
+	return 0
+}
+
+func (x *AssignedPartition) GetRetentionMs() int64 {
+	if x != nil {
+		return x.RetentionMs
+	}
+	return 0
+}
+
+func (x *AssignedPartition) GetRetentionBytes() int64 {
+	if x != nil {
+		return x.RetentionBytes
 	}
 	return 0
 }
@@ -1494,12 +1512,14 @@ const file_oncelog_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"partitions\x18\x03 \x03(\v2\x1d.oncelog.v1.AssignedPartitionR\n" +
 	"partitions\x12\x18\n" +
-	"\aversion\x18\x04 \x01(\x04R\aversion\"\x85\x01\n" +
+	"\aversion\x18\x04 \x01(\x04R\aversion\"\xd1\x01\n" +
 	"\x11AssignedPartition\x12!\n" +
 	"\fpartition_id\x18\x01 \x01(\x04R\vpartitionId\x12\x19\n" +
 	"\btopic_id\x18\x02 \x01(\x04R\atopicId\x12\x14\n" +
 	"\x05topic\x18\x03 \x01(\tR\x05topic\x12\x1c\n" +
-	"\tpartition\x18\x04 \x01(\rR\tpartition\"9\n" +
+	"\tpartition\x18\x04 \x01(\rR\tpartition\x12!\n" +
+	"\fretention_ms\x18\x05 \x01(\x03R\vretentionMs\x12'\n" +
+	"\x0fretention_bytes\x18\x06 \x01(\x03R\x0eretentionBytes\"9\n" +
 	"\bTokenKey\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\rR\x05keyId\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\fR\x06secret\"b\n" +

@@ -25,7 +25,7 @@ type importRule struct {
 // pureImports is the standard library of a pure core. Nothing in it can reach a
 // clock, a file, a socket or a goroutine.
 var pureImports = []string{
-	"cmp", "encoding/binary", "errors", "hash/crc32", "iter", "maps", "math", "math/bits", "slices", "strconv", "strings",
+	"cmp", "container/heap", "encoding/binary", "errors", "hash/crc32", "iter", "maps", "math", "math/bits", "slices", "strconv", "strings",
 	"./api/codec",
 }
 

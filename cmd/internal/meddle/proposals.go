@@ -313,8 +313,11 @@ func (m *meddler) retention() {
 			return
 		}
 		to := p.start + uint64(m.upTo(len(p.cells)-int(p.start)))
-		m.propose(p.shard, pstate.EncodeAdvanceLogStart(nil, pstate.AdvanceLogStart{At: m.now(), Partition: 1 << 50, Start: 1}))
-		m.propose(p.shard, pstate.EncodeAdvanceLogStart(nil, pstate.AdvanceLogStart{At: m.now(), Partition: p.id.GetPartitionId(), Start: to}))
+		entry, err := pstate.EncodeAdvanceLogStarts(nil, pstate.AdvanceLogStarts{At: m.now(), Starts: []pstate.LogStart{
+			{Partition: 1 << 50, Start: 1}, {Partition: p.id.GetPartitionId(), Start: to},
+		}})
+		m.check(err == nil, "log starts cannot be encoded: %v", err)
+		m.propose(p.shard, entry)
 		if m.shaky {
 			m.lost = true
 			return
@@ -382,9 +385,7 @@ func (m *meddler) configurations() {
 		pr := m.plainProducer()
 		big := m.records(1)
 		big[0].Value = make([]byte, 100)
-		if a, _ := m.append(p, nil, appends(p, &oncelogv1.TxnRef{ProducerId: pr.pid}, pr.token, 0, big), big, batchTooLarge, ok|ifLoose); a != ok {
-			defer m.mayComeAgain()
-		}
+		a, _ := m.append(p, nil, appends(p, &oncelogv1.TxnRef{ProducerId: pr.pid}, pr.token, 0, big), big, batchTooLarge, ok|ifLoose)
 		later := m.newGround(8, 3)
 		m.wait(2 * retryPause)
 		m.lost = false // whatever was said meanwhile, the rules must become wide again
@@ -400,6 +401,9 @@ func (m *meddler) configurations() {
 		if len(later.parts) > 0 {
 			m.writePlain(m.plainProducer(), later.any(m))
 			m.deleteTopic(later)
+		}
+		if a != ok {
+			m.mayComeAgain() // a copy that arrives by now is small enough
 		}
 		m.inspect(g)
 	})

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/grpc"
 
 	"github.com/oncelog/oncelog/coordinator"
@@ -51,6 +52,8 @@ type cluster struct {
 	log    *slog.Logger
 	// leaders are the nodes that were last heard as leaders of a Raft group.
 	leaders map[groupKey]*node
+	// written is every entry of every group.
+	written map[groupKey]archive
 	// died is told of a node that stopped itself, checkpoint of what nodes write as
 	// their state.
 	died       func(n *node, why error)
@@ -73,13 +76,16 @@ type sizes struct {
 	RequestIDsKept int
 	CheckProducers time.Duration
 	EnlistInterval time.Duration
-	Limits         limits
+	// RetentionInterval is partition.Config's; 0: the default.
+	RetentionInterval time.Duration
+	Limits            limits
 }
 
 func newCluster(w *World, n *network, s sizes, r Reach, log *slog.Logger) *cluster {
 	c := &cluster{
 		w: w, net: n, sizes: s, reach: r, log: log,
-		leaders: map[groupKey]*node{}, died: func(*node, error) {}, spoke: func(*node, string) {}, checkpoint: func(*node, raftstore.GroupID, []byte) {},
+		leaders: map[groupKey]*node{}, written: map[groupKey]archive{}, died: func(*node, error) {}, spoke: func(*node, string) {},
+		checkpoint: func(*node, raftstore.GroupID, []byte) {},
 	}
 	for i := range s.Coordinators {
 		c.coords = append(c.coords, c.newNode("c", uint64(i+1)))
@@ -95,6 +101,7 @@ func (c *cluster) newNode(kind string, id uint64) *node {
 		c: c, id: id, kind: kind, proc: c.w.newProc(fmt.Sprintf("%s%d", kind, id)),
 		disk: newDisk(c.w, c.sizes.Fsync, c.reach),
 	}
+	n.disk.wrote = func(g raftstore.GroupID, entries []*raftpb.Entry) { c.keep(groupKey{kind, uint64(g)}, entries) }
 	n.disk.checkpoint = func(g raftstore.GroupID, data []byte) { c.checkpoint(n, g, data) }
 	return n
 }
@@ -212,9 +219,9 @@ func (n *node) openStore(peers []*node) (*raftstore.Store, error) {
 		}},
 		Runtime:      task.New(n.proc),
 		TickInterval: n.c.sizes.Tick, ElectionTicks: n.c.sizes.ElectionTicks,
-		SnapshotTimeout: 5 * time.Second,
-		Logger:          n.logger(),
-		OnFatal:         n.fatal,
+		SnapshotTimeout: 5 * time.Second, SnapshotChunkBytes: 4 << 10,
+		Logger:  n.logger(),
+		OnFatal: n.fatal,
 	})
 	n.store = store
 	return store, err
@@ -261,7 +268,7 @@ func (n *node) startPartition() error {
 		Files: directory{n.disk, n.proc}, Coordinator: client, Runtime: task.New(n.proc),
 		OpenStore:       func(string) (*raftstore.Store, error) { return n.openStore(n.c.parts) },
 		SnapshotEntries: n.c.sizes.ShardSnapshot, EnlistInterval: n.c.sizes.EnlistInterval,
-		CheckProducersInterval: n.c.sizes.CheckProducers, Shard: n.c.sizes.Limits.Shard,
+		CheckProducersInterval: n.c.sizes.CheckProducers, RetentionInterval: n.c.sizes.RetentionInterval, Shard: n.c.sizes.Limits.Shard,
 		Logger: n.logger(), Version: "sim",
 	})
 	if err != nil {

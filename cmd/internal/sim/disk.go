@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"time"
 
+	"go.etcd.io/raft/v3/raftpb"
+
 	"github.com/oncelog/oncelog/internal/datafile"
 	"github.com/oncelog/oncelog/internal/task"
 	"github.com/oncelog/oncelog/raftstore"
@@ -28,12 +30,14 @@ type disk struct {
 	reach      Reach
 	// checkpoint is told of every checkpoint that is written.
 	checkpoint func(g raftstore.GroupID, data []byte)
+	// wrote is told of all entries.
+	wrote func(g raftstore.GroupID, entries []*raftpb.Entry)
 }
 
 func newDisk(w *World, fsync time.Duration, r Reach) *disk {
 	return &disk{
 		w: w, log: memlog.New(nil), files: map[string][]byte{}, fsync: fsync, reach: r,
-		checkpoint: func(raftstore.GroupID, []byte) {},
+		checkpoint: func(raftstore.GroupID, []byte) {}, wrote: func(raftstore.GroupID, []*raftpb.Entry) {},
 	}
 }
 
@@ -80,7 +84,7 @@ func (v *device) Commit(b raftstore.LogBatch, sync bool) error {
 
 // NewBatch implements raftstore.LogStore.
 func (v *device) NewBatch() raftstore.LogBatch {
-	return watchedBatch{LogBatch: v.Store.NewBatch(), seen: v.d.checkpoint}
+	return watchedBatch{LogBatch: v.Store.NewBatch(), seen: v.d.checkpoint, wrote: v.d.wrote}
 }
 
 func (d *disk) latency() time.Duration {

@@ -92,15 +92,8 @@ func between(r *rand.Rand, lo, hi time.Duration) time.Duration {
 }
 
 // Draw makes the plan of a seed. Some worlds have an operator and a stranger in
-// them, see package meddle; the others are those of [DrawPlain].
+// them, see package meddle.
 func Draw(seed uint64) Plan {
-	p := DrawPlain(seed)
-	drawMeddling(&p)
-	return p
-}
-
-// DrawPlain makes the plan of a seed without operators and strangers.
-func DrawPlain(seed uint64) Plan {
 	r := rand.New(rand.NewPCG(seed, 0x706c616e))
 	p := Plan{
 		Seed:    seed,
@@ -131,6 +124,8 @@ func DrawPlain(seed uint64) Plan {
 	}
 	p.Work = drawWork(r)
 	p.Faults = drawFaults(r, p.Horizon)
+	drawRetention(&p)
+	drawMeddling(&p)
 	drawLostDisk(&p)
 	return p
 }
@@ -184,6 +179,10 @@ func (p Plan) String() string {
 		p.Seed, p.Horizon.Round(time.Millisecond), p.Work.Workload, p.Work.Clients, p.Sizes.Coordinators, p.Sizes.Partitions,
 		p.Weather.Loss, p.Weather.Duplicate, p.Weather.Delay, p.Weather.Late, p.Weather.LateBy, p.Sizes.Fsync,
 		p.Sizes.CoordinatorSnapshot, p.Sizes.ShardSnapshot)
+	if !p.Work.kept() {
+		fmt.Fprintf(&b, "  records may go after %v and beyond %d bytes (0: never), looked at every %v\n",
+			p.Work.Retention, p.Work.RetentionBytes, p.Sizes.RetentionInterval)
+	}
 	for i, f := range p.Faults {
 		fmt.Fprintf(&b, "  %3d  %8.3fs %s for %v\n", i, f.At.Seconds(), f.Kind, f.For.Round(time.Millisecond))
 	}

@@ -22,7 +22,7 @@ const (
 	duplicateRequest  = "a request came twice"
 	answerLost        = "an answer was lost"
 	streamBroken      = "a stream broke"
-	snapshotLost      = "a Raft snapshot was lost"
+	snapshotLost      = "a part of a Raft snapshot was lost"
 	snapshotDelivered = "a Raft snapshot was installed"
 	writesLost        = "a power cut met unsynced writes"
 	writeFailed       = "a write failed"
@@ -70,6 +70,7 @@ func wanted() []string {
 		out = append(out, answeredPrefix+apierrors.Name(c))
 	}
 	out = append(out, struckPrefix+string(loseDisk))
+	out = append(out, "shard: log start MOVED", "shard: log start DROPPED", answeredPrefix+"OFFSET_OUT_OF_RANGE")
 	for _, k := range swarm {
 		out = append(out, struckPrefix+string(k.kind))
 	}

@@ -5,6 +5,9 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/cmd/internal/history"
 	"github.com/oncelog/oncelog/cmd/internal/workload"
 )
@@ -19,6 +22,9 @@ type work struct {
 	Abort      workload.Share
 	Pad        int // most bytes added to a record
 	InFlight   int // batches under way per partition; 0: the SDK's
+	// Retention of the topics; 0: for ever.
+	Retention      time.Duration
+	RetentionBytes int64
 }
 
 // Workloads of a seed.
@@ -47,6 +53,34 @@ func drawWork(r *rand.Rand) work {
 		w.Think = 300 * time.Millisecond
 	}
 	return w
+}
+
+// drawRetention has the topics of some plans keep little. Its chance is its own, so
+// that the rest of a plan is the same with it and without. Where what was written
+// has to be there for what comes next, everything is kept.
+func drawRetention(p *Plan) {
+	r := rand.New(rand.NewPCG(p.Seed, 0x6b656570))
+	if p.Work.Workload == workProcess || p.Work.Workload == workTransfer || p.Work.Workload == workMeddle || r.IntN(2) == 0 {
+		return
+	}
+	p.Work.Retention = pick(r, 0, 500*time.Millisecond, 3*time.Second)
+	p.Work.RetentionBytes = pick(r, int64(0), 300, 3000)
+	p.Sizes.RetentionInterval = pick(r, 100*time.Millisecond, time.Second)
+}
+
+// kept reports whether the topics keep what is written to them for ever.
+func (w work) kept() bool { return w.Retention == 0 && w.RetentionBytes == 0 }
+
+// config is how the topics are kept.
+func (w work) config() *oncelogv1.TopicConfig {
+	c := &oncelogv1.TopicConfig{}
+	if w.Retention > 0 {
+		c.RetentionMs = proto.Int64(w.Retention.Milliseconds())
+	}
+	if w.RetentionBytes > 0 {
+		c.RetentionBytes = proto.Int64(w.RetentionBytes)
+	}
+	return c
 }
 
 func (w work) topic(name string) workload.Topic {
@@ -106,7 +140,7 @@ func (w work) producer(k workload.Kind, topic string, ids ...string) workload.Co
 
 func (w work) reader(topic string, uncommitted bool) workload.Config {
 	return workload.Config{
-		Kind: workload.Read, Input: w.topic(topic), Uncommitted: uncommitted, Restarts: 0.05, Think: 300 * time.Millisecond,
+		Kind: workload.Read, Input: w.topic(topic), Uncommitted: uncommitted, Trimmed: !w.kept(), Restarts: 0.05, Think: 300 * time.Millisecond,
 		CallTimeout: 8 * time.Second,
 	}
 }

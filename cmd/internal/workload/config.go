@@ -65,6 +65,8 @@ type Config struct {
 	Input Topic `json:"input,omitzero"`
 	// Assigned are the partitions of Input to read. Empty: all.
 	Assigned []int32 `json:"assigned,omitempty"`
+	// Trimmed says that retention may remove records of Input before they are read.
+	Trimmed bool `json:"trimmed,omitempty"`
 	// Group is the consumer group of Process and Follow, and one that Operate asks
 	// about.
 	Group string `json:"group,omitempty"`

@@ -2,6 +2,7 @@ package workload
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -39,6 +40,7 @@ func (w *worker) consume(ctx context.Context, partitions []int32, isolation clie
 	}
 	opts := []client.ConsumerOption{
 		client.WithPartitions(w.cfg.Input.Name, partitions...), client.WithMaxPollRecords(size), client.WithIsolation(isolation),
+		client.WithoutReset(), // a gap has to be in the history
 	}
 	for {
 		err := w.insist(ctx, func(ctx context.Context) error { return w.join(ctx, r, opts) })
@@ -115,6 +117,8 @@ func (w *worker) poll(ctx context.Context, r *reading) (*polled, error) {
 	case noAnswer(err):
 		r.noteSkipped(nil)
 		return nil, nil
+	case w.cfg.Trimmed && r.skipped(err):
+		return nil, nil
 	case err != nil:
 		return nil, err
 	}
@@ -127,6 +131,23 @@ func (w *worker) poll(ctx context.Context, r *reading) (*polled, error) {
 	}
 	slices.SortFunc(p.moves, func(a, b history.Move) int { return a.Partition.Compare(b.Partition) })
 	return p, p.decode()
+}
+
+// skipped goes on at the start of a log of which retention has removed what was to
+// be read next. False: that is not what the error says.
+func (r *reading) skipped(err error) bool {
+	var e *client.Error
+	if !errors.As(err, &e) || e.Code != "OFFSET_OUT_OF_RANGE" {
+		return false
+	}
+	tp := client.TopicPartition{Topic: e.Topic, Partition: e.Partition}
+	if e.LogStart <= r.Position()[tp] {
+		return false
+	}
+	r.noteSkipped(nil)
+	r.Seek(client.Offsets{tp: e.LogStart})
+	r.notePositions([]client.TopicPartition{tp})
+	return true
 }
 
 // noteSkipped writes down that positions have moved on although nothing of their
