@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -30,6 +31,7 @@ func (w *wals) checkFiles() error {
 	if err != nil {
 		return fmt.Errorf("list %s: %w", dir, err)
 	}
+	slices.Sort(names) // the newest marker comes last
 	manifest, data := "", ""
 	newest := uint64(0)
 	for _, name := range names {

@@ -145,7 +145,7 @@ func (s *Store) openDB(cfg Config) (err error) {
 
 func (s *Store) options(cfg Config) *pebble.Options {
 	o := &pebble.Options{
-		FS:                          cfg.FS,
+		FS:                          manifestFS{cfg.FS},
 		Cache:                       s.cache,
 		MemTableSize:                cfg.MemTableBytes,
 		MemTableStopWritesThreshold: 4,
