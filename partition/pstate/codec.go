@@ -59,6 +59,7 @@ const (
 	KindForget           Kind = 5
 	KindAdvanceLogStarts Kind = 6
 	KindConfigure        Kind = 7
+	KindRelocate         Kind = 8
 )
 
 // entryVersion is the version of every command; raise it with any change, and
@@ -71,7 +72,7 @@ func KindOf(entry []byte) (Kind, error) {
 		return 0, ErrVersion
 	}
 	k := Kind(entry[1])
-	if k < KindAppends || k > KindConfigure {
+	if k < KindAppends || k > KindRelocate {
 		return 0, ErrKind
 	}
 	return k, nil
