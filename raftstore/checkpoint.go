@@ -38,6 +38,7 @@ func (r *replica) checkpoint(batch LogBatch) error {
 	// the two are written together.
 	r.writeHard(batch)
 	r.checkpointIndex, r.checkpointBytes = r.applied, 0
+	r.log.checkpointed(r.applied, r.appliedTerm)
 	r.loop.counters.Checkpoints.Add(1)
 	return r.compact(batch)
 }
@@ -92,6 +93,11 @@ func (r *replica) compactionTarget() uint64 {
 		target = min(r.trimWritten, r.checkpointIndex)
 	case r.applied > tail:
 		target = r.applied - tail
+	}
+	for _, s := range r.sends {
+		if s.source != nil {
+			target = min(target, s.index)
+		}
 	}
 	if target == 0 || r.role != raft.StateLeader {
 		return target

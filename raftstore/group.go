@@ -70,6 +70,9 @@ func (r *replica) publish() {
 		g.changed = make(chan struct{})
 	}
 	g.mu.Unlock()
+	if r.role != raft.StateLeader && len(r.sends) > 0 {
+		r.dropSends()
+	}
 	if !changed {
 		return
 	}

@@ -111,11 +111,11 @@ func (t transport) Send(to raftstore.NodeID, msgs []raftstore.Message) error {
 	return t.Transport.Send(to, msgs)
 }
 
-// SendSnapshot implements raftstore.Transport.
-func (t transport) SendSnapshot(to raftstore.NodeID, m raftstore.Message, report func(bool)) {
+// SendChunk implements raftstore.Transport.
+func (t transport) SendChunk(to raftstore.NodeID, c raftstore.SnapshotChunk, done func(raftstore.SnapshotAnswer)) {
 	if !t.reaches(to) {
-		report(false)
+		done(raftstore.SnapshotAnswer{Err: raftstore.ErrUnreachable})
 		return
 	}
-	t.Transport.SendSnapshot(to, m, report)
+	t.Transport.SendChunk(to, c, done)
 }

@@ -27,7 +27,7 @@ type Harness struct {
 func Run(t *testing.T, h Harness) {
 	for name, test := range map[string]func(*testing.T, Harness){
 		"Empty": testEmpty, "Log": testLog, "Truncate": testTruncate, "Compact": testCompact,
-		"Reset": testReset, "States": testStates, "Rows": testRows, "DeleteGroup": testDeleteGroup,
+		"Install": testInstall, "InstallLeavesNothing": testInstallLeavesNothing, "View": testView, "States": testStates, "Rows": testRows, "DeleteGroup": testDeleteGroup,
 		"Model": testModel,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -177,33 +177,6 @@ func testCompact(t *testing.T, h Harness) {
 	checkLog(t, s, 1, 500, 4, nil)
 	commit(t, s, func(b raftstore.LogBatch) { b.Append(1, Entries(501, 502, 5, 5), 500) })
 	checkLog(t, s, 1, 500, 4, Entries(501, 502, 5, 5))
-}
-
-func testReset(t *testing.T, h Harness) {
-	s := h.Open(t)
-	create(t, s, 1)
-	create(t, s, 2)
-	commit(t, s, func(b raftstore.LogBatch) {
-		for _, g := range []raftstore.GroupID{1, 2} {
-			b.Append(g, Entries(1, 20, 1, 5), 0)
-			b.Rows(g).Set([]byte("k"), []byte("v"))
-		}
-	})
-	// As a received snapshot does, with entries behind it in the same batch.
-	commit(t, s, func(b raftstore.LogBatch) {
-		b.Reset(1, 1000, 9)
-		b.SetSnapshot(1, raftstore.Snapshot{Index: 1000, Term: 9, Data: []byte("state")})
-		b.Append(1, Entries(1001, 1002, 9, 5), 1000)
-	})
-	s = h.Reopen(t, s)
-	checkLog(t, s, 1, 1000, 9, Entries(1001, 1002, 9, 5))
-	checkLog(t, s, 2, 0, 0, Entries(1, 20, 1, 5))
-	if _, ok, _ := s.Rows(1).Get([]byte("k")); ok {
-		t.Error("row survived the reset")
-	}
-	if _, ok, _ := s.Rows(2).Get([]byte("k")); !ok {
-		t.Error("row of another group is gone")
-	}
 }
 
 func testStates(t *testing.T, h Harness) {

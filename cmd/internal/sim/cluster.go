@@ -213,9 +213,9 @@ func (n *node) openStore(peers []*node) (*raftstore.Store, error) {
 		},
 		Runtime:      task.New(n.proc),
 		TickInterval: n.c.sizes.Tick, ElectionTicks: n.c.sizes.ElectionTicks,
-		SnapshotTimeout: 5 * time.Second,
-		Logger:          n.logger(),
-		OnFatal:         n.fatal,
+		SnapshotTimeout: 5 * time.Second, SnapshotChunkBytes: 4 << 10,
+		Logger:  n.logger(),
+		OnFatal: n.fatal,
 	})
 	n.store = store
 	return store, err

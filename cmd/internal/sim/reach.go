@@ -22,7 +22,7 @@ const (
 	duplicateRequest  = "a request came twice"
 	answerLost        = "an answer was lost"
 	streamBroken      = "a stream broke"
-	snapshotLost      = "a Raft snapshot was lost"
+	snapshotLost      = "a part of a Raft snapshot was lost"
 	snapshotDelivered = "a Raft snapshot was installed"
 	writesLost        = "a power cut met unsynced writes"
 	writeFailed       = "a write failed"
