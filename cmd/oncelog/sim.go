@@ -21,7 +21,7 @@ faults of every kind come and go, then everything is healed, must recover, and
 every log and every answer is checked.
 
 A seed that fails prints the invariant that broke and the command that runs it
-again (add --strangers if that was given). With --seed that one seed runs; if it fails, faults are left out for as
+again. With --seed that one seed runs; if it fails, faults are left out for as
 long as it still does, and -v prints the log of the smallest world found.`
 
 // seedsToReachAll is how many seeds must have been in every situation that they
@@ -36,7 +36,6 @@ func newSimCommand(a *app) *cobra.Command {
 		start, seeds, one uint64
 		workers           int
 		verbose           bool
-		strangers         bool
 	)
 	c := &cobra.Command{
 		Use:   "sim",
@@ -47,7 +46,7 @@ func newSimCommand(a *app) *cobra.Command {
 		Args: takes(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if c.Flags().Changed("seed") {
-				return replay(a, plans(strangers), one, verbose)
+				return replay(a, one, verbose)
 			}
 			if seeds == 0 || workers < 1 {
 				return &usageError{fmt.Errorf("--seeds and --workers must be at least 1")}
@@ -57,7 +56,7 @@ func newSimCommand(a *app) *cobra.Command {
 				return err
 			}
 			total, err := sim.RunSeeds(c.Context(), sim.Options{
-				Start: start, Seeds: seeds, Workers: workers, Worker: []string{self, "sim", "work", "--strangers=" + strconv.FormatBool(strangers)}, Out: a.out,
+				Start: start, Seeds: seeds, Workers: workers, Worker: []string{self, "sim", "work"}, Out: a.out,
 			})
 			if err != nil {
 				return err
@@ -66,12 +65,12 @@ func newSimCommand(a *app) *cobra.Command {
 				return err
 			}
 			if total.Failed > 0 {
-				if err := explainSeed(a, plans(strangers), total.Failures[0].Seed); err != nil {
+				if err := explainSeed(a, total.Failures[0].Seed); err != nil {
 					return err
 				}
 				return fmt.Errorf("%d of %d seeds failed", total.Failed, total.Seeds)
 			}
-			if missing := total.Reach.Missing(); strangers && total.Seeds >= seedsToReachAll && len(missing) > 0 {
+			if missing := total.Reach.Missing(); total.Seeds >= seedsToReachAll && len(missing) > 0 {
 				return fmt.Errorf("%d seeds never got into: %s", total.Seeds, strings.Join(missing, "; "))
 			}
 			return nil
@@ -82,7 +81,6 @@ func newSimCommand(a *app) *cobra.Command {
 	f.Uint64Var(&seeds, "seeds", 100, "how many seeds to run")
 	f.IntVar(&workers, "workers", runtime.NumCPU(), "processes that run seeds")
 	f.Uint64Var(&one, "seed", 0, "run this seed alone, and shrink it if it fails")
-	f.BoolVar(&strangers, "strangers", false, "in some worlds, have an operator and a stranger who try everything")
 	f.BoolVarP(&verbose, "verbose", "v", false, "with --seed: print the plan and the log of the world")
 	c.AddCommand(newSimWorkCommand(a))
 	return c
@@ -90,7 +88,6 @@ func newSimCommand(a *app) *cobra.Command {
 
 // newSimWorkCommand is what the workers run.
 func newSimWorkCommand(a *app) *cobra.Command {
-	strangers := false
 	c := &cobra.Command{
 		Use: "work FIRST SEEDS STEP", Hidden: true, Args: takes(3, 3),
 		Short: "Run seeds in this process, one line of JSON each",
@@ -103,40 +100,31 @@ func newSimWorkCommand(a *app) *cobra.Command {
 				}
 				n[i] = v
 			}
-			return sim.Work(c.Context(), a.out, plans(strangers), n[0], n[1], n[2])
+			return sim.Work(c.Context(), a.out, n[0], n[1], n[2])
 		},
 	}
-	c.Flags().BoolVar(&strangers, "strangers", false, "as of sim")
 	return c
-}
-
-// plans returns what draws the plans of seeds.
-func plans(strangers bool) func(seed uint64) sim.Plan {
-	if strangers {
-		return sim.Draw
-	}
-	return sim.DrawPlain
 }
 
 // explainSeed shrinks a seed that failed, prints what is left of its plan, and keeps
 // the log of that world.
-func explainSeed(a *app, draw func(uint64) sim.Plan, seed uint64) error {
+func explainSeed(a *app, seed uint64) error {
 	file, err := os.CreateTemp("", fmt.Sprintf("oncelog-sim-%d-*.log", seed))
 	if err != nil {
 		return err
 	}
-	p, v := sim.Replay(draw, seed, slog.New(slog.NewTextHandler(file, &slog.HandlerOptions{Level: slog.LevelDebug})), shrinkLimit)
+	p, v := sim.Replay(seed, slog.New(slog.NewTextHandler(file, &slog.HandlerOptions{Level: slog.LevelDebug})), shrinkLimit)
 	_, err = fmt.Fprintf(a.out, "the smallest world found that fails like seed %d (%d events; its log is in %s):\n%s", seed, v.Events, file.Name(), p)
 	return errors.Join(err, file.Close())
 }
 
 // replay runs one seed and prints what there is to know.
-func replay(a *app, draw func(uint64) sim.Plan, seed uint64, verbose bool) error {
+func replay(a *app, seed uint64, verbose bool) error {
 	var log *slog.Logger
 	if verbose {
 		log = slog.New(slog.NewTextHandler(a.out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	p, v := sim.Replay(draw, seed, log, shrinkLimit)
+	p, v := sim.Replay(seed, log, shrinkLimit)
 	if verbose || len(v.Violations) > 0 {
 		_, _ = fmt.Fprint(a.out, p)
 	}

@@ -89,3 +89,32 @@ func TestOffsetsTellHowACommitEnded(t *testing.T) {
 		t.Errorf("not committed: %v, %+v", r.Violations, r.Stats)
 	}
 }
+
+// TestTwoCommitsOfOnePosition: two members asked for a move from the same
+// position, neither heard how it ended, and the one that went farther is what
+// happened: the next member began there. Simulated seed 202611231604.
+func TestTwoCommitsOfOnePosition(t *testing.T) {
+	t.Parallel()
+	commit := func(s *scene, client uint32, o Outcome, m Move) {
+		call := s.rec.Session(client).CommitOffsets("passers", []Move{m})
+		if o != Unknown {
+			call.Done(o, "")
+		}
+	}
+	s := newScene()
+	s.more(func() {
+		commit(s, 11, Committed, Move{bank0, 0, 1})
+		commit(s, 11, Unknown, Move{bank0, 1, 2})
+		commit(s, 12, Unknown, Move{bank0, 1, 4})
+		commit(s, 13, Committed, Move{bank0, 4, 5})
+	})
+	s.h.Audit.Offsets = append(s.h.Audit.Offsets, GroupPosition{Group: "passers", Partition: bank0, Offset: 5})
+	if r := Check(s.h); r.Total != 0 {
+		t.Errorf("%v", r.Violations)
+	}
+	// Not if nobody asked for the longer way.
+	s.h.Events[len(s.h.Events)-3].Group.Moves[0].Next = 3
+	if r := Check(s.h); r.Total != 1 || r.Violations[0].Anomaly != AnomalyPollSkip {
+		t.Errorf("a gap: %v", r.Violations)
+	}
+}

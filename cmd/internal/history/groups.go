@@ -146,16 +146,27 @@ func (c *checker) isFlow(at groupPart) bool {
 }
 
 // bridge goes from one offset towards another by moves that may have happened, and
-// over what is not shown to anybody. It returns how far that leads.
+// over what is not shown to anybody. It returns how far that leads. Several such
+// moves may begin at one offset, of which one at most has happened: all ways are
+// tried.
 func (c *checker) bridge(p int, ms []*moved, from, to int64) int64 {
+	reached := []int64{from} // sorted
 	i, _ := slices.BinarySearchFunc(ms, from, func(m *moved, offset int64) int { return cmp.Compare(m.From, offset) })
 	for ; i < len(ms) && ms[i].From < to; i++ {
 		m := ms[i]
-		if m.state == Unknown && m.asked >= 0 && m.From >= from && m.Next <= to && !c.visibleIn(p, from, m.From) {
-			from = m.Next
+		if m.state != Unknown || m.asked < 0 || m.Next > to {
+			continue
+		}
+		// The nearest one before it: from farther away there is only more between.
+		at, exact := slices.BinarySearch(reached, m.From)
+		if !exact && c.visibleIn(p, reached[at-1], m.From) {
+			continue
+		}
+		if at, known := slices.BinarySearch(reached, m.Next); !known {
+			reached = slices.Insert(reached, at, m.Next)
 		}
 	}
-	return from
+	return reached[len(reached)-1]
 }
 
 // visibleIn reports whether read_committed shows anything in [from, to).

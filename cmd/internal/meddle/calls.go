@@ -180,8 +180,10 @@ func (m *meddler) judge(what string, a answer, err error, may []answer) verdict 
 	switch {
 	case a.transient():
 		return later
-	case a == unknownProducer && 2*m.Runtime.Since(m.began).Milliseconds() > m.Txn.IDExpiration:
+	case a == unknownProducer && m.aged(m.Txn.IDExpiration):
 		return wrong // whatever the act has begun with may have expired
+	case a == limitExceeded && m.Txn.MaxIDs <= mostSteps && what == oncelogv1.TransactionService_InitProducer_FullMethodName:
+		return wrong // ids of acts that lost their footing are still there
 	}
 	m.violation("%s was answered %v (%v); it may be %v", what[strings.LastIndexByte(what, '/')+1:], a, err, m.allowed(may))
 	return wrong

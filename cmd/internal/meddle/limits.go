@@ -30,7 +30,7 @@ func (m *meddler) manyIDs() {
 		}
 		ids = append(ids, id)
 	}
-	m.check(full, "%d transactional ids were made, and there may be %d", len(ids), m.Txn.MaxIDs)
+	m.check(full || m.aged(m.Txn.IDExpiration), "%d transactional ids were made, and there may be %d", len(ids), m.Txn.MaxIDs)
 	for i, id := range ids {
 		if i%8 != 0 || m.unsure {
 			m.deleteID(id)

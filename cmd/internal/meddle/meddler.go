@@ -127,6 +127,12 @@ func (m *meddler) perform(a act) {
 // loose reports whether earlier requests may have been carried out again.
 func (m *meddler) loose() bool { return m.Twins || m.unsure }
 
+// aged reports whether this act has gone on for so long that what expires after
+// so many milliseconds may have.
+func (m *meddler) aged(expiration int64) bool {
+	return 2*m.Runtime.Since(m.began).Milliseconds() > expiration
+}
+
 // violation reports what must not be.
 func (m *meddler) violation(format string, args ...any) {
 	m.Violation(m.act + ": " + fmt.Sprintf(format, args...))

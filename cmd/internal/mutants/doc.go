@@ -12,6 +12,7 @@
 //	go run ./cmd/internal/mutants                 # all, up to 1,000 seeds each
 //	go run ./cmd/internal/mutants -run lso -v     # those with such names; say what was seen
 //	go run ./cmd/internal/mutants -hits 10        # how many seeds in how many find it
+//	go run ./cmd/internal/mutants -note           # next time begin with the seeds that found them
 //	go run ./cmd/internal/mutants -build          # do they still apply and compile?
 //
 // # The format
@@ -41,6 +42,9 @@
 //	            such a bug shows. Anything else that a seed reports is noted, and the
 //	            hunt goes on
 //	seeds       the limit, if it is not 1,000
+//	seen at     a seed that has found it, with which the hunt begins: for one that
+//	            is found late. -note writes it. When the code changes, seeds
+//	            become other worlds, and the hunt goes on with all of them
 //	script      how to change each seed's plan, for a bug that random plans meet too
 //	            seldom: the name of one of the scripts of ./victim
 //	test        package whose tests must fail, instead of seeds, for a defence that no

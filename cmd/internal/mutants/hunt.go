@@ -101,20 +101,35 @@ func (h *hunter) hunted(ctx context.Context, p planting, r *result) error {
 		return err
 	}
 	defer func() { _ = os.Remove(program) }()
+	h.search(ctx, program, r)
+	return r.failure
+}
+
+// search runs seeds of a victim until enough of them have found the mutant.
+func (h *hunter) search(ctx context.Context, program string, r *result) {
 	limit := r.seeds
 	if h.most > 0 {
 		limit = h.most
 	}
-	// The victim ends early when a seed has run away, or killed it.
-	for r.tried < limit && r.hits < h.hits && ctx.Err() == nil && r.failure == nil {
-		h.run(ctx, program, r, limit-r.tried)
+	more := func() bool {
+		return r.tried < limit && r.hits < h.hits && ctx.Err() == nil && r.failure == nil
 	}
-	return r.failure
+	// A rate is measured without those that are known to find it.
+	if h.hits == 1 {
+		for _, seed := range r.seenAt {
+			if more() {
+				h.run(ctx, program, r, seed, 1)
+			}
+		}
+	}
+	// The victim ends early when a seed has run away, or killed it.
+	for known := r.tried; more(); {
+		h.run(ctx, program, r, h.start+uint64(r.tried-known), limit-r.tried)
+	}
 }
 
-// run runs at most n further seeds in one process.
-func (h *hunter) run(ctx context.Context, program string, r *result, n int) {
-	next := h.start + uint64(r.tried)
+// run runs at most n seeds from next on in one process.
+func (h *hunter) run(ctx context.Context, program string, r *result, next uint64, n int) {
 	told := 0
 	stderr, err := h.seeds(ctx, program, r.mutant, next, n, func(s seedReport) (more bool) {
 		told++

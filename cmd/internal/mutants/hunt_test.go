@@ -59,9 +59,7 @@ func hunted(t *testing.T, kind string, m *mutant, hits int) *result {
 		h.healthyPath = os.Args[0]
 	}
 	r := &result{mutant: m, other: map[string]int{}}
-	for r.tried < m.seeds && r.hits < hits && r.failure == nil {
-		h.run(t.Context(), os.Args[0], r, m.seeds-r.tried)
-	}
+	h.search(t.Context(), os.Args[0], r)
 	return r
 }
 
@@ -69,6 +67,19 @@ func TestSeedsThatFailWithoutTheMutantDoNotCount(t *testing.T) {
 	r := hunted(t, "sick", &mutant{expect: []string{"I3"}, seeds: 25}, 1)
 	if r.killed() || r.tried != 25 || fmt.Sprint(r.sick) != "[10 20]" || r.ok() {
 		t.Errorf("%+v", r)
+	}
+}
+
+func TestHuntBeginsWithTheSeedsThatAreKnown(t *testing.T) {
+	known := []uint64{33, 40, 50}
+	r := hunted(t, "sick", &mutant{expect: []string{"I3"}, seeds: 25, seenAt: known}, 1)
+	// All find it, but so they do without it; then come the seeds from 1 on.
+	if r.tried != 25 || fmt.Sprint(r.sick) != "[40 50 10 20]" {
+		t.Errorf("%+v", r)
+	}
+	r = hunted(t, "sick", &mutant{expect: []string{"I3"}, seeds: 25, seenAt: known}, 2)
+	if fmt.Sprint(r.sick) != "[10 20]" {
+		t.Errorf("a rate was measured with them: %+v", r)
 	}
 }
 
@@ -94,7 +105,7 @@ func TestHuntGoesOnBehindCrashes(t *testing.T) {
 		}
 		r = &result{mutant: m, other: map[string]int{}}
 		h := &hunter{start: 5, hits: 1}
-		h.run(t.Context(), os.Args[0], r, 1)
+		h.run(t.Context(), os.Args[0], r, 5, 1)
 		if !strings.HasPrefix(r.sample, want) {
 			t.Errorf("%s: %q", kind, r.sample)
 		}

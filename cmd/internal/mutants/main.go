@@ -36,7 +36,12 @@ type settings struct {
 	names   *regexp.Regexp
 	workers int
 	verbose bool
+	note    bool // the seeds that found mutants late
 }
+
+// late is after how many seeds a mutant is found late: its hunt then begins with
+// the seed that found it.
+const late = 5
 
 func parseFlags(args []string) (*settings, error) {
 	s := &settings{}
@@ -48,6 +53,7 @@ func parseFlags(args []string) (*settings, error) {
 	flags.IntVar(&s.workers, "j", min(2, runtime.NumCPU()), "how many mutants are hunted at a time")
 	flags.DurationVar(&s.wall, "wall", 15*time.Minute, "how long a hunt may take")
 	flags.BoolVar(&s.verbose, "v", false, "say what each bug is and what was seen of it")
+	flags.BoolVar(&s.note, "note", false, "note in the mutants' files which seeds found those that are found late")
 	build := flags.Bool("build", false, "plant and compile only")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
@@ -93,8 +99,26 @@ func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error)
 	defer func() { _ = os.RemoveAll(s.work) }()
 	t := newTable(out, chosen, s.hits, s.verbose)
 	began := time.Now()
-	s.huntAll(ctx, chosen, t.row)
+	s.huntAll(ctx, chosen, func(r *result) {
+		t.row(r)
+		if s.note && r.killed() && r.first.tried > late {
+			err = errors.Join(err, s.remember(r))
+		}
+	})
+	if err != nil {
+		return false, err
+	}
 	return t.sum(time.Since(began)) && ctx.Err() == nil, ctx.Err()
+}
+
+// remember notes the seed that found a mutant in its file.
+func (s *settings) remember(r *result) error {
+	file := filepath.Join(s.root, "cmd", "internal", "mutants", "planted", r.name+".mutant")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, []byte(remember(string(text), r.first.seed)), 0o644) //nolint:gosec // a source file
 }
 
 // moduleRoot returns the folder of go.mod.

@@ -20,6 +20,7 @@ type mutant struct {
 	bug       string
 	expect    []string // names of invariants, or of tests
 	seeds     int      // limit of the hunt
+	seenAt    []uint64 // seeds that have found it, tried before all others
 	script    string   // of the victim; "": plans as they are drawn
 	test      string   // package whose tests find it, instead of seeds; "": none
 	edits     []edit
@@ -118,6 +119,14 @@ func (m *mutant) set(name, value string) (err error) {
 		if m.seeds, err = strconv.Atoi(value); err != nil || m.seeds < 1 {
 			return fmt.Errorf("seeds: %q is no number above 0", value)
 		}
+	case "seen at":
+		for _, word := range strings.Split(value, ",") {
+			seed, err := strconv.ParseUint(strings.TrimSpace(word), 10, 64)
+			if err != nil {
+				return fmt.Errorf("seen at: %q is no seed", word)
+			}
+			m.seenAt = append(m.seenAt, seed)
+		}
 	case "script":
 		m.script = value
 	case "test":
@@ -165,8 +174,22 @@ func (m *mutant) check() error {
 		return errors.New("the field \"expect\" names no invariant")
 	case len(m.edits) == 0:
 		return errors.New("there is no edit")
+	case m.test != "" && len(m.seenAt) > 0:
+		return errors.New("the field \"seen at\" names seeds, and a test finds it")
 	}
 	return nil
+}
+
+// remember returns the text of a mutant's file with another seed to begin with.
+func remember(text string, seed uint64) string {
+	head, body, _ := strings.Cut("\n"+text, "\n@ ")
+	var kept []string
+	for _, line := range strings.Split(head[1:], "\n") {
+		if !strings.HasPrefix(line, "seen at:") {
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(append(kept, fmt.Sprintf("seen at:    %d", seed)), "\n") + "\n@ " + body
 }
 
 // expects reports whether a violation of this name is what the mutant is to be

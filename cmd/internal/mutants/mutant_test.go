@@ -103,12 +103,26 @@ func TestParseRefuses(t *testing.T) {
 		"a continuation first": "  red\n" + good,
 		"no seeds":             strings.Replace(good, "20", "0", 1),
 		"words for seeds":      strings.Replace(good, "20", "many", 1),
+		"words for a seed":     "seen at: here\n" + good,
+		"a seed for a test":    "seen at: 5\ntest: a/b\n" + good,
 		"an unmarked line":     strings.Replace(good, "-one", "one", 1),
 		"an edit of nothing":   strings.Replace(good, "-one", " one", 1),
 		"an edit of nowhere":   strings.Replace(good, "-one", "+one", 1),
 	} {
 		if m, err := parse("name", text); err == nil {
 			t.Errorf("%s: %+v", what, m)
+		}
+	}
+}
+
+func TestRemember(t *testing.T) {
+	t.Parallel()
+	text := remember(good, 7)
+	for _, seed := range []uint64{7, 8} {
+		text = remember(text, seed)
+		m, err := parse("name", text)
+		if err != nil || len(m.seenAt) != 1 || m.seenAt[0] != seed || len(m.edits) != 2 || m.standsFor != "F1, Redpanda 3036" {
+			t.Errorf("%+v, %v", m, err)
 		}
 	}
 }

@@ -111,6 +111,10 @@ func (m *nemesis) strike(f fault) {
 		})
 	case splitNodes, splitOneWay:
 		m.split(f)
+	case cutPeers:
+		if victim = m.leader(f.Victim); victim != nil {
+			m.cutOff(f, victim)
+		}
 	case clogNodes:
 		m.clog(f)
 	case slowDisk:

@@ -92,15 +92,8 @@ func between(r *rand.Rand, lo, hi time.Duration) time.Duration {
 }
 
 // Draw makes the plan of a seed. Some worlds have an operator and a stranger in
-// them, see package meddle; the others are those of [DrawPlain].
+// them, see package meddle.
 func Draw(seed uint64) Plan {
-	p := DrawPlain(seed)
-	drawMeddling(&p)
-	return p
-}
-
-// DrawPlain makes the plan of a seed without operators and strangers.
-func DrawPlain(seed uint64) Plan {
 	r := rand.New(rand.NewPCG(seed, 0x706c616e))
 	p := Plan{
 		Seed:    seed,
@@ -132,6 +125,7 @@ func DrawPlain(seed uint64) Plan {
 	p.Work = drawWork(r)
 	p.Faults = drawFaults(r, p.Horizon)
 	drawRetention(&p)
+	drawMeddling(&p)
 	return p
 }
 

@@ -46,14 +46,14 @@ type Summary struct {
 
 // Work runs the seeds start, start+step, ... and writes a verdict as one line of
 // JSON for each. It is what a worker process does.
-func Work(ctx context.Context, out io.Writer, draw func(uint64) Plan, start, seeds, step uint64) error {
+func Work(ctx context.Context, out io.Writer, start, seeds, step uint64) error {
 	debug.SetGCPercent(400) // a world is small and short-lived
 	enc := json.NewEncoder(out)
 	for i := range seeds {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err := enc.Encode(Run(draw(start+i*step), nil)); err != nil {
+		if err := enc.Encode(Run(Draw(start+i*step), nil)); err != nil {
 			return err
 		}
 	}
@@ -203,8 +203,8 @@ func (v Verdict) report() string {
 // Replay runs one seed and shrinks the plan if it fails: it leaves out faults,
 // in ever smaller groups, for as long as the same invariant is broken. The
 // result is the verdict of the smallest plan found.
-func Replay(draw func(uint64) Plan, seed uint64, log *slog.Logger, limit time.Duration) (p Plan, v Verdict) {
-	p = draw(seed)
+func Replay(seed uint64, log *slog.Logger, limit time.Duration) (p Plan, v Verdict) {
+	p = Draw(seed)
 	v = Run(p, nil)
 	if len(v.Violations) == 0 {
 		return p, Run(p, log)

@@ -127,7 +127,7 @@ func measure(ctx context.Context, root, dir string, start, seeds uint64, workers
 	for i := range workers {
 		all.Go(func() {
 			n := (seeds + uint64(workers) - 1 - uint64(i)) / uint64(workers)
-			cmd := exec.CommandContext(ctx, binary, "sim", "work", "--strangers",
+			cmd := exec.CommandContext(ctx, binary, "sim", "work",
 				strconv.FormatUint(start+uint64(i), 10), strconv.FormatUint(n, 10), strconv.Itoa(workers))
 			cmd.Env = append(os.Environ(), "GOCOVERDIR="+counters)
 			out, err := cmd.Output() // a failing seed is for `make sim` to report
