@@ -19,6 +19,7 @@ func (c *Coordinator) RegisterClient(s grpc.ServiceRegistrar) {
 // RegisterPeer registers the services of the peer address, besides Raft's.
 func (c *Coordinator) RegisterPeer(s grpc.ServiceRegistrar) {
 	oncelogv1.RegisterNodeServiceServer(s, &nodeService{Coordinator: c})
+	oncelogv1.RegisterMemberServiceServer(s, &memberService{Coordinator: c})
 }
 
 // statusService tells about this node.
@@ -29,6 +30,9 @@ type statusService struct {
 
 // GetStatus implements the contract.
 func (s *statusService) GetStatus(context.Context, *oncelogv1.GetStatusRequest) (*oncelogv1.GetStatusResponse, error) {
+	if !s.opened.Load() {
+		return nil, notJoined()
+	}
 	st, m := s.group.Status(), s.cfg.Store.Metrics()
 	res := &oncelogv1.GetStatusResponse{
 		NodeId: s.cfg.NodeID, Role: oncelogv1.NodeRole_NODE_ROLE_COORDINATOR,

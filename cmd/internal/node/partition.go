@@ -75,7 +75,7 @@ func StartPartition(ctx context.Context, cfg *config.Partition, log *slog.Logger
 
 // openStore is called by the node once its cluster is known.
 func (n *Partition) openStore(cfg *config.Partition, cluster string) (*raftstore.Store, error) {
-	store, transport, err := openStore(storeConfig{
+	store, transport, _, err := openStore(storeConfig{
 		node: cfg.NodeID, cluster: cluster, dir: cfg.DataDir, raft: cfg.Raft,
 		resolve: n.node.ResolvePeer, failed: n.fail, log: n.log, separateFrom: separateFrom,
 	})
