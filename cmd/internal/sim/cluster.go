@@ -78,6 +78,7 @@ type sizes struct {
 	EnlistInterval time.Duration
 	// RetentionInterval is partition.Config's; 0: the default.
 	RetentionInterval time.Duration
+	RelocateBytes     uint64 // partition.Config's; 0: the default
 	Limits            limits
 }
 
@@ -267,7 +268,8 @@ func (n *node) startPartition() error {
 		Files: directory{n.disk, n.proc}, Coordinator: client, Runtime: task.New(n.proc),
 		OpenStore:       func(string) (*raftstore.Store, error) { return n.openStore(n.c.parts) },
 		SnapshotEntries: n.c.sizes.ShardSnapshot, EnlistInterval: n.c.sizes.EnlistInterval,
-		CheckProducersInterval: n.c.sizes.CheckProducers, RetentionInterval: n.c.sizes.RetentionInterval, Shard: n.c.sizes.Limits.Shard,
+		CheckProducersInterval: n.c.sizes.CheckProducers, RetentionInterval: n.c.sizes.RetentionInterval,
+		RelocateBytes: n.c.sizes.RelocateBytes, Shard: n.c.sizes.Limits.Shard,
 		Logger: n.logger(), Version: "sim",
 	})
 	if err != nil {

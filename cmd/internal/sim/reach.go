@@ -69,7 +69,7 @@ func wanted() []string {
 	} {
 		out = append(out, answeredPrefix+apierrors.Name(c))
 	}
-	out = append(out, "shard: log start MOVED", "shard: log start DROPPED", answeredPrefix+"OFFSET_OUT_OF_RANGE")
+	out = append(out, "shard: log start MOVED", "shard: log start DROPPED", "shard: relocation RELOCATED")
 	out = append(out, struckPrefix+string(loseDisk))
 	for _, k := range swarm {
 		out = append(out, struckPrefix+string(k.kind))

@@ -27,6 +27,10 @@ type work struct {
 	RetentionBytes int64
 }
 
+// keptTopic is a topic beside those that keep little, which keeps all: what it has
+// is relocated.
+const keptTopic = "kept"
+
 // Workloads of a seed.
 const (
 	workAppend   = "append"   // transactions over several partitions, and plain records
@@ -66,14 +70,18 @@ func drawRetention(p *Plan) {
 	p.Work.Retention = pick(r, 0, 500*time.Millisecond, 3*time.Second)
 	p.Work.RetentionBytes = pick(r, int64(0), 300, 3000)
 	p.Sizes.RetentionInterval = pick(r, 100*time.Millisecond, time.Second)
+	p.Sizes.RelocateBytes = pick(r, uint64(500), 5000, 0)
 }
 
 // kept reports whether the topics keep what is written to them for ever.
 func (w work) kept() bool { return w.Retention == 0 && w.RetentionBytes == 0 }
 
-// config is how the topics are kept.
-func (w work) config() *oncelogv1.TopicConfig {
+// config is how a topic is kept.
+func (w work) config(topic string) *oncelogv1.TopicConfig {
 	c := &oncelogv1.TopicConfig{}
+	if topic == keptTopic {
+		return c
+	}
 	if w.Retention > 0 {
 		c.RetentionMs = proto.Int64(w.Retention.Milliseconds())
 	}
@@ -91,6 +99,9 @@ func (w work) topic(name string) workload.Topic {
 func (w work) topics() []workload.Topic {
 	if w.Workload == workProcess {
 		return []workload.Topic{w.topic("level0"), w.topic("level1"), w.topic("level2"), w.topic("level3")}
+	}
+	if !w.kept() {
+		return []workload.Topic{w.topic("records"), w.topic(keptTopic)}
 	}
 	return []workload.Topic{w.topic("records")}
 }
@@ -140,7 +151,7 @@ func (w work) producer(k workload.Kind, topic string, ids ...string) workload.Co
 
 func (w work) reader(topic string, uncommitted bool) workload.Config {
 	return workload.Config{
-		Kind: workload.Read, Input: w.topic(topic), Uncommitted: uncommitted, Trimmed: !w.kept(), Restarts: 0.05, Think: 300 * time.Millisecond,
+		Kind: workload.Read, Input: w.topic(topic), Uncommitted: uncommitted, Trimmed: !w.kept() && topic != keptTopic, Restarts: 0.05, Think: 300 * time.Millisecond,
 		CallTimeout: 8 * time.Second,
 	}
 }
@@ -186,6 +197,12 @@ func (w work) configs() []workload.Config {
 	if w.Workload != workProcess {
 		add(w.reader("records", false))
 		add(w.reader("records", true))
+	}
+	if !w.kept() {
+		seldom := w.producer(workload.Append, keptTopic, "seldom")
+		seldom.Think = time.Second
+		add(seldom)
+		add(w.reader(keptTopic, false))
 	}
 	return out
 }
