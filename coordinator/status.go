@@ -46,6 +46,9 @@ func (s *statusService) GetStatus(context.Context, *oncelogv1.GetStatusRequest) 
 			TransactionsCommitted: s.committed.Load(), TransactionsAborted: s.aborted.Load(),
 		},
 	}
+	if d := s.cfg.Store.Disk(); d.MinFreeBytes > 0 {
+		res.Disk = &oncelogv1.DiskStatus{FreeBytes: d.FreeBytes, MinFreeBytes: d.MinFreeBytes, Low: d.Low}
+	}
 	s.state.read(func() { res.ClusterId = s.state.catalog.ClusterID() })
 	return res, nil
 }

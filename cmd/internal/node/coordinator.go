@@ -73,6 +73,7 @@ func StartCoordinator(cfg *config.Coordinator, log *slog.Logger) (_ *Coordinator
 		rafttransport.NewServer(raftstore.NodeID(cfg.NodeID), coordinatorRaft, n.store))
 	n.serve()
 	go n.watch()
+	go n.followDisk(n.store, oncelogv1.TransactionService_ServiceDesc.ServiceName)
 	return n, nil
 }
 

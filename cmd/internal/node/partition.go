@@ -70,6 +70,7 @@ func StartPartition(ctx context.Context, cfg *config.Partition, log *slog.Logger
 		rafttransport.NewServer(raftstore.NodeID(cfg.NodeID), n.cluster, n.store))
 	n.serve()
 	go n.watch()
+	go n.followDisk(n.store, oncelogv1.LogService_ServiceDesc.ServiceName)
 	return n, nil
 }
 
