@@ -150,17 +150,18 @@ func (s *catalogService) ListTopics(_ context.Context, req *oncelogv1.ListTopics
 	if err != nil {
 		return nil, err
 	}
-	if err := checkName("page_token", req.GetPageToken(), false); err != nil {
+	after, err := parsePageToken(req.GetPageToken())
+	if err != nil {
 		return nil, err
 	}
 	res := &oncelogv1.ListTopicsResponse{}
 	s.state.read(func() {
-		page, more := s.state.catalog.Topics(req.GetPageToken(), limit)
+		page, more := s.state.catalog.Topics(after, limit)
 		for _, t := range page {
 			res.Topics = append(res.Topics, topicProto(s.state.catalog, t, false))
 		}
 		if more && len(page) > 0 {
-			res.NextPageToken = page[len(page)-1].Name
+			res.NextPageToken = pageToken(page[len(page)-1].Name)
 		}
 	})
 	return res, nil
@@ -178,6 +179,9 @@ func (s *catalogService) GetMetadata(ctx context.Context, req *oncelogv1.GetMeta
 		if len(name) > maxName {
 			return nil, tooLong(fmt.Sprintf("topics[%d]", i), maxName)
 		}
+	}
+	if !s.opened.Load() {
+		return nil, notJoined()
 	}
 	if req.GetLinearizable() {
 		if err := s.current(ctx); err != nil {

@@ -108,6 +108,7 @@ func (s *nodeService) heartbeat(ctx context.Context, req *oncelogv1.HeartbeatReq
 		return nil, err
 	}
 	s.registry.heard(req.GetNodeId(), s.rt.Now())
+	s.registry.diskLow(req.GetNodeId(), req.GetDiskLow())
 	s.takeReports(req)
 	ctx, cancel := s.beforeDeadline(ctx)
 	defer cancel()

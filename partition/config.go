@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/oncelog/oncelog/internal/datafile"
 	"github.com/oncelog/oncelog/internal/task"
 	"github.com/oncelog/oncelog/partition/pstate"
 	"github.com/oncelog/oncelog/raftstore"
@@ -41,7 +42,7 @@ type Config struct {
 	// Required without Files.
 	DataDir string
 	// Files keeps identity and last assignment. Nil: the directory DataDir.
-	Files Files
+	Files datafile.Files
 	// OpenStore opens the node's Raft store once the cluster is known. The
 	// transport of the store belongs to that cluster and finds addresses with
 	// [Node.ResolvePeer]. The node owns the store. Required.
@@ -112,7 +113,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.Files == nil && c.DataDir != "" {
-		c.Files = directory(c.DataDir)
+		c.Files = datafile.Directory(c.DataDir)
 	}
 	switch {
 	case c.NodeID == 0:

@@ -160,7 +160,7 @@ type Config struct {
 	// under way at a time. Default 1 MiB, at most MaxSnapshotChunkBytes.
 	SnapshotChunkBytes int
 	// MinFreeBytes is the low-water mark of the disk: below it proposals get
-	// ErrOverloaded. It must leave room for the log of all groups to commit
+	// ErrDiskLow, and leaderships are offered to members with room. It must leave room for the log of all groups to commit
 	// what is in flight. Default 256 MiB; negative turns the check off.
 	MinFreeBytes int64
 	// StallTimeout is how long one write may take before OnFatal is called

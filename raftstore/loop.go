@@ -33,8 +33,8 @@ type loop struct {
 	answers   []pendingAnswer
 	readsDone []pendingRead
 
-	ticks     uint64
-	diskLow   bool
+	ticks uint64
+	diskWatch
 	onDrained func() // called once no group with other members is led here
 	failed    error
 	// dead is set when the store failed or was closed; callers read it.
@@ -111,7 +111,7 @@ func (l *loop) turn(in *inputs) (more bool) {
 		return false
 	}
 	for _, m := range in.messages {
-		if r := l.replicas[m.Group]; r != nil {
+		if r := l.replicas[m.Group]; r != nil && !l.refuses(m.Raft) {
 			r.step(m.Raft)
 			r.touch()
 		}
@@ -179,27 +179,12 @@ func (l *loop) refuseInputs(in *inputs, reason error) {
 
 func (l *loop) tick() {
 	l.ticks++
-	// The disk is asked about once a second or so: a statfs is not free.
-	if every := max(1, uint64(time.Second/l.cfg.TickInterval)); l.cfg.MinFreeBytes > 0 && l.ticks%every == 1%every {
-		l.checkDisk()
-	}
+	l.watchDisk()
 	l.tickSnapshotBudget()
 	for _, r := range l.order {
 		r.tick()
 		r.touch()
 	}
-}
-
-func (l *loop) checkDisk() {
-	free, err := l.cfg.Log.FreeBytes()
-	if err != nil {
-		return // an unknown amount is no reason to refuse
-	}
-	low := free < uint64(l.cfg.MinFreeBytes)
-	if low != l.diskLow {
-		l.cfg.Logger.Warn("disk low-water mark crossed", "free_bytes", free, "min_free_bytes", l.cfg.MinFreeBytes, "low", low)
-	}
-	l.diskLow = low
 }
 
 // pass handles one Ready of every active group with one write for all.

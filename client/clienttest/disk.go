@@ -72,7 +72,7 @@ func newDisk(g *gate) *disk {
 // powerCut loses what was not synced. The process has ended.
 func (d *disk) powerCut() { d.log = d.log.Crash(0) }
 
-// Read implements partition.Files.
+// Read implements datafile.Files.
 func (d *disk) Read(name string) (data []byte, ok bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -80,7 +80,7 @@ func (d *disk) Read(name string) (data []byte, ok bool, err error) {
 	return bytes.Clone(data), ok, nil
 }
 
-// Write implements partition.Files.
+// Write implements datafile.Files.
 func (d *disk) Write(name string, data []byte) error {
 	if err := d.gate.pass(); err != nil {
 		return err

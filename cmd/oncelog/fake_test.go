@@ -42,6 +42,8 @@ type fakeCluster struct {
 	refuse *apierrors.Error
 	// leaderless: DescribeCluster has nobody to answer it.
 	leaderless bool
+	// disk is what GetStatus says of it.
+	disk *oncelogv1.DiskStatus
 }
 
 // stored is one batch with its first offset.
@@ -206,7 +208,10 @@ const unreachable = "127.0.0.1:1"
 
 // GetStatus answers as the partition node, whose id the coordinator shares.
 func (f *fakeCluster) GetStatus(context.Context, *oncelogv1.GetStatusRequest) (*oncelogv1.GetStatusResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	return &oncelogv1.GetStatusResponse{
+		Disk:      f.disk,
 		ClusterId: "fake", NodeId: 1, Role: oncelogv1.NodeRole_NODE_ROLE_PARTITION, Version: "v0.1.0", StartedAtMs: fakeTime - 3_723_000,
 		Groups: []*oncelogv1.GroupStatus{
 			{GroupId: 2, Leader: 1, Term: 5, Commit: 1500, Applied: 1490, Ready: true},

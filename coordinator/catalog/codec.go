@@ -10,8 +10,9 @@ import (
 
 // Errors of [DecodeCommand] and [Catalog.Restore]; others come from package codec.
 var (
-	// ErrVersion reports bytes of a format this build does not know.
-	ErrVersion = errors.New("catalog: unknown format version")
+	// ErrVersion reports bytes of a format version, or a command of a kind, that
+	// this program does not know.
+	ErrVersion = codec.ErrVersion
 	// ErrCorrupt reports bytes that no encoder of this package writes.
 	ErrCorrupt = errors.New("catalog: bytes are not what was written")
 )
@@ -107,10 +108,8 @@ func DecodeCommand(b []byte) (Command, error) {
 		return nil, codec.ErrTooLong
 	}
 	r := codec.NewReader(b)
-	version, kind := r.Byte(), r.Byte()
-	if r.Err() == nil && version != commandVersion {
-		return nil, ErrVersion
-	}
+	r.Version("catalogue command", commandVersion, commandVersion)
+	kind := r.Byte()
 	cmd := readBody(r, kind, r.Varint())
 	if err := r.Close(); err != nil {
 		return nil, err
@@ -163,7 +162,7 @@ func readBody(r *codec.Reader, kind byte, at int64) Command {
 	case kindRemoveShard:
 		return RemoveShard{At: at, ID: r.Uvarint()}
 	default:
-		r.Fail(ErrCorrupt)
+		r.UnknownKind("catalogue command", commandVersion, kind)
 		return nil
 	}
 }

@@ -7,9 +7,12 @@ import (
 	"github.com/oncelog/oncelog/api/codec"
 )
 
-// snapshotVersion is the first byte of every snapshot. Version 1 has no retention
-// of topics.
-const snapshotVersion = 2
+// snapshotVersion is the first byte of every snapshot. Version 1, the oldest that
+// is read, has no retention of topics.
+const (
+	snapshotVersion       = 2
+	oldestSnapshotVersion = 1
+)
 
 // Snapshot returns the state as bytes. Equal states give equal bytes.
 func (c *Catalog) Snapshot() []byte {
@@ -70,10 +73,7 @@ func (c *Catalog) appendTopic(b []byte, t Topic) []byte {
 // state is as before. The bytes are not referred to afterwards.
 func (c *Catalog) Restore(snapshot []byte) error {
 	r := codec.NewReader(snapshot)
-	version := r.Byte()
-	if r.Err() == nil && (version == 0 || version > snapshotVersion) {
-		return ErrVersion
-	}
+	version := r.Version("catalogue snapshot", oldestSnapshotVersion, snapshotVersion)
 	n := New()
 	n.version = r.Uvarint()
 	n.now = r.Varint()

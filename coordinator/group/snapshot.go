@@ -57,9 +57,7 @@ func (g *group) appendTo(b []byte) []byte {
 // state is as before. The bytes are not referred to afterwards.
 func (m *Machine) Restore(snapshot []byte) error {
 	r := codec.NewReader(snapshot)
-	if v := r.Byte(); r.Err() == nil && v != snapshotVersion {
-		return ErrVersion
-	}
+	r.Version("group snapshot", snapshotVersion, snapshotVersion)
 	n := New()
 	n.now = r.Varint()
 	n.floor = r.Uvarint()

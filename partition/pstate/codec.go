@@ -37,10 +37,11 @@ const (
 // Errors of the encoders and decoders. A decoder that fails on an entry of the
 // log has met a newer version or damage; the runner must stop, not skip it.
 var (
-	// ErrVersion reports an entry or snapshot of a version this code cannot read.
-	ErrVersion = errors.New("pstate: unknown version")
+	// ErrVersion reports an entry or snapshot of a version, or an entry of a kind,
+	// that this code does not know.
+	ErrVersion = codec.ErrVersion
 	// ErrKind reports an entry of another kind than the decoder's.
-	ErrKind = errors.New("pstate: unknown or other kind of command")
+	ErrKind = errors.New("pstate: command of another kind")
 	// ErrLimit reports a command beyond one of the limits of an entry.
 	ErrLimit = errors.New("pstate: command above a limit")
 	// ErrValue reports a value that no encoder writes.
@@ -68,14 +69,16 @@ const entryVersion = 1
 
 // KindOf returns which command an entry holds.
 func KindOf(entry []byte) (Kind, error) {
-	if len(entry) < 2 || entry[0] != entryVersion {
-		return 0, ErrVersion
+	if len(entry) < 2 {
+		return 0, codec.ErrShort
 	}
-	k := Kind(entry[1])
+	r := codec.NewReader(entry[:2])
+	r.Version("shard command", entryVersion, entryVersion)
+	k := Kind(r.Byte())
 	if k < KindAppends || k > KindRelocate {
-		return 0, ErrKind
+		r.UnknownKind("shard command", entryVersion, byte(k))
 	}
-	return k, nil
+	return k, r.Err()
 }
 
 // open checks the head of an entry and returns a reader of the rest.

@@ -238,10 +238,10 @@ func TestDecodersRefuse(t *testing.T) {
 		entry string
 		want  error
 	}{
-		"empty":                  {"", ErrVersion},
+		"empty":                  {"", codec.ErrShort},
 		"version":                {"0201", ErrVersion},
-		"kind 0":                 {"0100", ErrKind},
-		"kind 9":                 {"0109", ErrKind},
+		"kind 0":                 {"0100", ErrVersion},
+		"kind 9":                 {"0109", ErrVersion},
 		"count beyond the bytes": {"01020e05", codec.ErrShort},
 		"epoch beyond 32 bits":   {"01020e0101" + "8080808010" + "01" + "0100000000", ErrValue},
 		"marker of no number":    {"01020e01010000" + "0100000000", ErrValue},

@@ -12,11 +12,8 @@ import (
 // included. Bytes that are not a snapshot of a state that passes [State.Check]
 // are refused and leave the state as it was.
 func (s *State) Restore(b []byte) error {
-	if len(b) == 0 || b[0] == 0 || b[0] > snapshotVersion {
-		return ErrVersion
-	}
 	l := loader{s: New(Config{}), r: codec.NewReader(b)}
-	l.version = l.r.Byte()
+	l.version = l.r.Version("shard snapshot", oldestSnapshotVersion, snapshotVersion)
 	l.s.cfg = readConfig(l.r).withDefaults()
 	l.s.now, l.s.index, l.s.version = l.r.Varint(), l.r.Uvarint(), l.r.Uvarint()
 	if l.version >= 3 {

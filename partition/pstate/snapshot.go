@@ -7,9 +7,12 @@ import (
 	"github.com/oncelog/oncelog/api/codec"
 )
 
-// snapshotVersion is the first byte of a snapshot. Version 1 has no tombstones, 1
-// and 2 have no retention and no segments.
-const snapshotVersion = 3
+// snapshotVersion is the first byte of a snapshot. Version 1, the oldest that is
+// read, has no tombstones; 1 and 2 have no retention and no segments.
+const (
+	snapshotVersion       = 3
+	oldestSnapshotVersion = 1
+)
 
 // Snapshot returns the whole state as bytes: equal states give equal bytes.
 // What has an order of its own (idle producers, open transactions, tombstones)

@@ -32,6 +32,7 @@ func (b *batch) gen(g raftstore.GroupID) uint32 {
 func (b *batch) get() *pebble.Batch {
 	if b.b == nil {
 		b.b = b.s.db.NewBatch()
+		b.note(b.b.LogData(make([]byte, markBytes), nil)) // see mark
 	}
 	return b.b
 }

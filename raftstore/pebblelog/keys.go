@@ -7,6 +7,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"github.com/oncelog/oncelog/api/codec"
 	"github.com/oncelog/oncelog/raftstore"
 )
 
@@ -17,7 +18,7 @@ import (
 // received of a snapshot is written under the next one, and one small write,
 // which names that as the present, puts it in place of the old.
 //
-//	'!'              format version (1 byte)
+//	'!'              format version (1 byte), name of the database
 //	'c' group        members: marshalled raftpb.ConfState
 //	'e' group gen index  entry: term (8), type (1), data
 //	'g' group        present generation (8); 0 if it is not there
@@ -40,6 +41,7 @@ const (
 	formatVersion = 1
 
 	genHeader      = 13 // of a key with a generation
+	maxNameBytes   = 64
 	entryHeader    = 9
 	snapshotHeader = 20
 )
@@ -90,6 +92,53 @@ func groupEnd(kind byte, g raftstore.GroupID) []byte {
 
 func rowKey(g raftstore.GroupID, gen uint32, key []byte) []byte {
 	return append(appendGenKey(make([]byte, 0, genHeader+len(key)), kindRow, g, gen), key...)
+}
+
+// keyName says what is at a key.
+func keyName(key []byte) string {
+	if len(key) < 9 {
+		if len(key) == 1 && key[0] == kindFormat {
+			return "format version"
+		}
+		return fmt.Sprintf("key %q", key)
+	}
+	group := binary.BigEndian.Uint64(key[1:])
+	rest := key[9:]
+	switch {
+	case key[0] == kindMembers && len(rest) == 0:
+		return fmt.Sprintf("members of group %d", group)
+	case key[0] == kindEntry && len(rest) == 12:
+		return fmt.Sprintf("entry %d of group %d", binary.BigEndian.Uint64(rest[4:]), group)
+	case key[0] == kindEntry:
+		return fmt.Sprintf("entries of group %d", group)
+	case key[0] == kindGen && len(rest) == 0:
+		return fmt.Sprintf("generation of group %d", group)
+	case key[0] == kindTrim && len(rest) == 0:
+		return fmt.Sprintf("trim mark of group %d", group)
+	case key[0] == kindHard && len(rest) == 0:
+		return fmt.Sprintf("hard state of group %d", group)
+	case key[0] == kindRow && len(rest) >= 4:
+		return fmt.Sprintf("row %q of group %d", rest[4:], group)
+	case key[0] == kindSnapshot && len(rest) == 0:
+		return fmt.Sprintf("checkpoint of group %d", group)
+	case key[0] == kindCompacted && len(rest) == 0:
+		return fmt.Sprintf("compaction mark of group %d", group)
+	}
+	return fmt.Sprintf("key %q", key)
+}
+
+func encodeFormat(name string) []byte { return append([]byte{formatVersion}, name...) }
+
+func decodeFormat(b []byte) (name string, err error) {
+	r := codec.NewReader(b)
+	r.Version("log device", formatVersion, formatVersion)
+	if r.Err() != nil {
+		return "", r.Err()
+	}
+	if name = string(b[1:]); name == "" || len(name) > maxNameBytes {
+		return "", fmt.Errorf("a name of %d bytes: %w", len(name), raftstore.ErrCorrupt)
+	}
+	return name, nil
 }
 
 func encodeHard(hs raftstore.HardState) []byte { return encodeInts(hs.Term, hs.Vote, hs.Commit) }

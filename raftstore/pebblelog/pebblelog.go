@@ -8,6 +8,7 @@
 package pebblelog
 
 import (
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -49,7 +50,13 @@ type Store struct {
 	cache  *pebble.Cache
 	fs     vfs.FS
 	dir    string
-	failed bool // after a failed commit Pebble must be left alone
+	id     string
+	log    *slog.Logger
+	wals   *wals
+	synced uint64 // number of the last batch that is known to be durable
+	failed bool   // after a failed commit Pebble must be left alone
+	// damaged is the first damage that a read has found; see damage.
+	damaged atomic.Pointer[error]
 
 	// Pebble panics when it is used after Close, so readers are counted.
 	readers atomic.Int64
@@ -94,25 +101,6 @@ func (s *Store) loadGens() error {
 	})
 }
 
-// enter begins a read; leave must follow unless it fails.
-func (s *Store) enter() error {
-	s.readers.Add(1)
-	if s.closed.Load() {
-		s.leave()
-		return raftstore.ErrStopped
-	}
-	return nil
-}
-
-func (s *Store) leave() {
-	if s.readers.Add(-1) == 0 && s.closed.Load() {
-		select {
-		case s.idle <- struct{}{}:
-		default:
-		}
-	}
-}
-
 // Open opens or creates the store. An error that wraps raftstore.ErrCorrupt
 // means that stored bytes are damaged: the node must not start from them.
 func Open(cfg Config) (*Store, error) {
@@ -128,37 +116,45 @@ func Open(cfg Config) (*Store, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	s := &Store{fs: cfg.FS, dir: cfg.Dir, log: cfg.Logger, idle: make(chan struct{}, 1)}
+	s.wals = &wals{files: vfsFiles{fs: cfg.FS, dir: cfg.Dir}}
+	s.wals.batch.Store(1)
+	if err := s.wals.checkFiles(); err != nil {
+		return nil, fmt.Errorf("pebblelog: open %s: %w", cfg.Dir, err)
+	}
 	// Pebble makes the directory, and syncs every directory above that gets a new
 	// name by it: else a power cut could take the log away, name and all.
-	cache := pebble.NewCache(cfg.CacheBytes)
-	db, err := pebble.Open(cfg.Dir, options(cfg, cache))
-	if err != nil {
-		cache.Unref()
-		return nil, fmt.Errorf("pebblelog: open %s: %w", cfg.Dir, named(err))
+	s.cache = pebble.NewCache(cfg.CacheBytes)
+	if err := s.openDB(cfg); err != nil {
+		s.cache.Unref()
+		return nil, fmt.Errorf("pebblelog: open %s: %w", cfg.Dir, openError(err))
 	}
-	s := &Store{db: db, cache: cache, fs: cfg.FS, dir: cfg.Dir, idle: make(chan struct{}, 1)}
+	s.gens.Store(&map[raftstore.GroupID]uint32{})
 	s.views = map[*view]struct{}{}
 	if err := errors.Join(s.checkFormat(), s.loadGens()); err != nil {
-		return nil, errors.Join(err, s.Close())
+		return nil, errors.Join(fmt.Errorf("pebblelog: open %s: %w", cfg.Dir, err), s.Close())
 	}
 	return s, nil
 }
 
-func options(cfg Config, cache *pebble.Cache) *pebble.Options {
+func (s *Store) openDB(cfg Config) (err error) {
+	defer caught(&err)
+	s.db, err = pebble.Open(cfg.Dir, s.options(cfg))
+	return errors.Join(err, s.wals.err())
+}
+
+func (s *Store) options(cfg Config) *pebble.Options {
 	o := &pebble.Options{
 		FS:                          cfg.FS,
-		Cache:                       cache,
+		Cache:                       s.cache,
 		MemTableSize:                cfg.MemTableBytes,
 		MemTableStopWritesThreshold: 4,
-		// Fixed, so that an upgrade of the library does not change the format
-		// behind an operator's back. Recent enough for columnar blocks, value
-		// separation and sync offsets in the write-ahead log.
-		FormatMajorVersion:         pebble.FormatValueSeparation,
-		MaxOpenFiles:               1000,
-		L0CompactionThreshold:      2,
-		L0StopWritesThreshold:      1000,
-		LBaseMaxBytes:              64 << 20,
-		CompactionConcurrencyRange: func() (int, int) { return 1, 2 },
+		FormatMajorVersion:          engineVersion,
+		MaxOpenFiles:                1000,
+		L0CompactionThreshold:       2,
+		L0StopWritesThreshold:       1000,
+		LBaseMaxBytes:               64 << 20,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 		// Writes of a flush reach the disk in small steps: one large write
 		// would stand in front of the log's fsync.
 		BytesPerSync:    512 << 10,
@@ -168,6 +164,12 @@ func options(cfg Config, cache *pebble.Cache) *pebble.Options {
 	// The default listener logs every flush and compaction.
 	o.EventListener = &pebble.EventListener{
 		BackgroundError: func(err error) { cfg.Logger.Error("log store background error", "error", err) },
+		// Pebble's own listener ends the process, in whatever goroutine it is.
+		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			s.damage(fmt.Errorf("%w: %s: %w", raftstore.ErrCorrupt, info.Path, info.Details))
+		},
+		WALCreated: s.wals.created,
+		WALDeleted: s.wals.deleted,
 		DiskSlow: func(info pebble.DiskSlowInfo) {
 			cfg.Logger.Warn("slow disk operation", "operation", info.OpType.String(), "path", info.Path, "duration", info.Duration)
 		},
@@ -183,21 +185,28 @@ func options(cfg Config, cache *pebble.Cache) *pebble.Options {
 }
 
 // checkFormat refuses a database written by an unknown version of this
-// package, and marks a new one.
+// package, and gives a new one its version and its name.
 func (s *Store) checkFormat() error {
-	v, closer, err := s.db.Get([]byte{kindFormat})
-	if errors.Is(err, pebble.ErrNotFound) {
-		return s.db.Set([]byte{kindFormat}, []byte{formatVersion}, pebble.Sync)
+	ok, err := s.present().get([]byte{kindFormat}, func(v []byte) (err error) {
+		s.id, err = decodeFormat(v)
+		return err
+	})
+	if err != nil || ok {
+		return err
 	}
+	err = s.present().scan(nil, nil, func(k, _ []byte) (bool, error) {
+		return false, fmt.Errorf("the format version is missing, beside %s: %w", keyName(k), raftstore.ErrCorrupt)
+	})
 	if err != nil {
-		return fmt.Errorf("pebblelog: read format version: %w", named(err))
+		return err
 	}
-	defer closer.Close()
-	if len(v) != 1 || v[0] != formatVersion {
-		return fmt.Errorf("pebblelog: format version %v, this program knows %d", v, formatVersion)
-	}
-	return nil
+	s.id = rand.Text()
+	return s.db.Set([]byte{kindFormat}, encodeFormat(s.id), pebble.Sync)
 }
+
+// ID names the database: it is drawn when the database is made, and never
+// changes. Whoever remembers it can tell that a log is not the one it had.
+func (s *Store) ID() string { return s.id }
 
 // named makes Pebble's corruption errors recognizable.
 func named(err error) error {
@@ -216,6 +225,9 @@ func (s *Store) Commit(lb raftstore.LogBatch, sync bool) (err error) {
 	if b.err != nil || b.b == nil {
 		return b.err
 	}
+	if err := errors.Join(s.checkDamage(), s.wals.err()); err != nil {
+		return err
+	}
 	defer func() {
 		// Pebble does not return a failed write: it calls Logger.Fatalf.
 		if p := recover(); p != nil {
@@ -228,9 +240,15 @@ func (s *Store) Commit(lb raftstore.LogBatch, sync bool) (err error) {
 		}
 	}()
 	s.setGens(b.gens)
+	number := s.wals.batch.Load()
+	mark(b.b.Repr(), number, s.synced)
 	if err := s.db.Apply(b.b, &pebble.WriteOptions{Sync: sync}); err != nil {
 		s.failed = true
 		return named(err)
+	}
+	s.wals.batch.Store(number + 1)
+	if sync {
+		s.synced = number
 	}
 	return b.b.Close()
 }
@@ -252,9 +270,17 @@ func (s *Store) Close() error {
 		<-s.idle
 	}
 	s.closeViews()
-	err := s.db.Close()
+	err := s.closeDB()
 	s.cache.Unref()
-	return err
+	if err != nil || s.damaged.Load() != nil {
+		return err
+	}
+	return s.wals.ended()
+}
+
+func (s *Store) closeDB() (err error) {
+	defer caught(&err)
+	return s.db.Close()
 }
 
 // logger passes on what Pebble says and turns its way of ending the process

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/cockroachdb/pebble/v2"
 	"go.etcd.io/raft/v3/raftpb"
@@ -44,63 +45,126 @@ func (r reader) settled(g raftstore.GroupID, read func(gen uint32) error) error 
 	}
 }
 
+// enter begins a read; leave must follow unless it fails.
+func (s *Store) enter() error {
+	s.readers.Add(1)
+	if s.closed.Load() {
+		s.leave()
+		return raftstore.ErrStopped
+	}
+	return nil
+}
+
+func (s *Store) leave() {
+	if s.readers.Add(-1) == 0 && s.closed.Load() {
+		select {
+		case s.idle <- struct{}{}:
+		default:
+		}
+	}
+}
+
 // get calls fn with the value at key, which is valid only during the call.
 func (r reader) get(key []byte, fn func(v []byte) error) (ok bool, err error) {
 	if err := r.s.enter(); err != nil {
 		return false, err
 	}
 	defer r.s.leave()
-	v, closer, err := r.source().Get(key)
+	v, closer, err := r.lookUp(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
-		return false, named(err)
+		return false, r.s.readError(keyName(key), err)
 	}
 	defer closer.Close()
 	return true, fn(v)
 }
 
-// iterate returns an iterator over keys of the group's present generation. The
-// caller has entered the store.
-func (r reader) iterate(g raftstore.GroupID, bounds func(gen uint32) (lo, hi []byte)) (it *pebble.Iterator, err error) {
-	err = r.settled(g, func(gen uint32) error {
-		if it != nil {
-			_ = it.Close() // nothing was read: nothing is lost with its error
-		}
-		lo, hi := bounds(gen)
-		it, err = r.source().NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
-		return named(err)
-	})
-	return it, err
+func (r reader) lookUp(key []byte) (v []byte, closer io.Closer, err error) {
+	defer caught(&err)
+	return r.source().Get(key)
 }
 
-// scan calls fn for [lo, hi) until it returns false or an error.
+// keyRange tells the keys to walk over, [lo, hi), in a generation of a group.
+type keyRange func(gen uint32) (lo, hi []byte)
+
+// scan calls fn for [lo, hi), keys without a generation, until it returns false or
+// an error.
 func (r reader) scan(lo, hi []byte, fn func(k, v []byte) (bool, error)) error {
 	return r.scanGroup(0, func(uint32) ([]byte, []byte) { return lo, hi }, fn)
 }
 
-// scanGroup is scan of keys that depend on the group's generation.
-func (r reader) scanGroup(g raftstore.GroupID, bounds func(gen uint32) (lo, hi []byte), fn func(k, v []byte) (bool, error)) error {
+// scanGroup is scan of keys of the group's present generation.
+func (r reader) scanGroup(g raftstore.GroupID, keys keyRange, fn func(k, v []byte) (bool, error)) error {
+	return r.iterate(g, keys, func(it *pebble.Iterator) error {
+		for more := it.First(); more; more = it.Next() {
+			v, err := it.ValueAndErr()
+			if err != nil {
+				return pebbleError{err}
+			}
+			if more, err = fn(it.Key(), v); err != nil || !more {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// pebbleError is what Pebble says inside of iterate, as opposed to what the
+// caller makes of the data.
+type pebbleError struct{ error }
+
+// iterate lets fn walk over keys of the group's present generation.
+func (r reader) iterate(g raftstore.GroupID, keys keyRange, fn func(*pebble.Iterator) error) error {
 	if err := r.s.enter(); err != nil {
 		return err
 	}
 	defer r.s.leave()
-	it, err := r.iterate(g, bounds)
+	var at []byte // about where, for errors
+	err := r.walk(g, keys, &at, fn)
+	if p, ok := err.(pebbleError); ok { //nolint:errorlint // never wrapped
+		return r.s.readError("at or behind "+keyName(at), p.error)
+	}
+	return err
+}
+
+func (r reader) walk(g raftstore.GroupID, keys keyRange, at *[]byte, fn func(*pebble.Iterator) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = pebbleError{panicked(p)}
+		}
+	}()
+	it, err := r.iterator(g, keys, at)
 	if err != nil {
+		return pebbleError{err}
+	}
+	err = fn(it)
+	if it.Valid() {
+		*at = append((*at)[:0], it.Key()...)
+	}
+	if failed := it.Error(); failed != nil && err == nil {
+		err = pebbleError{failed}
+	}
+	if failed := it.Close(); failed != nil && err == nil {
+		err = pebbleError{failed}
+	}
+	return err
+}
+
+// iterator makes one, over the present generation for as long as it lives. at
+// becomes where it begins.
+func (r reader) iterator(g raftstore.GroupID, keys keyRange, at *[]byte) (it *pebble.Iterator, err error) {
+	err = r.settled(g, func(gen uint32) error {
+		if it != nil {
+			_ = it.Close() // nothing was read: nothing is lost with its error
+		}
+		lo, hi := keys(gen)
+		*at = append((*at)[:0], lo...)
+		it, err = r.source().NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
 		return err
-	}
-	defer it.Close()
-	for more := it.First(); more; more = it.Next() {
-		v, err := it.ValueAndErr()
-		if err != nil {
-			return named(err)
-		}
-		if more, err = fn(it.Key(), v); err != nil || !more {
-			return err
-		}
-	}
-	return named(it.Error())
+	})
+	return it, err
 }
 
 // Groups implements raftstore.LogStore.
@@ -176,27 +240,22 @@ func (r reader) staged(g raftstore.GroupID) (found bool, err error) {
 
 // lastIndex finds the last entry and checks that the first one is where it
 // should be: a log that lost its start is damaged.
-func (r reader) lastIndex(g raftstore.GroupID, compacted uint64) (uint64, error) {
-	if err := r.s.enter(); err != nil {
-		return 0, err
-	}
-	defer r.s.leave()
-	it, err := r.iterate(g, func(gen uint32) (lo, hi []byte) { return genKey(kindEntry, g, gen), genEnd(kindEntry, g, gen) })
-	if err != nil {
-		return 0, err
-	}
-	defer it.Close()
-	if !it.First() {
-		return compacted, named(it.Error())
-	}
-	if first := binary.BigEndian.Uint64(it.Key()[genHeader:]); first != compacted+1 {
-		return 0, fmt.Errorf("log of group %d starts at %d instead of %d: %w", g, first, compacted+1, raftstore.ErrCorrupt)
-	}
-	it.Last()
-	if err := it.Error(); err != nil {
-		return 0, named(err)
-	}
-	return binary.BigEndian.Uint64(it.Key()[genHeader:]), nil
+func (r reader) lastIndex(g raftstore.GroupID, compacted uint64) (last uint64, err error) {
+	last = compacted
+	keys := func(gen uint32) (lo, hi []byte) { return genKey(kindEntry, g, gen), genEnd(kindEntry, g, gen) }
+	err = r.iterate(g, keys, func(it *pebble.Iterator) error {
+		if !it.First() {
+			return nil
+		}
+		if first := binary.BigEndian.Uint64(it.Key()[genHeader:]); first != compacted+1 {
+			return fmt.Errorf("log of group %d starts at %d instead of %d: %w", g, first, compacted+1, raftstore.ErrCorrupt)
+		}
+		if it.Last() {
+			last = binary.BigEndian.Uint64(it.Key()[genHeader:])
+		}
+		return nil
+	})
+	return last, err
 }
 
 // Entries implements raftstore.LogStore.

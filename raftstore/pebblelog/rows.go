@@ -39,28 +39,22 @@ func (r rows) scan(lo, hi []byte, start, step func(*pebble.Iterator) bool, fn fu
 	if hi != nil && bytes.Compare(lo, hi) >= 0 {
 		return nil
 	}
-	if err := r.r.s.enter(); err != nil {
-		return err
-	}
-	defer r.r.s.leave()
-	it, err := r.r.iterate(r.g, func(gen uint32) (from, to []byte) {
+	keys := func(gen uint32) (from, to []byte) {
 		if from = rowKey(r.g, gen, lo); hi == nil {
 			return from, genEnd(kindRow, r.g, gen)
 		}
 		return from, rowKey(r.g, gen, hi)
+	}
+	return r.r.iterate(r.g, keys, func(it *pebble.Iterator) error {
+		for more := start(it); more; more = step(it) {
+			v, err := it.ValueAndErr()
+			if err != nil {
+				return pebbleError{err}
+			}
+			if !fn(it.Key()[genHeader:], v) {
+				return nil
+			}
+		}
+		return nil
 	})
-	if err != nil {
-		return err
-	}
-	defer it.Close()
-	for more := start(it); more; more = step(it) {
-		v, err := it.ValueAndErr()
-		if err != nil {
-			return named(err)
-		}
-		if !fn(it.Key()[genHeader:], v) {
-			return nil
-		}
-	}
-	return named(it.Error())
 }

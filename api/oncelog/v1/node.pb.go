@@ -287,7 +287,10 @@ type HeartbeatRequest struct {
 	// How long the answer may wait for a change, at most 5,000.
 	WaitMs int64 `protobuf:"varint,4,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
 	// Its shards.
-	Shards        []*ShardReport `protobuf:"bytes,5,rep,name=shards,proto3" json:"shards,omitempty"`
+	Shards []*ShardReport `protobuf:"bytes,5,rep,name=shards,proto3" json:"shards,omitempty"`
+	// Its disk is below the low-water mark: it gets no new shards where others
+	// suffice.
+	DiskLow       bool `protobuf:"varint,6,opt,name=disk_low,json=diskLow,proto3" json:"disk_low,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -355,6 +358,13 @@ func (x *HeartbeatRequest) GetShards() []*ShardReport {
 		return x.Shards
 	}
 	return nil
+}
+
+func (x *HeartbeatRequest) GetDiskLow() bool {
+	if x != nil {
+		return x.DiskLow
+	}
+	return false
 }
 
 // ShardReport is a node's view of one of its shards.
@@ -1475,14 +1485,15 @@ const file_oncelog_v1_node_proto_rawDesc = "" +
 	"cluster_id\x18\x05 \x01(\tR\tclusterId\"5\n" +
 	"\x14RegisterNodeResponse\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x01 \x01(\tR\tclusterId\"\xbb\x01\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\"\xd6\x01\n" +
 	"\x10HeartbeatRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x04R\x06nodeId\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
 	"instanceId\x12#\n" +
 	"\rknown_version\x18\x03 \x01(\x04R\fknownVersion\x12\x17\n" +
 	"\await_ms\x18\x04 \x01(\x03R\x06waitMs\x12/\n" +
-	"\x06shards\x18\x05 \x03(\v2\x17.oncelog.v1.ShardReportR\x06shards\"\x99\x01\n" +
+	"\x06shards\x18\x05 \x03(\v2\x17.oncelog.v1.ShardReportR\x06shards\x12\x19\n" +
+	"\bdisk_low\x18\x06 \x01(\bR\adiskLow\"\x99\x01\n" +
 	"\vShardReport\x12\x19\n" +
 	"\bshard_id\x18\x01 \x01(\x04R\ashardId\x12\x16\n" +
 	"\x06leader\x18\x02 \x01(\x04R\x06leader\x12\x12\n" +

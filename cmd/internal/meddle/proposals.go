@@ -210,11 +210,12 @@ func (m *meddler) positionsByForce() {
 	})
 }
 
-// nonsense: entries that no core can read are skipped by every replica alike.
+// nonsense: entries that make no sense in a version that everybody knows are
+// skipped by every replica alike. Another version ends a node, as it should.
 func (m *meddler) nonsense() {
 	good := txn.AppendCommand([]byte{coreTxn}, m.now(), txn.Expire{Refs: []txn.Ref{{ProducerID: 1 << 50}}})
 	for _, entry := range [][]byte{
-		{}, {9}, {coreTxn, 7}, {coreTxn, 1, 99, 0}, {coreCatalog, 7}, {coreCatalog, 1, 99, 0}, {coreGroup, 7}, {coreGroup, 1, 99, 0},
+		{}, {coreTxn, 1}, {coreTxn, 1, 2, 0}, {coreCatalog, 1}, {coreCatalog, 1, 8, 0}, {coreGroup, 1}, {coreGroup, 1, 4, 0},
 		good[:len(good)-1], append(bytes.Clone(good), 1), append([]byte{coreCatalog}, make([]byte, catalog.MaxCommandBytes+1)...),
 	} {
 		if len(entry) < 1000 || m.chance(8) {

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
@@ -10,6 +11,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"github.com/oncelog/oncelog/api/codec"
 	"github.com/oncelog/oncelog/coordinator"
 	"github.com/oncelog/oncelog/partition"
 	"github.com/oncelog/oncelog/raftstore"
@@ -213,6 +215,8 @@ func (s *simulation) applyDamaged(n *node, m offline, entries []raftstore.Entry)
 		e := pick(r, entries...)
 		e.Index, e.Data = entries[len(entries)-1].Index+1, damage(r, e.Data)
 		switch err := m.Apply(e); {
+		case errors.Is(err, codec.ErrVersion):
+			s.reach.hit(damageRefused)
 		case err != nil && n.kind == "c":
 			return err // what it cannot read it skips: this is a breach
 		case err != nil:

@@ -33,6 +33,11 @@ type node struct {
 	stopped error
 	// down: a fault wants the node to stay down.
 	down bool
+	// lost counts how often the disk was lost, and refused says that the node was
+	// told so: it stays away.
+	lost    int
+	refused bool
+	spoke   bool // as a member nevertheless
 }
 
 // cluster is the servers of one simulation, started from the same constructors
@@ -52,6 +57,7 @@ type cluster struct {
 	// died is told of a node that stopped itself, checkpoint of what nodes write as
 	// their state.
 	died       func(n *node, why error)
+	spoke      func(n *node, what string)
 	checkpoint func(n *node, g raftstore.GroupID, data []byte)
 }
 
@@ -79,7 +85,7 @@ type sizes struct {
 func newCluster(w *World, n *network, s sizes, r Reach, log *slog.Logger) *cluster {
 	c := &cluster{
 		w: w, net: n, sizes: s, reach: r, log: log,
-		leaders: map[groupKey]*node{}, written: map[groupKey]archive{}, died: func(*node, error) {}, checkpoint: func(*node, raftstore.GroupID, []byte) {},
+		leaders: map[groupKey]*node{}, written: map[groupKey]archive{}, died: func(*node, error) {}, spoke: func(*node, string) {}, checkpoint: func(*node, raftstore.GroupID, []byte) {},
 	}
 	for i := range s.Coordinators {
 		c.coords = append(c.coords, c.newNode("c", uint64(i+1)))
@@ -146,7 +152,7 @@ func (n *node) crash(powerCut bool) {
 
 // start begins a new life of the node with what its disk has.
 func (n *node) start() {
-	if n.proc.alive || n.down {
+	if n.proc.alive || n.down || n.refused {
 		return
 	}
 	n.stopped = nil
@@ -193,7 +199,7 @@ func (n *node) openStore(peers []*node) (*raftstore.Store, error) {
 	store, err := raftstore.Open(raftstore.Config{
 		NodeID: raftstore.NodeID(n.id),
 		Log:    n.disk.open(n.proc),
-		Transport: &raftNet{
+		Transport: memberOnly{n: n, Transport: &raftNet{
 			n: n.c.net, from: n.proc,
 			heard: func(g raftstore.GroupID) { n.c.leaders[groupKey{n.kind, uint64(g)}] = n },
 			peers: func(id raftstore.NodeID) *Proc {
@@ -210,7 +216,7 @@ func (n *node) openStore(peers []*node) (*raftstore.Store, error) {
 				}
 				return nil
 			},
-		},
+		}},
 		Runtime:      task.New(n.proc),
 		TickInterval: n.c.sizes.Tick, ElectionTicks: n.c.sizes.ElectionTicks,
 		SnapshotTimeout: 5 * time.Second, SnapshotChunkBytes: 4 << 10,
@@ -233,6 +239,7 @@ func (n *node) startCoordinator() error {
 	dialer := n.c.net.dialer(n.proc)
 	n.coordinator, err = coordinator.New(coordinator.Config{
 		NodeID: n.id, Members: members, Store: store, Runtime: task.New(n.proc),
+		Files: directory{n.disk, n.proc}, LogID: n.logID(),
 		DialPeer:        func(address string) (grpc.ClientConnInterface, error) { return dialer(address) },
 		Txn:             n.c.sizes.rules(),
 		Settings:        catalog.Settings{ShardsPerNode: n.c.sizes.ShardsPerNode},
@@ -245,6 +252,7 @@ func (n *node) startCoordinator() error {
 	}
 	n.coordinator.RegisterClient(n.c.net.listen(n.proc, n.clientAddress()))
 	n.coordinator.RegisterPeer(n.c.net.listen(n.proc, n.peerAddress()))
+	n.watch(n.coordinator.Fatal())
 	return nil
 }
 
@@ -273,9 +281,14 @@ func (n *node) startPartition() error {
 	n.partition = p
 	p.RegisterClient(n.c.net.listen(n.proc, n.clientAddress()))
 	p.RegisterPeer(n.c.net.listen(n.proc, n.peerAddress()))
+	n.watch(p.Fatal())
+	return nil
+}
+
+// watch ends the process when the node says that it cannot go on.
+func (n *node) watch(fatal <-chan error) {
 	task.New(n.proc).Go(func() {
-		err, _ := task.Receive(task.New(n.proc), p.Fatal())
+		err, _ := task.Receive(task.New(n.proc), fatal)
 		n.fatal(err)
 	})
-	return nil
 }

@@ -8,8 +8,8 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"github.com/oncelog/oncelog/internal/datafile"
 	"github.com/oncelog/oncelog/internal/task"
-	"github.com/oncelog/oncelog/partition"
 	"github.com/oncelog/oncelog/raftstore"
 	"github.com/oncelog/oncelog/raftstore/memlog"
 )
@@ -108,21 +108,21 @@ func (v *device) FreeBytes() (uint64, error) {
 }
 
 // directory is the small files of a partition node. It implements
-// partition.Files.
+// datafile.Files.
 type directory struct {
 	d *disk
 	p *Proc
 }
 
-var _ partition.Files = directory{}
+var _ datafile.Files = directory{}
 
-// Read implements partition.Files.
+// Read implements datafile.Files.
 func (f directory) Read(name string) (data []byte, ok bool, err error) {
 	data, ok = f.d.files[name]
 	return data, ok, nil
 }
 
-// Write implements partition.Files: a file is replaced as a whole or not at all.
+// Write implements datafile.Files: a file is replaced as a whole or not at all.
 func (f directory) Write(name string, data []byte) error {
 	if f.p.alive {
 		f.d.files[name] = append([]byte(nil), data...)

@@ -128,6 +128,8 @@ func (m *nemesis) strike(f fault) {
 	case breakDisk:
 		m.note("%s: %s", f.Kind, victim.proc.name)
 		victim.disk.broken = true
+	case loseDisk:
+		m.loseDisk(f)
 	case moveLeader:
 		m.moveLeader(f)
 	case skewClock:

@@ -125,6 +125,7 @@ func Draw(seed uint64) Plan {
 	p.Work = drawWork(r)
 	p.Faults = drawFaults(r, p.Horizon)
 	drawRetention(&p)
+	drawLostDisk(&p)
 	drawMeddling(&p)
 	return p
 }
