@@ -34,6 +34,13 @@ func golden() []struct {
 		{DeleteOffsets{At: 5, Group: "g", Partitions: []uint64{1}, Force: true}, "01050a0167010101"},
 		{ResetOffsets{At: 5, Group: "g", Entries: []Entry{{Partition: 1, Offset: 2}}}, "01060a016701010200000000"},
 		{RemovePartitions{At: 5, Partitions: []uint64{1, 2}}, "01070a020102"},
+		{Subscribe{
+			At: 5, Group: "g", Member: "m", Instance: "i", ClientID: "c", Host: "h", Topics: []string{"t", "u"},
+			SessionTimeout: 500, RebalanceTimeout: 1000, Assignor: AssignorRange,
+		}, "01080a0167016d0169016301680201740175e807d00f02"},
+		{ReleasePartitions{At: 5, Group: "g", Member: "m", Generation: 7, Partitions: []uint64{300}}, "01090a0167016d0701ac02"},
+		{ExpireMembers{At: 5, Members: []LostMember{{Group: "g", Member: "m", Joined: 3}}}, "010a0a010167016d03"},
+		{TopicsChanged{At: 5, Topics: []string{"t"}}, "010b0a010174"},
 	}
 }
 
@@ -118,6 +125,8 @@ func populated(t testing.TB) *Machine {
 		ResetOffsets{At: 13, Group: "f", Entries: []Entry{{Partition: 9, Offset: 1}}},
 		DeleteGroup{At: 14, Group: "f"},
 		ResetOffsets{At: 13, Group: "e", Entries: []Entry{{Partition: 9, Offset: 1}}},
+		join("s", "x", "t0"),
+		join("s", "y", "t0"),
 	} {
 		if r := m.Apply(cat, cmd); !r.OK() {
 			t.Fatal(r)
@@ -129,7 +138,7 @@ func populated(t testing.TB) *Machine {
 
 func TestSnapshotGolden(t *testing.T) {
 	t.Parallel()
-	const want = "0128000201650000010901001c000000000167020201610000160201020202016201630168140104010201050178180161000000040300280162050607"
+	const want = "012800030165000000010901001c000000000167020201610000160201020202000162016301681401040100000201050178180161000000040300280162050607017302020178016301681c0a0101020103010401050106010701080109010a01010102000001027430d00fa01f010179016301681c00010200000001027430d00fa01f010a0101780201780301780401780501780601790701790801790901790a017900"
 	m := populated(t)
 	if got := hex.EncodeToString(m.Snapshot()); got != want {
 		t.Errorf("snapshot is %s, golden %s", got, want)
