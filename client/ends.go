@@ -161,7 +161,7 @@ func (k *Consumer) Lag(ctx context.Context) (Offsets, error) {
 // OffsetsAt returns, per partition, the offset of the first record with a
 // timestamp of at least at; partitions without one are missing. Seek takes it.
 func (k *Consumer) OffsetsAt(ctx context.Context, at time.Time) (Offsets, error) {
-	o, err := k.c.listOffsets(ctx, partitionsOf(k.readers), offsetTarget{time: at}, k.isolation())
+	o, err := k.c.listOffsets(ctx, partitionsOf(k.reading()), offsetTarget{time: at}, k.isolation())
 	if err != nil {
 		return nil, wrap("offsets at time", err)
 	}
@@ -169,7 +169,7 @@ func (k *Consumer) OffsetsAt(ctx context.Context, at time.Time) (Offsets, error)
 }
 
 func (k *Consumer) ends(ctx context.Context, isolation oncelogv1.IsolationLevel) (Offsets, error) {
-	return k.c.listOffsets(ctx, partitionsOf(k.readers),
+	return k.c.listOffsets(ctx, partitionsOf(k.reading()),
 		offsetTarget{position: oncelogv1.StartPosition_START_POSITION_LATEST}, isolation)
 }
 
