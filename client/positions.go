@@ -91,15 +91,11 @@ func (k *Consumer) prepare(o *txOffsets, b *Batch) error {
 	case k.stale != nil:
 		return k.stale
 	}
-	for i := range o.moves {
-		if r := o.moves[i].reader; r.gone {
-			return staleMember(r)
-		}
-	}
-	for i := range b.parts {
-		if r := b.parts[i].reader; r.gone {
-			return staleMember(r)
-		}
+	if r := gone(o, b); r != nil {
+		// What is left of the batch has to be read again: the next batch's positions
+		// would pass it over.
+		k.putBackLocked(b)
+		return staleMember(r)
 	}
 	for i := range b.parts {
 		// After an abort or a Seek the batch is old, unless the consumer stands
@@ -134,6 +130,25 @@ func (k *Consumer) prepare(o *txOffsets, b *Batch) error {
 func (k *Consumer) putBack(b *Batch) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.putBackLocked(b)
+}
+
+// gone returns a partition of what is to be committed that is not read any more.
+func gone(o *txOffsets, b *Batch) *reader {
+	for i := range o.moves {
+		if o.moves[i].reader.gone {
+			return o.moves[i].reader
+		}
+	}
+	for i := range b.parts {
+		if b.parts[i].reader.gone {
+			return b.parts[i].reader
+		}
+	}
+	return nil
+}
+
+func (k *Consumer) putBackLocked(b *Batch) {
 	for i := range b.parts {
 		if p := &b.parts[i]; p.reader.seek == p.seek {
 			p.reader.moveTo(p.start)
