@@ -251,7 +251,7 @@ func newBystander(t *testing.T, w *world) bystander {
 	b := bystander{topic: w.topic(t, "bystander", 1), group: unique(t, "group"), id: unique(t, "id")}
 	produce(t, c, b.topic, numbered("plain", 5)...)
 	ctx := withPatience(t)
-	k, err := c.Consume(ctx, b.group, []string{b.topic})
+	k, err := c.Consume(ctx, b.group, []string{b.topic}, client.WithManualAssignment())
 	if err != nil {
 		t.Fatal(err)
 	}
