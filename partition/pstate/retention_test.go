@@ -133,6 +133,25 @@ func TestRetentionStopsAtTheStableEnd(t *testing.T) {
 	}
 }
 
+// Far more than may be kept arrives before retention looks: what is left is still
+// about as much as may be kept.
+func TestRetentionAfterABurst(t *testing.T) {
+	t.Parallel()
+	const may = 64 << 10
+	r := keep(t, Retention{Bytes: may})
+	for i := range uint64(2000) {
+		r.at(id, i, 1000, 1000, 1<<10)
+	}
+	due := r.s.Expired(1000, 1)
+	if len(due) != 1 || (2000-due[0].Start)<<10 > may+may/2 {
+		t.Fatalf("%+v", due)
+	}
+	r.advance(1, due[0].Start)
+	if p, _ := r.s.Partition(1); p.Size < may {
+		t.Fatalf("%+v", p)
+	}
+}
+
 func TestRetentionCanBeChanged(t *testing.T) {
 	t.Parallel()
 	r := keep(t, Retention{})

@@ -70,11 +70,11 @@ func (p *partition) addBatch(b Batch, index, written uint64, now Millis) {
 // closes reports whether the next batch begins a new segment.
 func (p *partition) closes(last *segment, now Millis) bool {
 	r := p.info.Retention
-	size := uint64(segmentBytes)
-	if r.Bytes > 0 {
+	size := max(segmentBytes, p.size/segmentShare)
+	if r.Bytes > 0 { // also when there is far more than that, which is about to go
 		size = min(size, r.Bytes/retentionShare)
 	}
-	if last.bytes >= max(size, p.size/segmentShare) {
+	if last.bytes >= size {
 		return true
 	}
 	return r.Millis > 0 && now-last.opened >= max(r.Millis/retentionShare, 1)
