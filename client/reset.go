@@ -12,7 +12,7 @@ import (
 // were lost.
 func (r *reader) reset(seek uint64, e *apierrors.Error) bool {
 	start, ok := offsetOf(e, apierrors.KeyStartOffset)
-	if !ok || r.k.cfg.noReset {
+	if !ok || r.k.cfg.noReset || r.k.cfg.start == StartNone {
 		return false
 	}
 	r.k.mu.Lock()
@@ -24,7 +24,7 @@ func (r *reader) reset(seek uint64, e *apierrors.Error) bool {
 	}
 	to := start
 	if r.k.cfg.start == StartLatest {
-		latest, err := r.k.c.listOffsets(r.k.ctx, partitionsOf([]*reader{r}),
+		latest, err := r.k.c.listOffsets(r.ctx, partitionsOf([]*reader{r}),
 			offsetTarget{position: oncelogv1.StartPosition_START_POSITION_LATEST}, r.k.isolation())
 		if err != nil {
 			return false

@@ -123,6 +123,7 @@ func Draw(seed uint64) Plan {
 		p.Sizes.RequestIDsKept = 1000
 	}
 	p.Work = drawWork(r)
+	drawMembership(&p)
 	p.Faults = drawFaults(r, p.Horizon)
 	drawRetention(&p)
 	drawLostDisk(&p)
