@@ -190,7 +190,7 @@ func (c *Coordinator) introduceTo(ctx context.Context, m Member, id identity) er
 		}
 		switch apierrors.CodeOf(err) {
 		case oncelogv1.ErrorCode_ERROR_CODE_NODE_ID_IN_USE, oncelogv1.ErrorCode_ERROR_CODE_WRONG_CLUSTER:
-			return err
+			return apierrors.From(err)
 		default:
 		}
 		if text := err.Error(); text != told {

@@ -366,6 +366,51 @@ func TestWipedNodeIsRefused(t *testing.T) {
 	l.finish()
 }
 
+// The same of a coordinator: the others know its data directory, tell it so, and go
+// on without it. A directory that is brought back is welcome.
+func TestWipedCoordinatorIsRefused(t *testing.T) {
+	if testing.Short() {
+		t.Skip("kills nodes")
+	}
+	w := ownCluster(t, cluster.Config{})
+	l := startLoad(t, w)
+	l.awaitProgress()
+	n, err := w.CoordinatorLeader(withPatience(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	kept := n.DataDir() + "-kept"
+	if err := os.Rename(n.DataDir(), kept); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(n.DataDir(), 0o755); err != nil { // for its log file
+		t.Fatal(err)
+	}
+	if err := n.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the wiped coordinator ends", func() error {
+		if n.Exited() == nil {
+			return errors.New("it runs")
+		}
+		return nil
+	})
+	if text := n.LogTail(); !strings.Contains(text, "NODE_ID_IN_USE") || !strings.Contains(text, "bring that directory back") {
+		t.Errorf("it logged %s", text)
+	}
+	_ = n.Kill()
+	l.awaitProgress()
+	if err := errors.Join(os.RemoveAll(n.DataDir()), os.Rename(kept, n.DataDir())); err != nil {
+		t.Fatal(err)
+	}
+	w.restart(t, n)
+	l.awaitProgress()
+	l.finish()
+}
+
 // Many commands make the coordinator take snapshots and cut its log, while nodes
 // are missing and come back: a follower that was away gets a snapshot, and a
 // restart from one remembers everything.

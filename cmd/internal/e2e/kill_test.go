@@ -259,6 +259,59 @@ func TestGracefulStopIsNotNoticed(t *testing.T) {
 	}
 }
 
+// What a graceful stop costs a client that waits for every commit before it begins
+// the next: leadership goes over in a round of messages, not in an election.
+func TestPauseOfAGracefulStop(t *testing.T) {
+	if testing.Short() {
+		t.Skip("stops nodes")
+	}
+	w := ownCluster(t, cluster.Config{})
+	topic := w.topic(t, "steady", 1)
+	p := producer(t, w.client(t), unique(t, "steady"))
+	once := func() time.Duration {
+		begun := time.Now()
+		tx := begin(t, p)
+		send(t, tx, topic, "x")
+		commit(t, tx)
+		return time.Since(begun)
+	}
+	var usual []time.Duration
+	for range 100 {
+		usual = append(usual, once())
+	}
+	slices.Sort(usual)
+	shard := w.metadata(t, topic).GetTopics()[0].GetPartitions()[0].GetShardId()
+	rng := rand.New(rand.NewPCG(1, 1))
+	for range 3 {
+		leads, err := w.ShardLeader(withPatience(t), shard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for place, n := range map[string]*cluster.Node{coordinatorLeader: w.victim(t, coordinatorLeader, rng), shardLeader: leads} {
+			stopped := make(chan struct{})
+			go func() {
+				defer close(stopped)
+				n.Stop(withPatience(t))
+			}()
+			longest := time.Duration(0)
+			for ended := false; !ended; {
+				select {
+				case <-stopped:
+					ended = true // and once more
+				default:
+				}
+				longest = max(longest, once())
+			}
+			t.Logf("%s (%s) stopped: the longest commit took %v, a usual one %v", place, n,
+				longest.Round(time.Millisecond), usual[len(usual)/2].Round(10*time.Microsecond))
+			if longest > tooLong {
+				t.Errorf("%v for one commit is too long", longest)
+			}
+			w.restart(t, n)
+		}
+	}
+}
+
 // kill -9 of all six nodes at once: everything acknowledged is there again,
 // outcomes are remembered, and what was open times out.
 func TestKillOfTheWholeCluster(t *testing.T) {

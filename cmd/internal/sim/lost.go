@@ -26,7 +26,8 @@ func drawLostDisk(p *Plan) {
 	if p.Sizes.Coordinators >= 3 {
 		kinds = append(kinds, coordinatorVictim)
 	}
-	if p.Sizes.Partitions > 3 { // new shards need three
+	// New shards need three, and a meddler makes some that stand on fewer nodes.
+	if p.Sizes.Partitions > 3 && p.Meddling.Acts == 0 {
 		kinds = append(kinds, partitionVictim)
 	}
 	if r.IntN(5) != 0 || len(kinds) == 0 {

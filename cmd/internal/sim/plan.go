@@ -126,8 +126,8 @@ func Draw(seed uint64) Plan {
 	drawMembership(&p)
 	p.Faults = drawFaults(r, p.Horizon)
 	drawRetention(&p)
-	drawLostDisk(&p)
 	drawMeddling(&p)
+	drawLostDisk(&p)
 	return p
 }
 
