@@ -17,10 +17,10 @@ import (
 // go to whoever can answer them and are repeated until ctx ends. Answers are the
 // messages of the contract, package api/oncelog/v1.
 //
-// Calls that change something name it by name only. A repetition after a lost
-// answer finds what somebody else has made meanwhile under that name: a topic
-// that was created again is deleted, a producer that has just taken over is
-// fenced. Look before you repeat such a call yourself.
+// Calls that change something look first whom they will change, and then name
+// that one: repetitions after a lost answer, and late copies, hit neither a topic
+// that somebody has created again meanwhile nor a producer that has just taken over.
+// A call that you repeat yourself looks again.
 type Admin struct{ c *Client }
 
 // Admin returns the administrative calls of the client.
@@ -43,51 +43,6 @@ func adminCall[Req, Resp any](ctx context.Context, a *Admin, op string, k call, 
 		return none, wrap(op, err)
 	}
 	return resp, nil
-}
-
-// CreateTopic creates a topic and returns it when its partitions accept records,
-// or, with NoWait, when it is durable. INSUFFICIENT_NODES is returned at once: it
-// is for the caller to know whether more nodes will come.
-func (a *Admin) CreateTopic(ctx context.Context, req *oncelogv1.CreateTopicRequest) (*oncelogv1.Topic, error) {
-	const op = "create topic"
-	var resp *oncelogv1.CreateTopicResponse
-	k := call{attempt: noLimit, final: func(e *apierrors.Error) bool {
-		return e.Code == oncelogv1.ErrorCode_ERROR_CODE_INSUFFICIENT_NODES
-	}}
-	uncertain, err := a.c.invoke(ctx, k, func(ctx context.Context, cc grpc.ClientConnInterface) (err error) {
-		resp, err = oncelogv1.NewCatalogServiceClient(cc).CreateTopic(ctx, req)
-		return err
-	})
-	if err == nil {
-		return resp.GetTopic(), nil
-	}
-	if uncertain && apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_TOPIC_EXISTS {
-		// Perhaps created by an attempt that got no answer.
-		if t, describeErr := a.DescribeTopic(ctx, req.GetName()); describeErr == nil && fits(t, req) {
-			return t, nil
-		}
-	}
-	return nil, wrap(op, err)
-}
-
-// fits reports whether a topic is as it was asked for.
-func fits(t *oncelogv1.Topic, req *oncelogv1.CreateTopicRequest) bool {
-	return t.GetPartitionCount() == max(req.GetPartitions(), 1) &&
-		(req.GetReplicationFactor() == 0 || t.GetReplicationFactor() == req.GetReplicationFactor())
-}
-
-// DeleteTopic removes a topic and its records. Deleting a topic that an attempt
-// without an answer has deleted is no error.
-func (a *Admin) DeleteTopic(ctx context.Context, name string) error {
-	uncertain, err := a.c.invoke(ctx, call{}, func(ctx context.Context, cc grpc.ClientConnInterface) error {
-		_, err := oncelogv1.NewCatalogServiceClient(cc).DeleteTopic(ctx, &oncelogv1.DeleteTopicRequest{Name: name})
-		return err
-	})
-	a.c.meta.drop(name)
-	if err == nil || (uncertain && apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_TOPIC) {
-		return nil
-	}
-	return wrap("delete topic", err)
 }
 
 // ListTopics returns one page of topics; pageToken is "" for the first and the

@@ -207,8 +207,9 @@ func (k *Consumer) Partitions() []TopicPartition {
 // Errors: the end of ctx; with manual assignment ErrStaleMember once a commit was
 // refused because another member has taken over a partition, which Poll by itself
 // does not notice; ErrFencedInstance; ErrNoOffset;
-// OFFSET_OUT_OF_RANGE when records at the position are no longer kept, and
-// CORRUPT_BATCH when stored bytes at the position are damaged: Seek to go on.
+// OFFSET_OUT_OF_RANGE when the position is above the end of the partition, or, with
+// WithoutReset, records at the position are no longer kept, and CORRUPT_BATCH when
+// stored bytes at the position are damaged: Seek to go on.
 func (k *Consumer) Poll(ctx context.Context) (*Batch, error) {
 	b, err := k.poll(ctx, nil)
 	if err != nil {

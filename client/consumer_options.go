@@ -58,6 +58,7 @@ type ConsumerOption func(*consumerConfig)
 type consumerConfig struct {
 	isolation     Isolation
 	start         Start
+	noReset       bool
 	memberID      string
 	partitions    map[string][]int32
 	maxRecords    int
@@ -105,9 +106,17 @@ func (c *consumerConfig) check(op string) error {
 // WithIsolation sets isolation.level. Default ReadCommitted.
 func WithIsolation(i Isolation) ConsumerOption { return func(c *consumerConfig) { c.isolation = i } }
 
-// WithStart sets auto.offset.reset for partitions without a committed position.
-// Default StartEarliest.
+// WithStart sets auto.offset.reset: where to begin in a partition without a
+// committed position, and where to go on when retention has removed the record at
+// the position before it was read, which is logged as a warning. Default
+// StartEarliest.
 func WithStart(s Start) ConsumerOption { return func(c *consumerConfig) { c.start = s } }
+
+// WithoutReset makes Poll return OFFSET_OUT_OF_RANGE when retention has removed the
+// record at the position before it was read, instead of going on as WithStart says:
+// for who must know that something was missed. Seek to [Error.LogStart] goes on.
+// StartNone implies it.
+func WithoutReset() ConsumerOption { return func(c *consumerConfig) { c.noReset = true } }
 
 // WithMemberID names this member of its group, 1 to 249 bytes. Two consumers
 // with one name are one member, so a restarted consumer should have another one;

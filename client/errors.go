@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
@@ -100,6 +101,8 @@ type Error struct {
 	Topic string
 	// Partition is the index within Topic.
 	Partition int32
+	// LogStart is the first offset that is kept, with OFFSET_OUT_OF_RANGE.
+	LogStart int64
 	// Err is one of the sentinels, the context's error, or what the server said.
 	Err error
 }
@@ -180,6 +183,7 @@ func wrap(op string, err error) *Error {
 // fromServer turns an answer of a server into an *Error with its sentinel.
 func fromServer(op string, e *apierrors.Error) *Error {
 	out := &Error{Op: op, Code: apierrors.Name(e.Code), Err: e}
+	out.LogStart, _ = offsetOf(e, apierrors.KeyStartOffset)
 	switch e.Class() {
 	case apierrors.Retriable, apierrors.UnknownOutcome:
 		out.Class = ClassRetriable
@@ -196,6 +200,15 @@ func fromServer(op string, e *apierrors.Error) *Error {
 		out.Class = ClassFatal
 	}
 	return out
+}
+
+// offsetOf returns an offset that an OFFSET_OUT_OF_RANGE tells.
+func offsetOf(e *apierrors.Error, key string) (offset int64, ok bool) {
+	if e.Code != oncelogv1.ErrorCode_ERROR_CODE_OFFSET_OUT_OF_RANGE {
+		return 0, false
+	}
+	offset, err := strconv.ParseInt(e.Metadata[key], 10, 64)
+	return max(offset, 0), err == nil
 }
 
 func sentinelOf(e *apierrors.Error) error {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"time"
 
 	"github.com/oncelog/oncelog/api/batch"
@@ -255,6 +254,9 @@ func (r *reader) learn(address string, seek uint64, err error) (wait bool) {
 		return true // a node that is stopping
 	}
 	e := streamError(err)
+	if r.reset(seek, e) {
+		return false
+	}
 	if e.Code == oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION || r.leftBehind(seek, e) {
 		if r.unknown.IsZero() {
 			r.unknown = r.k.c.rt.Now()
@@ -271,11 +273,51 @@ func (r *reader) learn(address string, seek uint64, err error) (wait bool) {
 	return !r.k.c.meta.lesson(r.shard, r.tp.Topic, address, e)
 }
 
+// reset goes on behind records that retention has removed before they were read,
+// where WithStart says. False: that is not what has happened, or not what is wanted,
+// or it could not be found out where to go on. Records that were fetched before are
+// handed out first. An offset above the end is never reset: it says that records
+// were lost.
+func (r *reader) reset(seek uint64, e *apierrors.Error) bool {
+	start, ok := offsetOf(e, apierrors.KeyStartOffset)
+	if !ok || r.k.cfg.noReset || r.k.cfg.start == StartNone {
+		return false
+	}
+	r.k.mu.Lock()
+	from := r.fetched
+	overtaken := r.seek == seek && from < start
+	r.k.mu.Unlock()
+	if !overtaken {
+		return false
+	}
+	to := start
+	if r.k.cfg.start == StartLatest {
+		latest, err := r.k.c.listOffsets(r.k.ctx, partitionsOf([]*reader{r}),
+			offsetTarget{position: oncelogv1.StartPosition_START_POSITION_LATEST}, r.k.isolation())
+		if err != nil {
+			return false
+		}
+		to = max(to, latest[r.tp])
+	}
+	r.k.mu.Lock()
+	if r.seek == seek {
+		r.fetched = to
+		if len(r.chunks) == 0 {
+			r.position = to
+		}
+	}
+	r.k.mu.Unlock()
+	r.k.signal()
+	r.k.c.log.Warn("records were removed before they were read", "topic", r.tp.Topic, "partition", r.tp.Partition,
+		"position", from, "log_start", start, "continues_at", to)
+	return true
+}
+
 // leftBehind reports whether a node refuses an offset above its end that is known
 // to exist: it was deposed, perhaps without having noticed.
 func (r *reader) leftBehind(seek uint64, e *apierrors.Error) bool {
-	end, err := strconv.ParseInt(e.Metadata[apierrors.KeyEndOffset], 10, 64)
-	if e.Code != oncelogv1.ErrorCode_ERROR_CODE_OFFSET_OUT_OF_RANGE || err != nil {
+	end, ok := offsetOf(e, apierrors.KeyEndOffset)
+	if !ok {
 		return false
 	}
 	r.k.mu.Lock()

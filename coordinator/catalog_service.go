@@ -30,13 +30,17 @@ func (s *catalogService) CreateTopic(ctx context.Context, req *oncelogv1.CreateT
 	if !catalog.ValidTopicName(req.GetName()) {
 		return nil, apierrors.InvalidArgument("name", `must have 1 to 249 characters of [a-zA-Z0-9._-] and not be "." or ".."`)
 	}
+	retention, err := retentionOf(req.GetConfig())
+	if err != nil {
+		return nil, err
+	}
 	if err := s.current(ctx); err != nil {
 		return nil, err
 	}
 	replicas, nodes := s.placeOn(req.GetReplicationFactor())
 	res, err := proposeCatalog(ctx, s.Coordinator, catalog.CreateTopic{
 		At: s.now(), Name: req.GetName(), Partitions: req.GetPartitions(),
-		ReplicationFactor: replicas, Nodes: nodes,
+		ReplicationFactor: replicas, Nodes: nodes, Retention: retention,
 	})
 	if err != nil {
 		return nil, err
@@ -119,17 +123,24 @@ func (s *catalogService) awaitServed(ctx context.Context, t catalog.Topic) bool 
 
 // DeleteTopic implements the contract.
 func (s *catalogService) DeleteTopic(ctx context.Context, req *oncelogv1.DeleteTopicRequest) (*oncelogv1.DeleteTopicResponse, error) {
-	if err := checkName("name", req.GetName(), true); err != nil {
+	if err := checkName("name", req.GetName(), req.GetTopicId() == 0); err != nil {
 		return nil, err
 	}
-	res, err := proposeCatalog(ctx, s.Coordinator, catalog.DeleteTopic{At: s.now(), Name: req.GetName()})
+	res, err := proposeCatalog(ctx, s.Coordinator, catalog.DeleteTopic{
+		At: s.now(), Name: req.GetName(), ID: req.GetTopicId(),
+	})
 	if err != nil {
 		return nil, err
+	}
+	if res.Code == catalog.CodeUnknownTopic && req.GetTopicId() != 0 {
+		return nil, unknownTopicID(req.GetTopicId())
 	}
 	if err := s.catalogError(res, req.GetName()); err != nil {
 		return nil, err
 	}
-	s.log.Info("topic deleted", "topic", req.GetName())
+	if res.Changed {
+		s.log.Info("topic deleted", "topic", res.Topic.Name, "topic_id", res.Topic.ID)
+	}
 	return &oncelogv1.DeleteTopicResponse{}, nil
 }
 
@@ -139,24 +150,25 @@ func (s *catalogService) ListTopics(_ context.Context, req *oncelogv1.ListTopics
 	if err != nil {
 		return nil, err
 	}
-	if err := checkName("page_token", req.GetPageToken(), false); err != nil {
+	after, err := parsePageToken(req.GetPageToken())
+	if err != nil {
 		return nil, err
 	}
 	res := &oncelogv1.ListTopicsResponse{}
 	s.state.read(func() {
-		page, more := s.state.catalog.Topics(req.GetPageToken(), limit)
+		page, more := s.state.catalog.Topics(after, limit)
 		for _, t := range page {
 			res.Topics = append(res.Topics, topicProto(s.state.catalog, t, false))
 		}
 		if more && len(page) > 0 {
-			res.NextPageToken = page[len(page)-1].Name
+			res.NextPageToken = pageToken(page[len(page)-1].Name)
 		}
 	})
 	return res, nil
 }
 
 // GetMetadata implements the contract.
-func (s *catalogService) GetMetadata(_ context.Context, req *oncelogv1.GetMetadataRequest) (*oncelogv1.GetMetadataResponse, error) {
+func (s *catalogService) GetMetadata(ctx context.Context, req *oncelogv1.GetMetadataRequest) (*oncelogv1.GetMetadataResponse, error) {
 	if err := checkCount("topics", len(req.GetTopics()), maxTopicNames); err != nil {
 		return nil, err
 	}
@@ -166,6 +178,14 @@ func (s *catalogService) GetMetadata(_ context.Context, req *oncelogv1.GetMetada
 	for i, name := range req.GetTopics() {
 		if len(name) > maxName {
 			return nil, tooLong(fmt.Sprintf("topics[%d]", i), maxName)
+		}
+	}
+	if !s.opened.Load() {
+		return nil, notJoined()
+	}
+	if req.GetLinearizable() {
+		if err := s.current(ctx); err != nil {
+			return nil, err
 		}
 	}
 	res := &oncelogv1.GetMetadataResponse{CoordinatorLeader: uint64(s.group.Leadership().Leader)}
@@ -272,6 +292,13 @@ func (c *Coordinator) catalogError(res catalog.Result, topic string) error {
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_TOPIC_EXISTS, "topic "+strconv.Quote(topic)+" exists", apierrors.KeyTopic, topic)
 	case catalog.CodeUnknownTopic:
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_TOPIC, "no topic is named "+strconv.Quote(topic), apierrors.KeyTopic, topic)
+	case catalog.CodeTopicChanged:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_TOPIC_CHANGED,
+			fmt.Sprintf("topic %q is at version %d of its configuration, not %d", topic, res.Have, res.Need),
+			apierrors.KeyTopic, topic, apierrors.KeyVersion, strconv.FormatUint(res.Have, 10))
+	case catalog.CodeInvalidRetention:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_LIMIT_EXCEEDED, "retention is above its limit",
+			apierrors.KeyField, "config", apierrors.KeyLimit, strconv.Itoa(catalog.MaxRetention))
 	case catalog.CodeInvalidTopicName:
 		return apierrors.InvalidArgument("name", "breaks the rules for topic names")
 	case catalog.CodeInvalidPartitions:

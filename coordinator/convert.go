@@ -141,6 +141,8 @@ func topicProto(cat *catalog.Catalog, t catalog.Topic, withPartitions bool) *onc
 		PartitionCount:    uint32(len(t.Partitions)),
 		ReplicationFactor: t.ReplicationFactor,
 		CreatedAtMs:       t.CreatedAt,
+		Config:            configProto(t.Retention),
+		ConfigVersion:     t.ConfigVersion,
 	}
 	if !withPartitions {
 		return p

@@ -14,6 +14,7 @@ import (
 	"github.com/oncelog/oncelog/api/token"
 	"github.com/oncelog/oncelog/coordinator/catalog"
 	"github.com/oncelog/oncelog/coordinator/txn"
+	"github.com/oncelog/oncelog/internal/datafile"
 	"github.com/oncelog/oncelog/internal/task"
 	"github.com/oncelog/oncelog/raftstore"
 )
@@ -74,8 +75,14 @@ type Config struct {
 	// Store keeps the group's log. The caller opened it and closes it, after
 	// [Coordinator.Close].
 	Store *raftstore.Store
-	// DialPeer connects to the peer address of a partition node. It must return
-	// at once and connect in the background.
+	// Files keeps the identity of the data directory; see identity. Nil: the node
+	// vouches that its disk is the one it always had, as in tests.
+	Files datafile.Files
+	// LogID names the database of the log: drawn when it is made, at most 64 bytes.
+	// Required with Files.
+	LogID string
+	// DialPeer connects to the peer address of a partition node, or of another
+	// member. It must return at once and connect in the background.
 	DialPeer func(address string) (grpc.ClientConnInterface, error)
 	// DefaultTimeout and MaxTimeout are the timeout of a transaction whose
 	// producer names none, and the longest that may be asked for. IDExpiration is
@@ -106,11 +113,15 @@ type Config struct {
 
 // Coordinator is one coordinator node.
 type Coordinator struct {
-	cfg       Config
-	rt        *task.Runtime
-	log       *slog.Logger
-	state     *replica
+	cfg     Config
+	rt      *task.Runtime
+	log     *slog.Logger
+	state   *replica
+	members members
+	// group is set once opened is: by New, or once this node has joined.
 	group     *raftstore.Group
+	opened    atomic.Bool
+	fatal     chan error
 	applied   *notifier // see replica
 	placed    *notifier // see replica
 	registry  *registry
@@ -134,13 +145,20 @@ type Coordinator struct {
 	stopped task.Group
 }
 
-// New opens the coordinator's group in the store and starts its duties.
+// New opens the coordinator's group in the store and starts its duties. With a
+// data directory that is new it introduces itself to the other members first, in
+// the background; until then its services answer UNAVAILABLE.
 func New(cfg Config) (*Coordinator, error) {
 	if !slices.ContainsFunc(cfg.Members, func(m Member) bool { return m.ID == cfg.NodeID }) {
 		return nil, fmt.Errorf("coordinator: node id %d is not among the members; give every member the same list", cfg.NodeID)
 	}
-	if cfg.Store == nil || cfg.DialPeer == nil {
+	switch {
+	case cfg.Store == nil || cfg.DialPeer == nil:
 		return nil, errors.New("coordinator: Store and DialPeer are required")
+	case len(cfg.Members) > maxMembers:
+		return nil, fmt.Errorf("coordinator: %d members, at most %d are possible", len(cfg.Members), maxMembers)
+	case cfg.Files != nil && (cfg.LogID == "" || len(cfg.LogID) > catalog.MaxInstanceBytes):
+		return nil, fmt.Errorf("coordinator: LogID must have 1 to %d bytes", catalog.MaxInstanceBytes)
 	}
 	setDefault(&cfg.ExpireGrace, DefaultExpireGrace)
 	setDefault(&cfg.AckDelay, DefaultAckDelay)
@@ -171,27 +189,49 @@ func New(cfg Config) (*Coordinator, error) {
 		idBlock:   newIDBlock(cfg.Runtime),
 		startedAt: cfg.Runtime.Now(),
 		hurry:     make(chan struct{}, 1),
+		fatal:     make(chan error, 1),
 		closing:   ctx.Done(),
 		stop:      stop,
 	}
 	c.state = newReplica(cfg.Txn, c.keys, c.applied, c.placed)
-	members := make([]raftstore.NodeID, 0, len(cfg.Members))
-	for _, m := range cfg.Members {
+	if cfg.Files != nil {
+		id, err := openIdentity(cfg)
+		if err != nil {
+			stop()
+			return nil, err
+		}
+		c.members.id = id
+		if !id.joined {
+			c.stopped.Go(c.rt, func() { c.join(ctx) })
+			return c, nil
+		}
+	}
+	if err := c.open(ctx); err != nil {
+		stop()
+		return nil, err
+	}
+	return c, nil
+}
+
+// open opens the group: from now on this node takes part in Raft.
+func (c *Coordinator) open(ctx context.Context) error {
+	members := make([]raftstore.NodeID, 0, len(c.cfg.Members))
+	for _, m := range c.cfg.Members {
 		members = append(members, raftstore.NodeID(m.ID))
 	}
-	group, err := cfg.Store.CreateGroup(raftstore.GroupConfig{
+	group, err := c.cfg.Store.CreateGroup(raftstore.GroupConfig{
 		ID:              GroupID,
 		Members:         members,
 		Machine:         c.state,
-		SnapshotEntries: cfg.SnapshotEntries,
+		SnapshotEntries: c.cfg.SnapshotEntries,
 	})
 	if err != nil {
-		stop()
-		return nil, fmt.Errorf("coordinator: opening the group: %w", err)
+		return fmt.Errorf("coordinator: opening the group: %w", err)
 	}
 	c.group = group
+	c.opened.Store(true)
 	c.stopped.Go(c.rt, func() { c.followLeadership(ctx) })
-	return c, nil
+	return nil
 }
 
 // Close ends the duties and the waits of requests: what they wait for does not

@@ -112,7 +112,8 @@ func (s *groupService) ListGroups(ctx context.Context, req *oncelogv1.ListGroups
 	if err != nil {
 		return nil, err
 	}
-	if err := checkName("page_token", req.GetPageToken(), false); err != nil {
+	after, err := parsePageToken(req.GetPageToken())
+	if err != nil {
 		return nil, err
 	}
 	if err := s.current(ctx); err != nil {
@@ -120,14 +121,14 @@ func (s *groupService) ListGroups(ctx context.Context, req *oncelogv1.ListGroups
 	}
 	res := &oncelogv1.ListGroupsResponse{}
 	s.state.read(func() {
-		page, more := s.state.groups.List(req.GetPageToken(), limit)
+		page, more := s.state.groups.List(after, limit)
 		for _, g := range page {
 			res.Groups = append(res.Groups, &oncelogv1.GroupListing{
 				GroupId: g.ID, Generation: g.Generation, Members: uint32(g.Members), Partitions: uint32(g.Offsets),
 			})
 		}
 		if more && len(page) > 0 {
-			res.NextPageToken = page[len(page)-1].ID
+			res.NextPageToken = pageToken(page[len(page)-1].ID)
 		}
 	})
 	return res, nil

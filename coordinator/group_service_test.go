@@ -175,8 +175,8 @@ func TestListGroupsPages(t *testing.T) {
 			(&reader{c: c, group: id, id: "m"}).assign(in, 0)
 		}
 		first := must(c.leader().groups().ListGroups(c.ctx(), &oncelogv1.ListGroupsRequest{PageSize: 2}))
-		wantEqual(t, "token", first.GetNextPageToken(), "b")
-		second := must(c.leader().groups().ListGroups(c.ctx(), &oncelogv1.ListGroupsRequest{PageSize: 2, PageToken: "b"}))
+		wantEqual(t, "token", first.GetNextPageToken(), "1b")
+		second := must(c.leader().groups().ListGroups(c.ctx(), &oncelogv1.ListGroupsRequest{PageSize: 2, PageToken: first.GetNextPageToken()}))
 		wantEqual(t, "last page", second.GetGroups()[0].GetGroupId()+second.GetNextPageToken(), "c")
 	})
 }

@@ -108,6 +108,7 @@ func (s *nodeService) heartbeat(ctx context.Context, req *oncelogv1.HeartbeatReq
 		return nil, err
 	}
 	s.registry.heard(req.GetNodeId(), s.rt.Now())
+	s.registry.diskLow(req.GetNodeId(), req.GetDiskLow())
 	s.takeReports(req)
 	ctx, cancel := s.beforeDeadline(ctx)
 	defer cancel()
@@ -192,6 +193,7 @@ func (s *nodeService) fillAssignment(res *oncelogv1.HeartbeatResponse, req *once
 		a := &oncelogv1.ShardAssignment{ShardId: shard.ID, Replicas: shard.Replicas, Version: shard.Version}
 		for _, p := range shard.Partitions {
 			a.Partitions = append(a.Partitions, &oncelogv1.AssignedPartition{
+				RetentionMs: int64(p.Retention.Millis), RetentionBytes: int64(p.Retention.Bytes),
 				PartitionId: p.ID, TopicId: p.TopicID, Topic: p.TopicName, Partition: p.Index,
 			})
 		}

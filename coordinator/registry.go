@@ -15,6 +15,7 @@ type registry struct {
 	term   uint64    // the coordinator's, in which all this was heard
 	since  time.Time // when that began for this node
 	seen   map[uint64]time.Time
+	low    map[uint64]bool // nodes whose disk is below the low-water mark
 	shards map[uint64]shardLeader
 	// changed is closed and replaced when anything about shards changes.
 	changed chan struct{}
@@ -36,6 +37,7 @@ type shardLeader struct {
 func newRegistry() *registry {
 	return &registry{
 		seen:    map[uint64]time.Time{},
+		low:     map[uint64]bool{},
 		shards:  map[uint64]shardLeader{},
 		changed: make(chan struct{}),
 	}
@@ -52,6 +54,7 @@ func (r *registry) begin(term uint64, at time.Time) {
 	}
 	r.term, r.since = term, at
 	clear(r.seen)
+	clear(r.low)
 	clear(r.shards)
 	r.signal()
 }
@@ -63,6 +66,17 @@ func (r *registry) heard(node uint64, at time.Time) {
 	r.seen[node] = at
 }
 
+// diskLow notes what a node says of its disk.
+func (r *registry) diskLow(node uint64, low bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if low {
+		r.low[node] = true
+	} else {
+		delete(r.low, node)
+	}
+}
+
 // lastSeen returns when the node was last heard of, and whether it ever was.
 func (r *registry) lastSeen(node uint64) (time.Time, bool) {
 	r.mu.Lock()
@@ -71,8 +85,8 @@ func (r *registry) lastSeen(node uint64) (time.Time, bool) {
 	return at, ok
 }
 
-// usable tells whether a node may get shards: it was heard of within the span,
-// or this leader has not led for long enough to miss it.
+// usable tells whether a node may get shards: its disk is not low, and it was
+// heard of within the span, or this leader has not led for long enough to miss it.
 func (r *registry) usable(node uint64, now time.Time, within time.Duration) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -80,7 +94,7 @@ func (r *registry) usable(node uint64, now time.Time, within time.Duration) bool
 	if !ok {
 		at = r.since
 	}
-	return now.Sub(at) <= within
+	return now.Sub(at) <= within && !r.low[node]
 }
 
 // report takes one node's view of a shard. Of two views the one with the higher

@@ -21,8 +21,13 @@ const (
 	entryGroup   = 3
 )
 
-// snapshotVersion is the first byte of a snapshot.
-const snapshotVersion = 1
+// entryVersion is the version of that byte and of what may follow it. It is not
+// written: what comes after the byte has a version of its own. snapshotVersion is
+// the first byte of a snapshot.
+const (
+	entryVersion    = 1
+	snapshotVersion = 1
+)
 
 // maxCoreSnapshot bounds one core's part of a snapshot.
 const maxCoreSnapshot = 1 << 34
@@ -61,12 +66,31 @@ func newReplica(rules txn.Config, keys *token.Keyring, applied, placed *notifier
 	}
 }
 
-// undecodable is the result of an entry that cannot be read. Every replica runs
-// the same code on the same bytes, so all of them skip it alike.
+// undecodable is the result of an entry that makes no sense in a version that
+// every replica knows: all of them skip it alike.
 type undecodable struct{ err error }
 
-// Apply implements [raftstore.Machine].
+// Apply implements [raftstore.Machine]. An entry of a version, or for a core, that
+// this program does not know was written by a newer one, whose members apply it.
+// To skip it would make this replica differ from them for ever, so the process
+// ends.
 func (r *replica) Apply(e raftstore.Entry, _ raftstore.RowWriter) any {
+	result := r.applyEntry(e)
+	if err := tooNew(result); err != nil {
+		panic(fmt.Sprintf("coordinator: log entry %d of term %d cannot be applied: %v", e.Index, e.Term, err))
+	}
+	return result
+}
+
+// tooNew returns the error of an entry that this program does not know.
+func tooNew(result any) error {
+	if u, ok := result.(undecodable); ok && errors.Is(u.err, codec.ErrVersion) {
+		return u.err
+	}
+	return nil
+}
+
+func (r *replica) applyEntry(e raftstore.Entry) any {
 	r.mu.Lock()
 	version, rebalances := r.catalog.Version(), r.groups.Rebalances()
 	result := r.apply(e.Data)
@@ -107,7 +131,7 @@ func (r *replica) apply(data []byte) any {
 		}
 		return r.groups.Apply(partitionSet{r.catalog}, cmd)
 	default:
-		return undecodable{fmt.Errorf("coordinator: no core has number %d", data[0])}
+		return undecodable{&codec.VersionError{Format: "coordinator entry", Found: entryVersion, First: entryVersion, Last: entryVersion, Kind: uint64(data[0]), KindUnknown: true}}
 	}
 }
 
@@ -187,9 +211,7 @@ func (r *replica) Restore(_ uint64, data []byte) error {
 	txns, groups, cat := txn.New(r.rules), group.New(), catalog.New()
 	if len(data) > 0 {
 		in := codec.NewReader(data)
-		if v := in.Byte(); v != snapshotVersion {
-			return fmt.Errorf("coordinator: snapshot version %d is not known to this program", v)
-		}
+		in.Version("coordinator snapshot", snapshotVersion, snapshotVersion)
 		parts := [3][]byte{in.Bytes(maxCoreSnapshot), in.Bytes(maxCoreSnapshot), in.Bytes(maxCoreSnapshot)}
 		if err := in.Close(); err != nil {
 			return fmt.Errorf("coordinator: snapshot: %w", err)

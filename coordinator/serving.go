@@ -18,6 +18,9 @@ import (
 // may lead by now. It is asked before a request is judged by the state, for the
 // state of a node that does not lead may be old or empty.
 func (c *Coordinator) leading() error {
+	if !c.opened.Load() {
+		return notJoined()
+	}
 	lead := c.group.Leadership()
 	if !lead.Ready {
 		return c.notLeader(uint64(lead.Leader))

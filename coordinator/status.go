@@ -19,6 +19,7 @@ func (c *Coordinator) RegisterClient(s grpc.ServiceRegistrar) {
 // RegisterPeer registers the services of the peer address, besides Raft's.
 func (c *Coordinator) RegisterPeer(s grpc.ServiceRegistrar) {
 	oncelogv1.RegisterNodeServiceServer(s, &nodeService{Coordinator: c})
+	oncelogv1.RegisterMemberServiceServer(s, &memberService{Coordinator: c})
 }
 
 // statusService tells about this node.
@@ -29,6 +30,9 @@ type statusService struct {
 
 // GetStatus implements the contract.
 func (s *statusService) GetStatus(context.Context, *oncelogv1.GetStatusRequest) (*oncelogv1.GetStatusResponse, error) {
+	if !s.opened.Load() {
+		return nil, notJoined()
+	}
 	st, m := s.group.Status(), s.cfg.Store.Metrics()
 	res := &oncelogv1.GetStatusResponse{
 		NodeId: s.cfg.NodeID, Role: oncelogv1.NodeRole_NODE_ROLE_COORDINATOR,
@@ -41,6 +45,9 @@ func (s *statusService) GetStatus(context.Context, *oncelogv1.GetStatusRequest) 
 			Fsyncs: m.Syncs, RaftEntries: m.Entries, RaftMessages: m.MessagesSent, RaftFrames: m.FramesSent, Proposals: m.Proposals,
 			TransactionsCommitted: s.committed.Load(), TransactionsAborted: s.aborted.Load(),
 		},
+	}
+	if d := s.cfg.Store.Disk(); d.MinFreeBytes > 0 {
+		res.Disk = &oncelogv1.DiskStatus{FreeBytes: d.FreeBytes, MinFreeBytes: d.MinFreeBytes, Low: d.Low}
 	}
 	s.state.read(func() { res.ClusterId = s.state.catalog.ClusterID() })
 	return res, nil

@@ -33,9 +33,13 @@ func (s *transactionService) ListTransactions(ctx context.Context, req *oncelogv
 		}
 		filter.States = append(filter.States, state)
 	}
+	token, err := parsePageToken(req.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
 	after := uint64(0)
-	if t := req.GetPageToken(); t != "" {
-		if after, err = strconv.ParseUint(t, 10, 64); err != nil {
+	if token != "" {
+		if after, err = strconv.ParseUint(token, 10, 64); err != nil {
 			return nil, apierrors.InvalidArgument("page_token", "must be the next_page_token of an earlier page")
 		}
 	}
@@ -56,7 +60,7 @@ func (s *transactionService) ListTransactions(ctx context.Context, req *oncelogv
 			})
 		}
 		if page.Next != 0 {
-			res.NextPageToken = strconv.FormatUint(page.Next, 10)
+			res.NextPageToken = pageToken(strconv.FormatUint(page.Next, 10))
 		}
 	})
 	return res, nil

@@ -7,36 +7,38 @@ import (
 
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/api/token"
+	"github.com/oncelog/oncelog/internal/datafile"
 )
 
 const (
-	assignmentFile  = "assignment"
-	assignmentMagic = "olpasgn1"
+	assignmentVersion = 1
+	assignmentMagic   = "olpasgn"
 )
+
+var assignmentFile = datafile.Format{
+	File: "assignment", What: "assignment of shards", Magic: assignmentMagic, First: assignmentVersion, Last: assignmentVersion,
+}
 
 // loadAssignment reads what the coordinator last told the node, so that it can
 // serve before, and without, a coordinator. Nil: it never told anything.
-func loadAssignment(files Files) (*oncelogv1.HeartbeatResponse, error) {
-	payload, ok, err := readDataFile(files, assignmentFile, assignmentMagic)
+func loadAssignment(files datafile.Files) (*oncelogv1.HeartbeatResponse, error) {
+	payload, _, ok, err := assignmentFile.Read(files)
 	if err != nil || !ok {
 		return nil, err
 	}
 	a := &oncelogv1.HeartbeatResponse{}
 	if err := proto.Unmarshal(payload, a); err != nil {
-		return nil, fmt.Errorf("%s: %w: %w", pathOf(files, assignmentFile), errDamaged, err)
+		return nil, assignmentFile.Damaged(files, err)
 	}
 	return a, nil
 }
 
-func saveAssignment(files Files, a *oncelogv1.HeartbeatResponse) error {
+func saveAssignment(files datafile.Files, a *oncelogv1.HeartbeatResponse) error {
 	payload, err := proto.MarshalOptions{Deterministic: true}.Marshal(a)
-	if err == nil {
-		err = writeDataFile(files, assignmentFile, assignmentMagic, payload)
-	}
 	if err != nil {
-		return fmt.Errorf("write assignment: %w", err)
+		return fmt.Errorf("encode assignment: %w", err)
 	}
-	return nil
+	return assignmentFile.Write(files, payload)
 }
 
 // mergeAssignment returns what the node must host after a heartbeat: the shards

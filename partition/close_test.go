@@ -10,6 +10,7 @@ import (
 	"time"
 
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/datafile"
 	"github.com/oncelog/oncelog/partition/pstate"
 	"github.com/oncelog/oncelog/raftstore"
 	"github.com/oncelog/oncelog/raftstore/memlog"
@@ -157,9 +158,9 @@ func TestFilesTakeThePlaceOfTheDirectory(t *testing.T) {
 			}
 			c.coord.with(func() { c.coord.down = true }) // it starts from its files the second time
 		}
-		equal(t, "files", slices.Sorted(maps.Keys(files)), assignmentFile, identityFile)
-		files[identityFile][10] ^= 1
-		if _, err := New(cfg); !errors.Is(err, errDamaged) {
+		equal(t, "files", slices.Sorted(maps.Keys(files)), assignmentFile.File, identityFile.File)
+		files[identityFile.File][10] ^= 1
+		if _, err := New(cfg); !errors.Is(err, datafile.ErrDamaged) {
 			t.Errorf("damaged identity: %v", err)
 		}
 	})

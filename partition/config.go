@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/oncelog/oncelog/internal/datafile"
 	"github.com/oncelog/oncelog/internal/task"
 	"github.com/oncelog/oncelog/partition/pstate"
 	"github.com/oncelog/oncelog/raftstore"
@@ -41,7 +42,7 @@ type Config struct {
 	// Required without Files.
 	DataDir string
 	// Files keeps identity and last assignment. Nil: the directory DataDir.
-	Files Files
+	Files datafile.Files
 	// OpenStore opens the node's Raft store once the cluster is known. The
 	// transport of the store belongs to that cluster and finds addresses with
 	// [Node.ResolvePeer]. The node owns the store. Required.
@@ -87,6 +88,15 @@ type Config struct {
 	// it remembers are gone. Default 60 s. Each time looks at every producer
 	// of the shard.
 	CheckProducersInterval time.Duration
+	// RetentionInterval is how often a leader looks for records that retention
+	// lets go, and every replica for entries of its log that nobody needs.
+	// Default 30 s. It looks at memory only.
+	RetentionInterval time.Duration
+	// RelocateBytes is how large the log of a shard has to be, from the first entry
+	// that is needed on, before what little of it is kept is written once more so
+	// that the rest can go. Default 64 MiB. It is done while less than half of the log
+	// is kept, so that no more is written for this than for appends.
+	RelocateBytes uint64
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -96,12 +106,14 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.EnlistDelay, 20*time.Millisecond)
 	def(&c.EnlistInterval, 3*time.Second)
 	def(&c.CheckProducersInterval, time.Minute)
+	def(&c.RetentionInterval, 30*time.Second)
+	def(&c.RelocateBytes, 64<<20)
 	c.HeartbeatWait = min(c.HeartbeatWait, 5*time.Second)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.Files == nil && c.DataDir != "" {
-		c.Files = directory(c.DataDir)
+		c.Files = datafile.Directory(c.DataDir)
 	}
 	switch {
 	case c.NodeID == 0:

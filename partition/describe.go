@@ -124,7 +124,7 @@ func (n *Node) describeLed() (*oncelogv1.DescribePartitionsResponse, error) {
 func partitionStatus(st *pstate.State, shard uint64, ps pstate.PartitionStatus) *oncelogv1.PartitionStatus {
 	out := &oncelogv1.PartitionStatus{
 		Partition: &oncelogv1.PartitionRef{Topic: ps.Topic, Partition: ps.Index, PartitionId: ps.ID},
-		ShardId:   shard, StartOffset: ps.Start,
+		ShardId:   shard, StartOffset: ps.Start, SizeBytes: ps.Size,
 		AppliedEnd: uint64(ps.Applied), StableEnd: uint64(ps.Stable), OpenTransactions: uint32(ps.OpenTxns),
 	}
 	if b, ok := st.Blocker(ps.ID); ok {

@@ -10,15 +10,17 @@ import (
 )
 
 // runDuties does what the leader of a shard owes besides requests: the shard's
-// log has the partitions that the coordinator assigned, and producers that no
-// longer exist are forgotten. Both are derived from state and assignment each
-// time, so nothing is lost with a leader.
+// log has the partitions that the coordinator assigned, producers that no longer
+// exist are forgotten, and logs start where retention wants it. All are derived
+// from state and assignment each time, so nothing is lost with a leader. What every
+// replica does for itself is to let go of entries that nobody needs.
 func (s *shard) runDuties() {
 	n := s.node
 	var cursor uint64 // CheckProducers goes around by producer id
 	nextCheck := n.run.Now().Add(n.cfg.CheckProducersInterval)
+	nextRetention := n.run.Now().Add(n.cfg.RetentionInterval)
 	for n.ctx.Err() == nil {
-		wait := time.Hour
+		wait := n.cfg.RetentionInterval
 		if lead := s.group.Leadership(); lead.Ready {
 			if !s.syncPartitions(lead.Term) {
 				wait = n.cfg.RetryDelay
@@ -27,8 +29,14 @@ func (s *shard) runDuties() {
 				cursor = s.checkProducers(lead.Term, cursor)
 				nextCheck = now.Add(n.cfg.CheckProducersInterval)
 			}
-			wait = min(wait, max(nextCheck.Sub(n.run.Now()), time.Millisecond))
+			if now := n.run.Now(); !now.Before(nextRetention) {
+				s.retain(lead.Term)
+				s.relocate(lead.Term)
+				nextRetention = now.Add(n.cfg.RetentionInterval)
+			}
+			wait = min(wait, max(min(nextCheck.Sub(n.run.Now()), nextRetention.Sub(n.run.Now())), time.Millisecond))
 		}
+		s.trim()
 		n.run.WaitFor(wait, s.duty, n.ctx.Done())
 	}
 }
@@ -87,7 +95,7 @@ func (s *shard) partitionChanges(a *oncelogv1.ShardAssignment) (cmd pstate.SyncP
 		known[p.ID] = p.PartitionInfo
 	}
 	for _, p := range a.GetPartitions() {
-		info := pstate.PartitionInfo{ID: p.GetPartitionId(), TopicID: p.GetTopicId(), Topic: p.GetTopic(), Index: p.GetPartition()}
+		info := pstate.PartitionInfo{ID: p.GetPartitionId(), TopicID: p.GetTopicId(), Topic: p.GetTopic(), Index: p.GetPartition(), Retention: retentionOf(p)}
 		if known[info.ID] != info {
 			cmd.Add = append(cmd.Add, info)
 		}

@@ -89,7 +89,12 @@ func (f *fetch) run(ctx context.Context) error {
 		switch {
 		case f.next < end:
 			wake = nil
-			if err := f.advance(v, end); err != nil {
+			err := f.advance(v, end)
+			if f.overtaken(err) {
+				f.started = false
+				continue
+			}
+			if err != nil {
 				return err
 			}
 			if f.left == 0 {
@@ -129,6 +134,14 @@ func (f *fetch) place(v view) error {
 		return outOfRange(f.next, v.start, v.applied)
 	}
 	return nil
+}
+
+// overtaken reports whether retention has taken away the earliest record before
+// anything was sent from it: then the stream begins at the one that is the earliest
+// now.
+func (f *fetch) overtaken(err error) bool {
+	return !f.toldAny && f.req.GetStart() == oncelogv1.StartPosition_START_POSITION_EARLIEST &&
+		apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_OFFSET_OUT_OF_RANGE
 }
 
 func outOfRange(offset, start, end uint64) *apierrors.Error {

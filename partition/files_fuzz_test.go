@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/oncelog/oncelog/api/codec"
+	"github.com/oncelog/oncelog/internal/datafile"
 )
 
 // FuzzDataFiles: a node that finds any bytes at all in the place of its two
@@ -13,10 +14,10 @@ import (
 func FuzzDataFiles(f *testing.F) {
 	dir := f.TempDir()
 	id := identity{node: 7, instance: "i", cluster: "c"}
-	if err := id.write(directory(dir)); err != nil {
+	if err := id.write(datafile.Directory(dir)); err != nil {
 		f.Fatal(err)
 	}
-	whole, err := os.ReadFile(filepath.Join(dir, identityFile))
+	whole, err := os.ReadFile(filepath.Join(dir, identityFile.File))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -25,15 +26,15 @@ func FuzzDataFiles(f *testing.F) {
 	f.Add([]byte(identityMagic))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		dir := t.TempDir()
-		for _, name := range []string{identityFile, assignmentFile} {
+		for _, name := range []string{identityFile.File, assignmentFile.File} {
 			if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if got, err := openIdentity(directory(dir), 7, ""); err == nil && got.node != 7 {
+		if got, err := openIdentity(datafile.Directory(dir), 7, ""); err == nil && got.node != 7 {
 			t.Errorf("node 7 took the identity of node %d", got.node)
 		}
-		_, _ = loadAssignment(directory(dir)) // must only not panic: its error is the node's to judge
+		_, _ = loadAssignment(datafile.Directory(dir)) // must only not panic: its error is the node's to judge
 		if got, err := decodeIdentity(data); err == nil {
 			b := codec.AppendUint64(nil, got.node)
 			b = codec.AppendString(codec.AppendString(b, got.instance), got.cluster)

@@ -129,18 +129,21 @@ func (n *Node) heartbeat(known uint64) (resp *oncelogv1.HeartbeatResponse, inter
 	return resp, interrupted, err
 }
 
-// report says what this node has and leads.
+// report says what this node has and leads. A leader without room is not ready:
+// it refuses what a new topic is for.
 func (n *Node) report(known uint64) *oncelogv1.HeartbeatRequest {
 	n.mu.RLock()
-	instance := n.id.instance
+	instance, store := n.id.instance, n.store
 	n.mu.RUnlock()
+	low := store.Disk().Low
 	req := &oncelogv1.HeartbeatRequest{
 		NodeId: n.cfg.NodeID, InstanceId: instance,
+		DiskLow:      low,
 		KnownVersion: known, WaitMs: n.cfg.HeartbeatWait.Milliseconds(),
 	}
 	for _, s := range n.allShards() {
 		lead := s.group.Leadership()
-		r := &oncelogv1.ShardReport{ShardId: s.id, Leader: uint64(lead.Leader), Term: lead.Term, Ready: lead.Ready}
+		r := &oncelogv1.ShardReport{ShardId: s.id, Leader: uint64(lead.Leader), Term: lead.Term, Ready: lead.Ready && !low}
 		s.machine.read(func(st *pstate.State) { r.PartitionsVersion = st.CatalogVersion() })
 		req.Shards = append(req.Shards, r)
 	}

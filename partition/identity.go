@@ -8,14 +8,22 @@ import (
 	"github.com/oncelog/oncelog/api/codec"
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/datafile"
 )
 
 const (
-	identityFile     = "node"
-	identityMagic    = "olpnode1"
+	identityVersion  = 1
+	identityMagic    = "olpnode"
 	maxInstanceBytes = 64
 	maxClusterBytes  = 249
 )
+
+// IdentityFile is the name of the file that says whose data directory it is.
+const IdentityFile = "node"
+
+var identityFile = datafile.Format{
+	File: IdentityFile, What: "node identity", Magic: identityMagic, First: identityVersion, Last: identityVersion,
+}
 
 // identity is whose disk this is. A node must never run on another node's disk,
 // nor on one of another cluster: its votes and its log belong to one place.
@@ -27,10 +35,10 @@ type identity struct {
 
 // openIdentity reads the identity of a disk, or gives it one. The disk of
 // another node or instance is refused.
-func openIdentity(files Files, node uint64, instance string) (identity, error) {
-	payload, ok, err := readDataFile(files, identityFile, identityMagic)
+func openIdentity(files datafile.Files, node uint64, instance string) (identity, error) {
+	payload, _, ok, err := identityFile.Read(files)
 	if err != nil {
-		return identity{}, fmt.Errorf("read node identity: %w", err)
+		return identity{}, err
 	}
 	if !ok {
 		id := identity{node: node, instance: instance}
@@ -41,18 +49,18 @@ func openIdentity(files Files, node uint64, instance string) (identity, error) {
 	}
 	id, err := decodeIdentity(payload)
 	if err != nil {
-		return identity{}, fmt.Errorf("read node identity: %s: %w: %w", pathOf(files, identityFile), errDamaged, err)
+		return identity{}, identityFile.Damaged(files, err)
 	}
 	if id.node != node || instance != "" && instance != id.instance {
 		return identity{}, apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_NODE_ID_IN_USE,
-			fmt.Sprintf("%s belongs to node %d, instance %s", placeOf(files), id.node, id.instance),
+			fmt.Sprintf("%s belongs to node %d, instance %s", datafile.PlaceOf(files), id.node, id.instance),
 			apierrors.KeyNodeID, fmt.Sprint(id.node))
 	}
 	return id, nil
 }
 
 // join makes the disk one of a cluster, for good.
-func (id identity) join(files Files, cluster string) (identity, error) {
+func (id identity) join(files datafile.Files, cluster string) (identity, error) {
 	switch {
 	case cluster == "" || len(cluster) > maxClusterBytes:
 		return id, errors.New("partition: the coordinator named no cluster")
@@ -60,21 +68,18 @@ func (id identity) join(files Files, cluster string) (identity, error) {
 		return id, nil
 	case id.cluster != "":
 		return id, apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_WRONG_CLUSTER,
-			fmt.Sprintf("%s belongs to cluster %s, the coordinator to %s", placeOf(files), id.cluster, cluster),
+			fmt.Sprintf("%s belongs to cluster %s, the coordinator to %s", datafile.PlaceOf(files), id.cluster, cluster),
 			apierrors.KeyClusterID, id.cluster)
 	}
 	id.cluster = cluster
 	return id, id.write(files)
 }
 
-func (id identity) write(files Files) error {
+func (id identity) write(files datafile.Files) error {
 	b := codec.AppendUint64(nil, id.node)
 	b = codec.AppendString(b, id.instance)
 	b = codec.AppendString(b, id.cluster)
-	if err := writeDataFile(files, identityFile, identityMagic, b); err != nil {
-		return fmt.Errorf("write node identity: %w", err)
-	}
-	return nil
+	return identityFile.Write(files, b)
 }
 
 func decodeIdentity(b []byte) (identity, error) {

@@ -16,7 +16,8 @@ import (
 //
 // What Apply returns, by command: appends []pstate.BatchResult in the order of
 // the payloads; markers and enlist answers []pstate.MarkerResult; partitions
-// pstate.SyncResult; forgetting the []uint64 that were kept.
+// pstate.SyncResult; forgetting the []uint64 that were kept; log starts
+// []pstate.LogStartResult; relocations a pstate.RelocateCode.
 type machine struct {
 	cfg     pstate.Config
 	waiters *waiters
@@ -76,14 +77,10 @@ func (m *machine) apply(e raftstore.Entry, rows raftstore.RowWriter) (any, error
 		var kept []uint64
 		m.change(func(s *pstate.State) { kept = s.Forget(e.Index, c) })
 		return kept, nil
-	case pstate.KindAdvanceLogStart:
-		c, err := pstate.DecodeAdvanceLogStart(e.Data)
-		if err != nil {
-			return nil, err
-		}
-		m.change(func(s *pstate.State) { s.AdvanceLogStart(e.Index, c) })
-		m.waiters.mark(c.Partition)
-		return nil, nil
+	case pstate.KindAdvanceLogStarts:
+		return m.applyLogStarts(e, rows)
+	case pstate.KindRelocate:
+		return m.applyRelocate(e, rows)
 	case pstate.KindConfigure:
 		c, err := pstate.DecodeConfigure(e.Data)
 		if err != nil {
@@ -166,11 +163,52 @@ func (m *machine) applySync(e raftstore.Entry, rows raftstore.RowWriter) (any, e
 	var res pstate.SyncResult
 	m.change(func(s *pstate.State) { res = s.SyncPartitions(e.Index, c) })
 	for _, id := range res.Removed {
-		// The batches stay in the log, unreachable.
+		// The batches stay in the log, unreachable, until it is trimmed.
 		rows.DeleteRange(log.PartitionRange(id))
 		m.waiters.mark(id)
 	}
 	return res, nil
+}
+
+// applyLogStarts drops the rows of whole segments that lie below the new starts.
+func (m *machine) applyLogStarts(e raftstore.Entry, rows raftstore.RowWriter) (any, error) {
+	c, err := pstate.DecodeAdvanceLogStarts(e.Data)
+	if err != nil {
+		return nil, err
+	}
+	var results []pstate.LogStartResult
+	m.change(func(s *pstate.State) { results = s.AdvanceLogStarts(e.Index, c) })
+	for _, res := range results {
+		if res.DroppedFrom < res.DroppedTo {
+			rows.DeleteRange(log.AppendKey(nil, res.Partition, res.DroppedFrom), log.AppendKey(nil, res.Partition, res.DroppedTo))
+		}
+		if res.Moved {
+			m.waiters.mark(res.Partition)
+		}
+	}
+	return results, nil
+}
+
+// applyRelocate points the rows of batches to where they lie now.
+func (m *machine) applyRelocate(e raftstore.Entry, rows raftstore.RowWriter) (any, error) {
+	c, spans, err := pstate.DecodeRelocate(e.Data)
+	if err != nil {
+		return nil, err
+	}
+	var code pstate.RelocateCode
+	m.change(func(s *pstate.State) { code = s.Relocate(e.Index, c) })
+	if code != pstate.Relocated {
+		return code, nil
+	}
+	for i, b := range c.Batches {
+		m.writeRow(rows, c.Partition, log.Batch{
+			BaseOffset: b.BaseOffset, Count: b.Count,
+			Index: e.Index, Position: spans[i].Pos, Length: spans[i].Len,
+			Ref: b.Ref, BaseSequence: b.BaseSequence,
+			MaxTimestamp: b.MaxTimestamp, RunningMaxTimestamp: b.RunningMaxTimestamp,
+		})
+	}
+	return code, nil
 }
 
 // Snapshot implements [raftstore.Machine].

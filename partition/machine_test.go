@@ -45,8 +45,7 @@ func TestRetentionMovesTheStart(t *testing.T) {
 	f := c.follow(n, pA, 5, committed)
 	f.until(5)
 	// Inside of the second batch: what is below is not shown any more.
-	cmd := pstate.EncodeAdvanceLogStart(nil, pstate.AdvanceLogStart{Partition: pA, Start: 3})
-	if _, err := n.shard(testShard).proposeWait(c.ctx(), 0, cmd); err != nil {
+	if _, err := n.shard(testShard).advance(c.ctx(), 0, 0, []pstate.LogStart{{Partition: pA, Start: 3}}); err != nil {
 		t.Fatal(err)
 	}
 	stream, err := n.client.Fetch(c.ctx(), &oncelogv1.FetchRequest{Partition: partitionRef(pA), Offset: 1})

@@ -15,6 +15,7 @@ import (
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/api/token"
+	"github.com/oncelog/oncelog/internal/datafile"
 	"github.com/oncelog/oncelog/internal/task"
 	"github.com/oncelog/oncelog/raftstore"
 )
@@ -72,13 +73,13 @@ func New(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n.assignment, err = loadAssignment(cfg.Files)
-	if errors.Is(err, errDamaged) {
+	if errors.Is(err, datafile.ErrDamaged) {
 		// The coordinator has it. Until it answers, no shard is served here.
 		n.log.Error("last assignment is lost; waiting for the coordinator", "error", err)
 		n.assignment, err = nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read assignment: %w", err)
+		return nil, err
 	}
 	return n, nil
 }

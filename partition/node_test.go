@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -14,6 +13,7 @@ import (
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/datafile"
 	"github.com/oncelog/oncelog/partition/pstate"
 	"github.com/oncelog/oncelog/raftstore"
 	"github.com/oncelog/oncelog/raftstore/memlog"
@@ -152,7 +152,7 @@ func TestNodeKeepsToItsDisk(t *testing.T) {
 	if r := c.coord.registered[1]; r.GetInstanceId() == "" || r.GetClientAddress() != "client-1" || r.GetPeerAddress() != "peer-1" || r.GetClusterId() != "" {
 		t.Errorf("registration %v", r)
 	}
-	for _, name := range []string{identityFile, assignmentFile} {
+	for _, name := range []string{identityFile.File, assignmentFile.File} {
 		info, err := os.Stat(filepath.Join(n.dir, name))
 		if err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v %v", name, info, err)
@@ -169,11 +169,11 @@ func TestNodeKeepsToItsDisk(t *testing.T) {
 	if _, err := New(cfg); code(err) != oncelogv1.ErrorCode_ERROR_CODE_NODE_ID_IN_USE {
 		t.Errorf("another instance on the disk: %v", err)
 	}
-	id, err := openIdentity(directory(n.dir), 1, "")
+	id, err := openIdentity(datafile.Directory(n.dir), 1, "")
 	if err != nil || id.cluster != testCluster {
 		t.Errorf("%v %v", id, err)
 	}
-	if _, err := id.join(directory(n.dir), "another"); code(err) != oncelogv1.ErrorCode_ERROR_CODE_WRONG_CLUSTER {
+	if _, err := id.join(datafile.Directory(n.dir), "another"); code(err) != oncelogv1.ErrorCode_ERROR_CODE_WRONG_CLUSTER {
 		t.Errorf("another cluster: %v", err)
 	}
 }
@@ -227,57 +227,24 @@ func TestLaterRefusalIsFatal(t *testing.T) {
 
 func TestDamagedFiles(t *testing.T) {
 	t.Parallel()
-	dir := directory(t.TempDir())
-	path := dir.path("f")
-	if _, ok, err := readDataFile(dir, "f", identityMagic); ok || err != nil {
-		t.Errorf("no file: %v %v", ok, err)
-	}
-	if err := writeDataFile(dir, "f", identityMagic, []byte("payload")); err != nil {
-		t.Fatal(err)
-	}
-	if err := writeDataFile(dir, "f", identityMagic, []byte("payload 2")); err != nil {
-		t.Fatal(err)
-	}
-	if got, ok, err := readDataFile(dir, "f", identityMagic); !ok || err != nil || string(got) != "payload 2" {
-		t.Errorf("%q %v %v", got, ok, err)
-	}
-	if _, err := os.Stat(path + ".tmp"); !errors.Is(err, fs.ErrNotExist) {
-		t.Error(err)
-	}
-	whole, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range whole {
-		bad := bytes.Clone(whole)
-		bad[i] ^= 4
-		for _, b := range [][]byte{bad, whole[:i]} {
-			if err := os.WriteFile(path, b, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			if _, _, err := readDataFile(dir, "f", identityMagic); !errors.Is(err, errDamaged) {
-				t.Fatalf("byte %d: %v", i, err)
-			}
-		}
-	}
 	// A node with a damaged identity does not start; a damaged assignment only
 	// costs it the time until a coordinator answers.
 	c := newCluster(t, 1)
 	n := c.leader()
 	n.stop()
-	if err := os.WriteFile(filepath.Join(n.dir, assignmentFile), []byte("x"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(n.dir, assignmentFile.File), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c.coord.with(func() { clear(c.coord.reports) })
 	n = c.start(1, n.dir, n.disk)
 	c.leader()
 	n.stop()
-	if err := os.WriteFile(filepath.Join(n.dir, identityFile), []byte("x"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(n.dir, identityFile.File), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cfg := c.config(1, n.dir)
 	cfg.OpenStore = func(string) (*raftstore.Store, error) { return nil, errors.New("not here") }
-	if _, err := New(cfg); !errors.Is(err, errDamaged) {
+	if _, err := New(cfg); !errors.Is(err, datafile.ErrDamaged) {
 		t.Errorf("damaged identity: %v", err)
 	}
 }
@@ -308,7 +275,7 @@ func TestAssignmentsAreMerged(t *testing.T) {
 			t.Errorf("%s: %v %v, want %v %v", name, got, changed, x.want, x.changed)
 		}
 	}
-	if err := saveAssignment(directory(t.TempDir()), old); err != nil {
+	if err := saveAssignment(datafile.Directory(t.TempDir()), old); err != nil {
 		t.Error(err)
 	}
 }

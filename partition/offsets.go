@@ -60,14 +60,29 @@ func (l logService) ListOffsets(ctx context.Context, req *oncelogv1.ListOffsetsR
 	return resp, nil
 }
 
-// byTime finds the first visible record that is at least so new. Bisection over
+// byTime finds the first visible record that is at least so new. Where retention
+// takes away what it looks at, it begins again behind that.
+func (r *partitionReader) byTime(ctx context.Context, v view, ts int64, ans *oncelogv1.OffsetAnswer) error {
+	for {
+		err := r.search(ctx, v, ts, ans)
+		if apierrors.CodeOf(err) != oncelogv1.ErrorCode_ERROR_CODE_OFFSET_OUT_OF_RANGE {
+			return err
+		}
+		var refused *apierrors.Error
+		if v, refused = r.bounds(ctx); refused != nil {
+			return refused
+		}
+	}
+}
+
+// search looks between the bounds. Bisection over
 // the running maximum gives the first batch that can have it; from there on
 // batches that are too old or hidden are passed over by their rows alone.
-func (r *partitionReader) byTime(ctx context.Context, v view, ts int64, ans *oncelogv1.OffsetAnswer) error {
+func (r *partitionReader) search(ctx context.Context, v view, ts int64, ans *oncelogv1.OffsetAnswer) error {
 	var at uint64
 	err := r.n.reading(func() (err error) {
 		if at, err = r.shard.index.Since(r.id, v.start, v.visible, ts); err != nil {
-			err = r.failed(err)
+			err = r.failed(v.start, err)
 		}
 		return err
 	})
@@ -94,15 +109,15 @@ func (r *partitionReader) searchFrom(from, end uint64, ts int64, ans *oncelogv1.
 			return scanned < maxScanBatches
 		})
 		if err != nil {
-			return r.failed(err)
+			return r.failed(from, err)
 		}
 		visible, refused := r.filter(recent, from)
 		if refused != nil {
 			return refused
 		}
 		for _, b := range visible {
-			if b.data, err = r.shard.index.Read(b.Batch); err != nil {
-				return r.failed(err)
+			if b.data, err = r.shard.read(r.id, b.Batch); err != nil {
+				return r.failed(from, err)
 			}
 			if found(b, from, ts, ans) {
 				return nil

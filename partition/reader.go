@@ -74,7 +74,7 @@ func (r *partitionReader) step(from, end uint64, maxBytes int) (batches []visibl
 			return len(found) < maxScanBatches && bytes < maxBytes
 		})
 		if scanErr != nil {
-			return r.failed(scanErr)
+			return r.failed(from, scanErr)
 		}
 		if next = end; len(found) > 0 {
 			next = found[len(found)-1].End()
@@ -84,8 +84,8 @@ func (r *partitionReader) step(from, end uint64, maxBytes int) (batches []visibl
 			return filterErr
 		}
 		for i := range batches {
-			if batches[i].data, scanErr = r.shard.index.Read(batches[i].Batch); scanErr != nil {
-				return r.failed(scanErr)
+			if batches[i].data, scanErr = r.shard.read(r.id, batches[i].Batch); scanErr != nil {
+				return r.failed(from, scanErr)
 			}
 		}
 		return nil
@@ -123,13 +123,18 @@ func (r *partitionReader) filter(found []log.Batch, from uint64) (out []visibleB
 	return out, err
 }
 
-// failed tells what an error of the index means. A partition that was removed
-// since the bounds were taken took its rows along: that is no damage.
-func (r *partitionReader) failed(err error) error {
+// failed tells what an error of the index means to who reads from an offset on.
+// A partition that was removed since the bounds were taken took its rows along, and
+// so did retention with those below the log start: that is no damage.
+func (r *partitionReader) failed(from uint64, err error) error {
+	var p pstate.PartitionStatus
 	hosted := false
-	r.shard.machine.read(func(st *pstate.State) { _, hosted = st.VisibleEnd(r.id, r.level) })
-	if !hosted {
+	r.shard.machine.read(func(st *pstate.State) { p, hosted = st.Partition(r.id) })
+	switch {
+	case !hosted:
 		return unknownPartition(r.ref)
+	case from < p.Start:
+		return outOfRange(from, p.Start, uint64(p.Applied))
 	}
 	r.n.log.Error("reading a partition failed", "partition", r.id, "shard", r.shard.id, "error", err)
 	return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INTERNAL, err.Error())

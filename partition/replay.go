@@ -124,6 +124,16 @@ func tell(result any, answered func(answer string)) {
 		for _, m := range r {
 			answered("decision " + m.Code.String())
 		}
+	case []pstate.LogStartResult:
+		for _, l := range r {
+			if l.DroppedFrom < l.DroppedTo {
+				answered("log start DROPPED")
+			} else if l.Moved {
+				answered("log start MOVED")
+			}
+		}
+	case pstate.RelocateCode:
+		answered("relocation " + r.String())
 	case pstate.SyncResult:
 		answered("partitions " + r.Code.String())
 	}

@@ -42,6 +42,9 @@ func (n *Node) Status() *oncelogv1.GetStatusResponse {
 		st.Counters.Fsyncs, st.Counters.RaftEntries = m.Syncs, m.Entries
 		st.Counters.RaftMessages, st.Counters.RaftFrames = m.MessagesSent, m.FramesSent
 		st.Counters.Proposals = m.Proposals
+		if d := store.Disk(); d.MinFreeBytes > 0 {
+			st.Disk = &oncelogv1.DiskStatus{FreeBytes: d.FreeBytes, MinFreeBytes: d.MinFreeBytes, Low: d.Low}
+		}
 	}
 	for _, s := range n.allShards() {
 		st.Groups = append(st.Groups, groupStatus(s.group.Status()))

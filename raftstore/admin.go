@@ -27,10 +27,17 @@ func (l *loop) createGroup(cfg GroupConfig, store *Store) (*Group, error) {
 			return nil, err
 		}
 	}
+	if st.Staged { // of a snapshot that was being received when the node stopped
+		batch := l.cfg.Log.NewBatch()
+		batch.DiscardStaged(cfg.ID)
+		if !l.commit(batch, false) {
+			return nil, l.failed
+		}
+	}
 	r := &replica{
 		loop: l, cfg: cfg, hard: st.Hard,
 		log:             newGroupLog(cfg.ID, l.cfg.Log, st, l.cfg.TailCacheBytes),
-		checkpointIndex: st.SnapshotIndex, applied: st.SnapshotIndex,
+		checkpointIndex: st.SnapshotIndex, applied: st.SnapshotIndex, trimWritten: st.Trim,
 	}
 	var snap Snapshot
 	if st.SnapshotIndex > 0 {
@@ -38,6 +45,7 @@ func (l *loop) createGroup(cfg GroupConfig, store *Store) (*Group, error) {
 			return nil, fmt.Errorf("open group %d: %w", cfg.ID, err)
 		}
 		r.appliedTerm = snap.Term
+		r.log.checkpointed(snap.Index, snap.Term)
 	}
 	if err := cfg.Machine.Restore(snap.Index, snap.Data); err != nil {
 		return nil, fmt.Errorf("open group %d: restore checkpoint at %d: %w", cfg.ID, snap.Index, err)
@@ -51,6 +59,7 @@ func (l *loop) createGroup(cfg GroupConfig, store *Store) (*Group, error) {
 	}
 	r.role = raft.StateFollower
 	r.group = newGroup(store, r, st.Members.GetVoters())
+	r.group.Trim(st.Trim)
 	l.insert(r)
 	// A group of one leads at once. A new group is led first by a member that
 	// depends on its id, without waiting for a timeout: many groups then start

@@ -13,8 +13,7 @@ func (r *replica) maybeCheckpoint() error {
 		return nil
 	}
 	batch := r.loop.cfg.Log.NewBatch()
-	compact, err := r.checkpoint(batch)
-	if err != nil {
+	if err := r.checkpoint(batch); err != nil {
 		return err
 	}
 	// Unsynced: checkpoint and compaction are one atomic batch behind the
@@ -23,35 +22,63 @@ func (r *replica) maybeCheckpoint() error {
 	if !r.loop.commit(batch, false) {
 		return r.loop.failed
 	}
-	compact()
+	r.compacted()
 	return nil
 }
 
-// checkpoint adds the machine's state to the batch and, unless the log is the
-// data, the removal of the log it replaces. The returned function takes note
-// of that once the batch is written.
-func (r *replica) checkpoint(batch LogBatch) (compact func(), err error) {
+// checkpoint adds the machine's state to the batch, and the removal of the log
+// that it makes needless. compacted takes note of that once the batch is written.
+func (r *replica) checkpoint(batch LogBatch) error {
 	data, err := r.cfg.Machine.Snapshot()
 	if err != nil {
-		return nil, fmt.Errorf("group %d: machine snapshot at %d: %w", r.id(), r.applied, err)
+		return fmt.Errorf("group %d: machine snapshot at %d: %w", r.id(), r.applied, err)
 	}
 	batch.SetSnapshot(r.id(), Snapshot{Index: r.applied, Term: r.appliedTerm, Data: data})
 	// Raft refuses to start with an applied index above the commit index, so
 	// the two are written together.
 	r.writeHard(batch)
 	r.checkpointIndex, r.checkpointBytes = r.applied, 0
+	r.log.checkpointed(r.applied, r.appliedTerm)
 	r.loop.counters.Checkpoints.Add(1)
+	return r.compact(batch)
+}
+
+// trim does what Group.Trim asked for since the last tick. The checkpoint that
+// bounds it is in an earlier batch: no crash takes that and leaves this.
+func (r *replica) trim(batch LogBatch) error {
+	r.trimDue = false
+	if !r.cfg.RetainLog {
+		return nil
+	}
+	return r.compact(batch)
+}
+
+// compact adds the removal of what is no longer needed of the log.
+func (r *replica) compact(batch LogBatch) error {
+	if mark := r.group.trim.Load(); r.cfg.RetainLog && mark > r.trimWritten {
+		batch.SetTrim(r.id(), mark)
+		r.trimWritten = mark
+	}
 	first, _ := r.log.bounds()
 	through := r.compactionTarget()
 	if through < first {
-		return func() {}, nil
+		return nil
 	}
 	term, err := r.log.Term(through)
 	if err != nil {
-		return nil, fmt.Errorf("group %d: term of entry %d: %w", r.id(), through, err)
+		return fmt.Errorf("group %d: term of entry %d: %w", r.id(), through, err)
 	}
 	batch.Compact(r.id(), first, through, term)
-	return func() { r.log.compactedTo(through, term) }, nil
+	r.compacting, r.compactingTerm = through, term
+	return nil
+}
+
+// compacted takes note that the batch is written.
+func (r *replica) compacted() {
+	if r.compacting > 0 {
+		r.log.compactedTo(r.compacting, r.compactingTerm)
+		r.compacting, r.compactingTerm = 0, 0
+	}
 }
 
 // compactionTarget returns the last index to remove, 0 for none. A tail stays
@@ -60,21 +87,29 @@ func (r *replica) checkpoint(batch LogBatch) (compact func(), err error) {
 // start over with a snapshot, for ever if snapshots are slower than writes.
 func (r *replica) compactionTarget() uint64 {
 	tail := r.cfg.TailEntries
-	if r.cfg.RetainLog || r.applied <= tail {
-		return 0
+	var target uint64
+	switch {
+	case r.cfg.RetainLog:
+		target = min(r.trimWritten, r.checkpointIndex)
+	case r.applied > tail:
+		target = r.applied - tail
 	}
-	target := r.applied - tail
-	if r.role == raft.StateLeader {
-		need := target
-		r.rn.WithProgress(func(_ uint64, _ raft.ProgressType, pr tracker.Progress) {
-			if pr.RecentActive {
-				need = min(need, max(pr.Match, pr.PendingSnapshot))
-			}
-		})
-		longest := r.applied - min(r.applied, 4*tail)
-		target = max(need, longest)
+	for _, s := range r.sends {
+		if s.source != nil {
+			target = min(target, s.index)
+		}
 	}
-	return target
+	if target == 0 || r.role != raft.StateLeader {
+		return target
+	}
+	need := target
+	r.rn.WithProgress(func(_ uint64, _ raft.ProgressType, pr tracker.Progress) {
+		if pr.RecentActive {
+			need = min(need, max(pr.Match, pr.PendingSnapshot))
+		}
+	})
+	longest := r.applied - min(r.applied, 4*tail)
+	return min(target, max(need, longest))
 }
 
 // checkpointAll writes a checkpoint of every group that applied something
@@ -89,14 +124,15 @@ func (l *loop) checkpointAll() error {
 			r.writeHard(batch)
 			continue
 		}
-		compact, err := r.checkpoint(batch)
-		if err != nil {
+		if err := r.checkpoint(batch); err != nil {
 			return err
 		}
-		compact() // nobody reads the log after this
 	}
 	if !l.commit(batch, true) {
 		return l.failed
+	}
+	for _, r := range l.order {
+		r.compacted()
 	}
 	return nil
 }

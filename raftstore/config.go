@@ -83,11 +83,10 @@ type GroupConfig struct {
 	// read only when the group is created for the first time.
 	Members []NodeID
 	Machine Machine
-	// RetainLog says that the log is the data: it is never compacted, a
-	// checkpoint only shortens replay, and a follower always catches up from
-	// the log. Without it the log is compacted behind a checkpoint and a slow
-	// follower gets the checkpoint; its rows are deleted then, so a machine of
-	// such a group keeps nothing in rows that it cannot lose.
+	// RetainLog says that the log is the data: a checkpoint only shortens
+	// replay, entries go away only by Group.Trim, and a follower that needs some
+	// that are gone gets all that are left. Without it the log is compacted behind
+	// a checkpoint, and such a follower gets the checkpoint and the rows.
 	RetainLog bool
 	// SnapshotEntries and SnapshotBytes say after how many applied entries, or
 	// bytes of them, a checkpoint is written. Defaults: 10,000 and 64 MiB.
@@ -149,11 +148,19 @@ type Config struct {
 	// TailCacheBytes bounds, per group, the recent entries kept in memory.
 	// Default 4 MiB.
 	TailCacheBytes int
-	// SnapshotTimeout is how long a follower may take to receive a snapshot
-	// before it is tried again. Default 60 s.
+	// SnapshotTimeout is how long a follower that is sent a snapshot may take no
+	// part of it before the sender gives up and starts over, and how long one that
+	// receives it waits for the next part. Default 60 s.
 	SnapshotTimeout time.Duration
+	// SnapshotBytesPerSecond bounds what this node sends of all snapshots
+	// together, so that catching up a follower leaves the disk and the network to
+	// the others. Default 64 MiB/s.
+	SnapshotBytesPerSecond int64
+	// SnapshotChunkBytes is the size of one part of a snapshot, of which one is
+	// under way at a time. Default 1 MiB, at most MaxSnapshotChunkBytes.
+	SnapshotChunkBytes int
 	// MinFreeBytes is the low-water mark of the disk: below it proposals get
-	// ErrOverloaded. It must leave room for the log of all groups to commit
+	// ErrDiskLow, and leaderships are offered to members with room. It must leave room for the log of all groups to commit
 	// what is in flight. Default 256 MiB; negative turns the check off.
 	MinFreeBytes int64
 	// StallTimeout is how long one write may take before OnFatal is called
@@ -179,6 +186,8 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.MaxSizePerMsg, 1<<20)
 	def(&c.TailCacheBytes, 4<<20)
 	def(&c.SnapshotTimeout, 60*time.Second)
+	def(&c.SnapshotBytesPerSecond, 64<<20)
+	def(&c.SnapshotChunkBytes, 1<<20)
 	def(&c.MinFreeBytes, 256<<20)
 	def(&c.StallTimeout, 20*time.Second)
 	if c.Logger == nil {
@@ -198,6 +207,10 @@ func (c Config) withDefaults() (Config, error) {
 	case c.HeartbeatTicks < 0 || c.ElectionTicks < 5*c.HeartbeatTicks:
 		return c, fmt.Errorf("raftstore: ElectionTicks %d must be at least five times HeartbeatTicks %d",
 			c.ElectionTicks, c.HeartbeatTicks)
+	case c.SnapshotBytesPerSecond < 0:
+		return c, fmt.Errorf("raftstore: SnapshotBytesPerSecond %d must be above 0", c.SnapshotBytesPerSecond)
+	case c.SnapshotChunkBytes < 0 || c.SnapshotChunkBytes > MaxSnapshotChunkBytes:
+		return c, fmt.Errorf("raftstore: SnapshotChunkBytes %d must be above 0 and at most %d", c.SnapshotChunkBytes, MaxSnapshotChunkBytes)
 	case c.MaxProposalBytes < 0 || uint64(c.MaxProposalBytes) > c.MaxUncommittedBytes:
 		return c, fmt.Errorf("raftstore: MaxProposalBytes %d must not exceed MaxUncommittedBytes %d",
 			c.MaxProposalBytes, c.MaxUncommittedBytes)

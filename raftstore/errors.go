@@ -31,6 +31,9 @@ var (
 	ErrGroupExists = errors.New("raftstore: group already exists")
 	// ErrCompacted answers a read of a log index that was compacted away.
 	ErrCompacted = errors.New("raftstore: log entry compacted")
+	// ErrBadSnapshot refuses a part of a snapshot that is damaged, or not what the
+	// parts before it announced.
+	ErrBadSnapshot = errors.New("raftstore: bad snapshot")
 	// ErrNotApplied answers a read of a log index above the applied index.
 	ErrNotApplied = errors.New("raftstore: log entry not applied yet")
 	// ErrTransferFailed ends a leadership transfer that did not happen within

@@ -35,6 +35,7 @@ type Group struct {
 
 	queuedBytes atomic.Int64
 	applied     atomic.Uint64
+	trim        atomic.Uint64 // the highest index that Trim was given
 
 	mu      sync.Mutex
 	lead    Leadership
@@ -69,6 +70,9 @@ func (r *replica) publish() {
 		g.changed = make(chan struct{})
 	}
 	g.mu.Unlock()
+	if r.role != raft.StateLeader && len(r.sends) > 0 {
+		r.dropSends()
+	}
 	if !changed {
 		return
 	}
@@ -243,6 +247,34 @@ func (g *Group) EntryRange(index uint64, pos, n int) ([]byte, error) {
 		return nil, ErrNotApplied
 	}
 	return g.log.read(index, pos, n)
+}
+
+// First returns the index of the first entry in this node's log; when the log
+// is empty, that of the entry to come.
+func (g *Group) First() uint64 {
+	first, _ := g.log.bounds()
+	return first
+}
+
+// Trim lets go of the entries of a [GroupConfig.RetainLog] group up to and
+// including index, on this node alone. Nothing that the machine, or a row, still
+// refers to may lie there: reading such an entry gives ErrCompacted from some
+// time on, and after a restart a machine that applies older entries again must
+// not need it either. The other members are not asked, and trim for themselves.
+//
+// It returns at once. The removal rides on a later write, about a tick away, and
+// goes no further than the last checkpoint; what lies behind that is removed with
+// the checkpoint that covers it. A leader also keeps, within four times
+// GroupConfig.TailEntries, what followers that answer do not have yet. A mark
+// once written is remembered across restarts. An index at or below an earlier one
+// does nothing, and neither does the call in a group without RetainLog.
+func (g *Group) Trim(index uint64) {
+	for {
+		was := g.trim.Load()
+		if index <= was || g.trim.CompareAndSwap(was, index) {
+			return
+		}
+	}
 }
 
 // Rows reads the group's rows.

@@ -17,6 +17,8 @@ type groupLog struct {
 	id    GroupID
 	store LogStore
 	limit int // bytes of entry data kept in tail
+	// checkpoint is where the last one is. It is for the loop alone.
+	checkpoint Snapshot
 
 	// initial is what raft asks for once, when it starts.
 	initialHard    HardState
@@ -94,13 +96,13 @@ func (l *groupLog) compactedTo(index, term uint64) {
 	}
 }
 
-// reset takes note that a snapshot replaced the whole log.
-func (l *groupLog) reset(index, term uint64) {
+// reset takes note that the log of a snapshot replaces this one.
+func (l *groupLog) reset(compacted, compactedTerm, last uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.dropTail(len(l.tail))
 	l.tail = nil
-	l.compacted, l.compactedTerm, l.last = index, term, index
+	l.compacted, l.compactedTerm, l.last = compacted, compactedTerm, last
 }
 
 // cached returns the entry at index if it is in memory.
@@ -223,22 +225,21 @@ func (l *groupLog) FirstIndex() (uint64, error) {
 	return first, nil
 }
 
-// Snapshot implements raft.Storage: the last checkpoint, for a follower that
-// needs entries that are gone.
+// checkpointed takes note of the last checkpoint.
+func (l *groupLog) checkpointed(index, term uint64) {
+	l.checkpoint = Snapshot{Index: index, Term: term}
+}
+
+// Snapshot implements raft.Storage. It says where the last checkpoint is; what
+// the follower gets is in snapshot.go.
 func (l *groupLog) Snapshot() (*raftpb.Snapshot, error) {
-	s, err := l.store.Snapshot(l.id)
-	if err != nil {
-		return nil, err
-	}
-	if s.Index == 0 {
+	if l.checkpoint.Index == 0 {
 		return nil, raft.ErrSnapshotTemporarilyUnavailable
 	}
-	return &raftpb.Snapshot{
-		Data: s.Data,
-		Metadata: &raftpb.SnapshotMetadata{
-			ConfState: l.initialMembers, Index: &s.Index, Term: &s.Term,
-		},
-	}, nil
+	index, term := l.checkpoint.Index, l.checkpoint.Term
+	return &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{
+		ConfState: l.initialMembers, Index: &index, Term: &term,
+	}}, nil
 }
 
 var _ raft.Storage = (*groupLog)(nil)

@@ -18,7 +18,7 @@ type inbox struct {
 	mu       sync.Mutex
 	closed   bool
 	in       inputs
-	bytes    int64 // of messages
+	bytes    int64 // of messages and chunks
 	maxBytes int64
 }
 
@@ -47,14 +47,32 @@ func (b *inbox) addRead(r groupRead) bool {
 
 func (b *inbox) addMessage(m Message, size int64) bool {
 	return b.add(func() bool {
-		// One message always fits, however large.
-		if b.bytes > 0 && size > 0 && b.bytes+size > b.maxBytes {
+		if !b.fits(size) {
 			return false
 		}
-		b.bytes += size
 		b.in.messages = append(b.in.messages, m)
 		return true
 	})
+}
+
+func (b *inbox) addChunk(c receivedChunk, size int64) bool {
+	return b.add(func() bool {
+		if !b.fits(size) {
+			return false
+		}
+		b.in.chunks = append(b.in.chunks, c)
+		return true
+	})
+}
+
+// fits counts what is to be added, if there is room. One always fits, however
+// large.
+func (b *inbox) fits(size int64) bool {
+	if b.bytes > 0 && b.bytes+size > b.maxBytes {
+		return false
+	}
+	b.bytes += size
+	return true
 }
 
 func (b *inbox) addTick() {
@@ -89,8 +107,10 @@ func (b *inbox) isClosed() bool {
 func (in *inputs) reset() {
 	clear(in.calls)
 	clear(in.messages)
+	clear(in.chunks)
 	clear(in.proposals)
 	clear(in.reads)
-	in.calls, in.messages, in.proposals, in.reads = in.calls[:0], in.messages[:0], in.proposals[:0], in.reads[:0]
+	in.calls, in.messages, in.chunks = in.calls[:0], in.messages[:0], in.chunks[:0]
+	in.proposals, in.reads = in.proposals[:0], in.reads[:0]
 	in.ticks = 0
 }

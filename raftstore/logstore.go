@@ -25,6 +25,10 @@ type LogState struct {
 	LastIndex uint64
 	// SnapshotIndex is the index of the stored checkpoint, 0 without one.
 	SnapshotIndex uint64
+	// Trim is the last SetTrim, 0 without one.
+	Trim uint64
+	// Staged says that something is staged.
+	Staged bool
 }
 
 // LogStore keeps the logs, hard states, checkpoints and rows of many groups on
@@ -54,6 +58,9 @@ type LogStore interface {
 	Snapshot(g GroupID) (Snapshot, error)
 	// Rows reads the rows of a group.
 	Rows(g GroupID) Rows
+	// View returns the group as it is now: what is written afterwards does not
+	// show. Close it soon: it keeps the device from reusing space.
+	View(g GroupID) (LogView, error)
 	// FreeBytes returns the space left on the device.
 	FreeBytes() (uint64, error)
 	// Close releases the store. It does not sync.
@@ -75,11 +82,32 @@ type LogBatch interface {
 	// Compact removes the entries first..index; first is the index of the
 	// group's first entry so far, term that of the entry at index.
 	Compact(g GroupID, first, index, term uint64)
-	// Reset removes the whole log in favour of one that is compacted up to
-	// index, and removes all rows: what a received snapshot does.
-	Reset(g GroupID, index, term uint64)
+	// SetTrim remembers up to where the log may be compacted; see [Group.Trim].
+	SetTrim(g GroupID, index uint64)
+	// StageEntries and StageRow add, in order of index and key, to a log and
+	// rows that are received beside those of the group. Nobody sees them, and
+	// they change nothing, until Install.
+	StageEntries(g GroupID, entries []*raftpb.Entry)
+	StageRow(g GroupID, key, value []byte)
+	// DiscardStaged removes what was staged.
+	DiscardStaged(g GroupID)
+	// Install replaces the group's log and rows by what was staged, which may be
+	// nothing, as one change however much that is; index and term name the entry
+	// before the first. What follows in the batch changes the new state.
+	Install(g GroupID, index, term uint64)
 	// DeleteGroup removes everything of the group.
 	DeleteGroup(g GroupID)
 	// Rows writes rows of the group.
 	Rows(g GroupID) RowWriter
+}
+
+// LogView is a group at one moment. Its methods are like those of LogStore. It
+// is used by one goroutine at a time.
+type LogView interface {
+	Load() (LogState, error)
+	Snapshot() (Snapshot, error)
+	Entries(lo, hi, maxBytes uint64) ([]*raftpb.Entry, error)
+	Rows() Rows
+	// Close ends the view. Closing the store ends it as well.
+	Close() error
 }

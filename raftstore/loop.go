@@ -33,8 +33,8 @@ type loop struct {
 	answers   []pendingAnswer
 	readsDone []pendingRead
 
-	ticks     uint64
-	diskLow   bool
+	ticks uint64
+	diskWatch
 	onDrained func() // called once no group with other members is led here
 	failed    error
 	// dead is set when the store failed or was closed; callers read it.
@@ -43,8 +43,13 @@ type loop struct {
 	// writingSince is how long after that the current write began, in
 	// nanoseconds, 0 between writes; the watchdog reads it.
 	writingSince atomic.Int64
-	// report hands the fate of a snapshot back to the loop from outside.
-	report func(g GroupID, to NodeID, id uint64, delivered bool)
+	// later runs a call in the loop, unless it is over (false).
+	later func(call func()) bool
+	// background runs what reads from the disk for a long time outside of the loop.
+	background func(fn func())
+	// snapshotBudget is how many bytes of snapshots may still be sent in this
+	// tick; below 0: the next ones pay for it.
+	snapshotBudget int64
 }
 
 type peerQueue struct {
@@ -66,6 +71,7 @@ type pendingRead struct {
 type inputs struct {
 	calls     []func()
 	messages  []Message
+	chunks    []receivedChunk
 	proposals []groupProposal
 	reads     []groupRead
 	ticks     int
@@ -105,12 +111,15 @@ func (l *loop) turn(in *inputs) (more bool) {
 		return false
 	}
 	for _, m := range in.messages {
-		if r := l.replicas[m.Group]; r != nil {
+		if r := l.replicas[m.Group]; r != nil && !l.refuses(m.Raft) {
 			r.step(m.Raft)
 			r.touch()
 		}
 	}
 	l.counters.MessagesReceived.Add(uint64(len(in.messages)))
+	for _, c := range in.chunks {
+		l.receiveChunk(c)
+	}
 	for range in.ticks {
 		l.tick()
 	}
@@ -163,30 +172,19 @@ func (l *loop) refuseInputs(in *inputs, reason error) {
 	for _, q := range in.reads {
 		q.done(0, reason)
 	}
+	for _, c := range in.chunks {
+		c.done(SnapshotAnswer{Err: reason})
+	}
 }
 
 func (l *loop) tick() {
 	l.ticks++
-	// The disk is asked about once a second or so: a statfs is not free.
-	if every := max(1, uint64(time.Second/l.cfg.TickInterval)); l.cfg.MinFreeBytes > 0 && l.ticks%every == 1%every {
-		l.checkDisk()
-	}
+	l.watchDisk()
+	l.tickSnapshotBudget()
 	for _, r := range l.order {
 		r.tick()
 		r.touch()
 	}
-}
-
-func (l *loop) checkDisk() {
-	free, err := l.cfg.Log.FreeBytes()
-	if err != nil {
-		return // an unknown amount is no reason to refuse
-	}
-	low := free < uint64(l.cfg.MinFreeBytes)
-	if low != l.diskLow {
-		l.cfg.Logger.Warn("disk low-water mark crossed", "free_bytes", free, "min_free_bytes", l.cfg.MinFreeBytes, "low", low)
-	}
-	l.diskLow = low
 }
 
 // pass handles one Ready of every active group with one write for all.
@@ -198,6 +196,12 @@ func (l *loop) pass() {
 		r.active = false
 		if r.removed {
 			continue
+		}
+		if r.trimDue {
+			if err := r.trim(batch); err != nil {
+				l.fail(err)
+				return
+			}
 		}
 		if r.canStartReads() {
 			r.startReads()
@@ -215,13 +219,16 @@ func (l *loop) pass() {
 			}
 		}
 	}
-	clear(l.active)
-	l.active = l.active[:0]
 	l.send()
 
 	if !l.commit(batch, sync) {
 		return
 	}
+	for _, r := range l.active {
+		r.compacted()
+	}
+	clear(l.active)
+	l.active = l.active[:0]
 	for _, r := range l.collected {
 		if err := r.persisted(); err != nil {
 			l.fail(err)
@@ -358,36 +365,6 @@ func (l *loop) unreachable(q *peerQueue) {
 			r.rn.ReportUnreachable(uint64(q.to))
 		}
 	}
-}
-
-func (l *loop) sendSnapshot(r *replica, to NodeID, m *raftpb.Message) {
-	l.sendSeq++
-	id := l.sendSeq
-	if r.sends == nil {
-		r.sends = make(map[NodeID]snapshotSend)
-	}
-	r.sends[to] = snapshotSend{id: id, ticksLeft: int(l.cfg.SnapshotTimeout/l.cfg.TickInterval) + 1}
-	l.counters.SnapshotsSent.Add(1)
-	group := r.id()
-	l.cfg.Transport.SendSnapshot(to, Message{Group: group, Raft: m}, func(delivered bool) {
-		l.report(group, to, id, delivered)
-	})
-}
-
-// snapshotReported takes the fate of a snapshot. A failure is passed on to
-// raft only after a pause: it would send the next one at once.
-func (l *loop) snapshotReported(g GroupID, to NodeID, id uint64, delivered bool) {
-	r := l.replicas[g]
-	if r == nil || r.sends[to].id != id {
-		return
-	}
-	if !delivered {
-		r.sends[to] = snapshotSend{ticksLeft: l.cfg.ElectionTicks}
-		return
-	}
-	delete(r.sends, to)
-	r.rn.ReportSnapshot(uint64(to), raft.SnapshotFinish)
-	r.touch()
 }
 
 // answer gives a result once this pass's rows are visible.

@@ -23,6 +23,9 @@ type Metrics struct {
 	// Checkpoints were written by this node.
 	Checkpoints                      uint64
 	SnapshotsSent, SnapshotsReceived uint64
+	// SnapshotBytesSent counts parts of snapshots that were read to be sent,
+	// SnapshotBytesReceived those that were staged.
+	SnapshotBytesSent, SnapshotBytesReceived uint64
 }
 
 // counters is Metrics while it is being counted.
@@ -32,6 +35,7 @@ type counters struct {
 	MessagesReceived, InboundDropped                       atomic.Uint64
 	ReadRounds, Checkpoints                                atomic.Uint64
 	SnapshotsSent, SnapshotsReceived                       atomic.Uint64
+	SnapshotBytesSent, SnapshotBytesReceived               atomic.Uint64
 }
 
 func (c *counters) metrics() Metrics {
@@ -42,5 +46,6 @@ func (c *counters) metrics() Metrics {
 		MessagesReceived: c.MessagesReceived.Load(), InboundDropped: c.InboundDropped.Load(),
 		ReadRounds: c.ReadRounds.Load(), Checkpoints: c.Checkpoints.Load(),
 		SnapshotsSent: c.SnapshotsSent.Load(), SnapshotsReceived: c.SnapshotsReceived.Load(),
+		SnapshotBytesSent: c.SnapshotBytesSent.Load(), SnapshotBytesReceived: c.SnapshotBytesReceived.Load(),
 	}
 }

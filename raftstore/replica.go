@@ -1,22 +1,10 @@
 package raftstore
 
 import (
-	"fmt"
-	"maps"
-	"slices"
-
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"go.etcd.io/raft/v3/tracker"
 )
-
-// snapshotSend is a MsgSnap on its way to a follower.
-type snapshotSend struct {
-	id uint64 // tells a late report from the current one
-	// ticksLeft counts down to the moment raft hears of the failure: the
-	// timeout while the transfer runs, a pause after it failed.
-	ticksLeft int
-}
 
 // replica is this node's member of one group. Everything in it belongs to the
 // owner loop except what group and log guard themselves.
@@ -42,6 +30,12 @@ type replica struct {
 	checkpointIndex uint64
 	checkpointBytes uint64 // entry data applied since
 
+	trimDue     bool   // a tick has passed since trim last looked
+	trimWritten uint64 // the mark that is on disk
+	// compacting is the entry up to which the batch that is being written
+	// compacts the log; 0: it does not.
+	compacting, compactingTerm uint64
+
 	queued  []proposal // of this turn, not yet stepped
 	stepped []proposal // accepted by raft, index not yet known
 	waiters []waiter   // in index order
@@ -50,7 +44,8 @@ type replica struct {
 	reads      []read
 	readsAge   int // ticks since reads was last sent off
 	batches    []readBatch
-	sends      map[NodeID]snapshotSend
+	sends      map[NodeID]*snapshotSend
+	receiving  *receiving
 	// held are messages that wait for a better one; see holdBack.
 	held     map[uint64]*raftpb.Message
 	transfer *transfer
@@ -78,17 +73,11 @@ func (r *replica) touch() {
 func (r *replica) tick() {
 	r.releaseHeld()
 	r.rn.Tick()
+	r.trimDue = true
 	r.expireReads()
 	r.expireWaiters()
-	for _, to := range slices.Sorted(maps.Keys(r.sends)) {
-		s := r.sends[to]
-		if s.ticksLeft--; s.ticksLeft > 0 {
-			r.sends[to] = s
-			continue
-		}
-		delete(r.sends, to)
-		r.rn.ReportSnapshot(uint64(to), raft.SnapshotFailure)
-	}
+	r.tickSends()
+	r.tickReceiving()
 	if t := r.transfer; t != nil {
 		if t.ticksLeft--; t.ticksLeft <= 0 {
 			r.transfer = nil
@@ -121,20 +110,10 @@ func (r *replica) collect(batch LogBatch) (sync bool) {
 	}
 	snap := !raft.IsEmptySnap(rd.Snapshot)
 	if snap {
-		s := Snapshot{
-			Index: rd.Snapshot.GetMetadata().GetIndex(),
-			Term:  rd.Snapshot.GetMetadata().GetTerm(),
-			Data:  rd.Snapshot.GetData(),
-		}
-		batch.Reset(r.id(), s.Index, s.Term)
-		batch.SetSnapshot(r.id(), s)
-		batch.SetMembers(r.id(), rd.Snapshot.GetMetadata().GetConfState())
+		r.install(batch, rd.Snapshot.GetMetadata())
 	}
 	if len(rd.Entries) > 0 {
 		_, last := r.log.bounds()
-		if snap {
-			last = rd.Snapshot.GetMetadata().GetIndex()
-		}
 		batch.Append(r.id(), rd.Entries, last)
 		r.loop.counters.Entries.Add(uint64(len(rd.Entries)))
 	}
@@ -156,15 +135,9 @@ func (r *replica) writeHard(batch LogBatch) {
 func (r *replica) persisted() error {
 	rd := &r.rd
 	if !raft.IsEmptySnap(rd.Snapshot) {
-		meta := rd.Snapshot.GetMetadata()
-		index, term := meta.GetIndex(), meta.GetTerm()
-		r.log.reset(index, term)
-		if err := r.cfg.Machine.Restore(index, rd.Snapshot.GetData()); err != nil {
-			return fmt.Errorf("group %d: restore received snapshot at %d: %w", r.id(), index, err)
+		if err := r.installed(); err != nil {
+			return err
 		}
-		r.applied, r.appliedTerm = index, term
-		r.checkpointIndex, r.checkpointBytes = index, 0
-		r.loop.counters.SnapshotsReceived.Add(1)
 	}
 	r.log.appended(rd.Entries)
 	return nil
@@ -212,6 +185,8 @@ func (r *replica) failAll(reason error) {
 	if t := r.transfer; t != nil {
 		t.done(reason)
 	}
+	r.dropSends()
+	r.receiving = nil
 	r.waiters, r.stepped, r.queued, r.reads, r.batches, r.transfer = nil, nil, nil, nil, nil, nil
 }
 

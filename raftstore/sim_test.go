@@ -37,7 +37,12 @@ type sim struct {
 	acked       map[uint64]uint64 // command -> index, by group in the high bits
 	refused     map[uint64]bool   // surely without effect
 	applied     [8]map[uint64]uint64
+	trimmed     [8]uint64 // the highest index that any node was told to trim
 	reads       int
+	restarts    int // of snapshots whose receiver forgot
+	resent      int // chunks of snapshots
+	chunks      map[[2]uint64]bool
+	trims       uint64 // logs that are shorter in the end
 	trace       uint64
 }
 
@@ -84,6 +89,7 @@ func newSim(t *testing.T, seed uint64, groups int) *sim {
 	s := &sim{
 		t: t, rng: rand.New(rand.NewPCG(seed, 1)), groups: groups,
 		acked: map[uint64]uint64{}, refused: map[uint64]bool{},
+		chunks: map[[2]uint64]bool{},
 	}
 	for g := range groups {
 		s.applied[g] = map[uint64]uint64{}
@@ -111,7 +117,7 @@ func (s *sim) boot(id int, log *memlog.Store) {
 	n.store, err = raftstore.Open(raftstore.Config{
 		NodeID: raftstore.NodeID(id), Log: log, Transport: s.queue.Transport(raftstore.NodeID(id)),
 		Manual: true, ElectionTicks: 10, HeartbeatTicks: 1, TailCacheBytes: 2000,
-		SnapshotTimeout: time.Second,
+		SnapshotTimeout: 2 * time.Second, SnapshotChunkBytes: 150, SnapshotBytesPerSecond: 20_000,
 		OnFatal: func(err error) {
 			if s.broken[id] = errors.Is(err, errDisk); !s.broken[id] {
 				s.t.Errorf("node %d: %v", id, err)
@@ -141,7 +147,11 @@ func (s *sim) crash(id int) {
 	log := n.log.Crash(s.rng.IntN(n.log.Unsynced() + 1))
 	for g := range s.groups {
 		before[g], _, _ = log.Load(raftstore.GroupID(g + 1))
+		if st := before[g]; st.CompactedIndex > st.SnapshotIndex || g%2 == 0 && st.CompactedIndex > s.trimmed[g] {
+			s.t.Fatalf("node %d group %d: the crash left %+v: entries are gone that nothing replaces", id, g, st)
+		}
 	}
+	s.breakWrite[id] = false // at a write of the start the process would just end again
 	s.boot(id, log)
 	for g, st := range before {
 		if got := s.nodes[id].groups[g].Status(); got.Term < st.Hard.Term {
@@ -192,6 +202,15 @@ func (s *sim) read(id, g int) {
 	})
 }
 
+// trim lets go of entries, whether or not the other nodes have them.
+func (s *sim) trim(id, g int) {
+	if commit := s.nodes[id].groups[g].Status().Commit; commit > 0 {
+		index := 1 + s.rng.Uint64N(commit)
+		s.nodes[id].groups[g].Trim(index)
+		s.trimmed[g] = max(s.trimmed[g], index)
+	}
+}
+
 // turn lets a node work until it has nothing to do.
 func (s *sim) turn(id int) {
 	for s.nodes[id].store.Turn() {
@@ -201,6 +220,14 @@ func (s *sim) turn(id int) {
 		s.crash(id)
 	}
 	for _, e := range s.queue.Take() {
+		if e.Chunk != nil {
+			key := [2]uint64{e.Chunk.Stream, e.Chunk.Seq}
+			if s.chunks[key] {
+				s.resent++
+			}
+			s.chunks[key] = true
+			s.trace = s.trace*31 + e.Chunk.Seq*7 + uint64(e.Chunk.Sum)
+		}
 		s.trace = s.trace*31 + uint64(e.From)*7 + uint64(e.To)*5 + uint64(e.Group)*3 + uint64(e.Raft.GetType()) + e.Raft.GetTerm()*11
 		s.flying = append(s.flying, e)
 	}
@@ -217,18 +244,31 @@ func (s *sim) deliver(chaos bool) {
 	}
 	e := s.flying[i]
 	drop := s.cut[e.From] || s.cut[e.To] || chaos && s.rng.IntN(20) == 0
-	repeat := chaos && !drop && s.rng.IntN(30) == 0 && e.Report == nil
+	repeat := chaos && !drop && s.rng.IntN(30) == 0
 	if !repeat {
 		s.flying = slices.Delete(s.flying, i, i+1)
 	}
-	if e.Report != nil {
-		e.Report(!drop)
-	}
-	if drop {
+	switch {
+	case drop && e.Chunk != nil && s.rng.IntN(2) == 0: // sometimes the sender learns of it
+		e.Done(raftstore.SnapshotAnswer{Err: raftstore.ErrUnreachable})
+		s.turn(int(e.From))
 		return
+	case drop:
+		return
+	case e.Chunk != nil:
+		s.nodes[e.To].store.DeliverChunk(*e.Chunk, func(a raftstore.SnapshotAnswer) {
+			if e.Chunk.Seq > 0 && a.Next == 0 && a.Err == nil {
+				s.restarts++
+			}
+			done := func(raftstore.SnapshotAnswer) { e.Done(a) }
+			s.flying = append(s.flying, memtransport.Envelope{From: e.To, To: e.From, Group: e.Group, Done: done})
+		})
+	case e.Done != nil: // an answer
+		e.Done(raftstore.SnapshotAnswer{})
+	default:
+		m := proto.Clone(e.Raft).(*raftpb.Message) // it may be delivered again
+		s.nodes[e.To].store.Deliver(e.Group, m)
 	}
-	m := proto.Clone(e.Raft).(*raftpb.Message) // it may be delivered again
-	s.nodes[e.To].store.Deliver(e.Group, m)
 	s.turn(int(e.To))
 }
 
@@ -247,6 +287,8 @@ func (s *sim) step(chaos bool) {
 	case n < 25:
 		s.read(id, s.rng.IntN(s.groups))
 		s.turn(id)
+	case n == 28:
+		s.trim(id, s.rng.IntN(s.groups))
 	case chaos && n == 25 && s.rng.IntN(8) == 0:
 		s.crash(id)
 		s.turn(id)
@@ -316,22 +358,33 @@ func (s *sim) check() {
 				s.t.Errorf("group %d: node %d has (%x, %d), node 1 (%x, %d)", g, id, h, n, hash, count)
 			}
 		}
-		for id := 1; id <= 3 && g%2 == 0; id++ { // rows never come with a snapshot
+		for id := 1; id <= 3; id++ {
 			key := binary.BigEndian.AppendUint64(nil, count)
 			row, ok, err := s.nodes[id].groups[g].Rows().Get(key)
 			if err != nil || count > 0 && (!ok || binary.BigEndian.Uint64(row) != hash) {
 				s.t.Errorf("group %d node %d: last row %x, %v, %v", g, id, row, ok, err)
 			}
-			st := s.nodes[id].groups[g].Status()
-			if st.FirstIndex != 1 {
-				s.t.Errorf("group %d node %d: log starts at %d although it is the data", g, id, st.FirstIndex)
+			group := s.nodes[id].groups[g]
+			if g%2 == 1 {
+				continue // its log is compacted by itself
+			}
+			if first := group.First(); first > s.trimmed[g]+1 {
+				s.t.Errorf("group %d node %d: log starts at %d, trimmed only to %d", g, id, first, s.trimmed[g])
+			} else {
+				s.trims += min(first-1, 1)
+			}
+			for index, command := range s.applied[g] {
+				data, err := group.Entry(index)
+				if gone := index < group.First(); gone != errors.Is(err, raftstore.ErrCompacted) || !gone && (err != nil || binary.BigEndian.Uint64(data) != command) {
+					s.t.Fatalf("group %d node %d: entry %d of a log from %d on: %x, %v", g, id, index, group.First(), data, err)
+				}
 			}
 		}
 	}
 }
 
-func runSim(t *testing.T, seed uint64, steps int) (acked int, trace uint64, snapshots uint64) {
-	s := newSim(t, seed, 4)
+func runSim(t *testing.T, seed uint64, steps int) (s *sim, snapshots uint64) {
+	s = newSim(t, seed, 4)
 	for range steps {
 		s.step(true)
 	}
@@ -343,34 +396,44 @@ func runSim(t *testing.T, seed uint64, steps int) (acked int, trace uint64, snap
 	for id := 1; id <= 3; id++ {
 		snapshots += s.nodes[id].store.Metrics().SnapshotsReceived
 	}
-	return len(s.acked), s.trace, snapshots
+	return s, snapshots
 }
 
 // TestSimulation is not parallel: it replaces crypto/rand.Reader.
 func TestSimulation(t *testing.T) {
-	rounds, steps := 20, 6000
+	rounds, steps := 30, 20_000
 	if testing.Short() {
-		rounds = 6
+		rounds = 10
 	}
-	var snapshots uint64
+	var snapshots, trims uint64
+	var restarts, resent int
 	start := rand.Uint64()
 	for i := range uint64(rounds) {
 		t.Run(fmt.Sprintf("seed=%d", start+i), func(t *testing.T) {
-			acked, _, snaps := runSim(t, start+i, steps)
+			s, snaps := runSim(t, start+i, steps)
 			snapshots += snaps
-			t.Logf("%d acknowledged, %d snapshots", acked, snaps)
+			trims += s.trims
+			restarts += s.restarts
+			resent += s.resent
+			t.Logf("%d acknowledged, %d snapshots, %d chunks sent again, %d receivers forgot, %d logs trimmed",
+				len(s.acked), snaps, s.resent, s.restarts, s.trims)
 		})
 	}
-	if snapshots == 0 {
-		t.Error("no follower was ever caught up by a snapshot")
+	for what, n := range map[string]int{
+		"follower was ever caught up by a snapshot": int(snapshots), "log was ever trimmed": int(trims),
+		"part of a snapshot was ever sent again": resent, "receiver of a snapshot was ever restarted": restarts,
+	} {
+		if n == 0 {
+			t.Errorf("no %s", what)
+		}
 	}
 }
 
 // TestSimulationIsDeterministic runs one seed twice.
 func TestSimulationIsDeterministic(t *testing.T) {
-	a1, t1, _ := runSim(t, 42, 3000)
-	a2, t2, _ := runSim(t, 42, 3000)
-	if a1 != a2 || t1 != t2 {
-		t.Errorf("the same seed gave %d acknowledgements with trace %x, then %d with %x", a1, t1, a2, t2)
+	a, _ := runSim(t, 42, 3000)
+	b, _ := runSim(t, 42, 3000)
+	if len(a.acked) != len(b.acked) || a.trace != b.trace {
+		t.Errorf("the same seed gave %d acknowledgements with trace %x, then %d with %x", len(a.acked), a.trace, len(b.acked), b.trace)
 	}
 }

@@ -44,8 +44,10 @@ func Open(cfg Config) (*Store, error) {
 	s.in.wake = make(chan struct{}, 1)
 	s.in.maxBytes = cfg.MaxInboundBytes
 	s.loop = newLoop(cfg, &s.counters, binary.BigEndian.Uint64(seed[:]))
-	s.loop.report = func(g GroupID, to NodeID, id uint64, delivered bool) {
-		s.in.addCall(func() { s.loop.snapshotReported(g, to, id, delivered) })
+	s.loop.later = s.in.addCall
+	s.loop.background = func(fn func()) { fn() }
+	if !cfg.Manual {
+		s.loop.background = cfg.Runtime.Go
 	}
 	if !cfg.Manual {
 		cfg.Runtime.Go(s.run)
@@ -233,14 +235,11 @@ func (s *Store) Deliver(group GroupID, m *raftpb.Message) {
 	// Proposals are never forwarded: one that comes from outside would be
 	// appended without the checks its author relies on. The local messages of
 	// raft's async mode have no sender at all.
-	if t := m.GetType(); t == raftpb.MsgProp || raft.IsLocalMsg(t) {
+	// A snapshot comes in chunks, and is handed to Raft with the last of them.
+	if t := m.GetType(); t == raftpb.MsgProp || t == raftpb.MsgSnap || raft.IsLocalMsg(t) {
 		return
 	}
-	size := int64(0)
-	if m.GetType() != raftpb.MsgSnap { // its sender was told it arrived
-		size = int64(proto.Size(m))
-	}
-	if !s.in.addMessage(Message{Group: group, Raft: m}, size) {
+	if !s.in.addMessage(Message{Group: group, Raft: m}, int64(proto.Size(m))) {
 		s.counters.InboundDropped.Add(1)
 	}
 }

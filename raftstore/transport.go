@@ -24,10 +24,11 @@ type Transport interface {
 	// Send queues the messages for a node in one frame, or drops them and
 	// returns an error. The slice is the caller's again when Send returns.
 	Send(to NodeID, msgs []Message) error
-	// SendSnapshot sends a MsgSnap, which can be large, on a path of its own
-	// and calls report exactly once, from any goroutine, when the receiver
-	// has it or when that failed.
-	SendSnapshot(to NodeID, msg Message, report func(delivered bool))
+	// SendChunk sends a part of a snapshot on a path of its own, to
+	// Store.DeliverChunk there, and calls done, from any goroutine or inline, with
+	// the answer or with why there is none. A done that is never called costs a
+	// quarter of Config.SnapshotTimeout.
+	SendChunk(to NodeID, c SnapshotChunk, done func(SnapshotAnswer))
 }
 
 // noTransport belongs to a cluster of one node.
@@ -35,4 +36,6 @@ type noTransport struct{}
 
 func (noTransport) Send(NodeID, []Message) error { return ErrUnreachable }
 
-func (noTransport) SendSnapshot(_ NodeID, _ Message, report func(bool)) { report(false) }
+func (noTransport) SendChunk(_ NodeID, _ SnapshotChunk, done func(SnapshotAnswer)) {
+	done(SnapshotAnswer{Err: ErrUnreachable})
+}

@@ -42,6 +42,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+
+	"github.com/oncelog/oncelog/api/codec"
 )
 
 // Errors of this package, besides [*LimitError]. They are wrapped with detail;
@@ -52,7 +54,7 @@ var (
 	// ErrCorrupt: the bytes are not what an encoder of this format writes.
 	ErrCorrupt = errors.New("batch: malformed")
 	// ErrVersion: a format version this build does not know.
-	ErrVersion = errors.New("batch: unknown version")
+	ErrVersion = codec.ErrVersion
 	// ErrCodec: a compression codec this build does not know.
 	ErrCodec = errors.New("batch: unknown codec")
 	// ErrEmpty: a batch of no records cannot be encoded.
@@ -155,7 +157,7 @@ func ParseHeader(b []byte) (Info, error) {
 		return Info{}, fmt.Errorf("%w: wrong magic bytes", ErrCorrupt)
 	}
 	if b[3] != version {
-		return Info{}, fmt.Errorf("%w: %d", ErrVersion, b[3])
+		return Info{}, &codec.VersionError{Format: "record batch", Found: uint64(b[3]), First: version, Last: version}
 	}
 	attributes := binary.BigEndian.Uint32(b[12:])
 	h := Info{

@@ -2,21 +2,17 @@ package batch
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
-	"flag"
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
-)
 
-var rewrite = flag.Bool("rewrite", false, "rewrite golden files")
+	"github.com/oncelog/oncelog/internal/golden"
+)
 
 var codecs = []Codec{CodecNone, CodecSnappy, CodecLZ4, CodecZstd}
 
@@ -70,36 +66,37 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// TestGolden holds old batches readable. The bytes of a compressed block
+// TestFormat holds old batches readable. The bytes of a compressed block
 // depend on the compressor's version, so only uncompressed ones are compared.
-func TestGolden(t *testing.T) {
+func TestFormat(t *testing.T) {
 	t.Parallel()
-	for _, c := range codecs {
-		file := filepath.Join("testdata", "v1-"+c.String()+".hex")
-		if *rewrite {
+	if golden.Writing() {
+		var samples []golden.Sample
+		for _, c := range codecs {
 			b, err := Encode(nil, sample(), c)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(file, []byte(hex.EncodeToString(b)+"\n"), 0o644); err != nil {
-				t.Fatal(err)
-			}
+			samples = append(samples, golden.Sample{Name: c.String(), Bytes: b})
 		}
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		golden, err := hex.DecodeString(strings.TrimSpace(string(text)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := Decode(golden, Limits{})
+		golden.Write(t, "record-batch", version, samples)
+	}
+	for i, s := range golden.Read(t, "record-batch", 1) {
+		got, err := Decode(s.Bytes, Limits{})
 		if err != nil || !reflect.DeepEqual(got, sample()) {
-			t.Errorf("%s: %v, %v", file, got, err)
+			t.Errorf("%s: %v, %v", s.Name, got, err)
 		}
-		if b, _ := Encode(nil, sample(), c); c == CodecNone && !bytes.Equal(b, golden) {
-			t.Errorf("encoder writes\n%x\ngolden\n%x", b, golden)
+		if b, _ := Encode(nil, sample(), codecs[i]); codecs[i] == CodecNone && !bytes.Equal(b, s.Bytes) {
+			t.Errorf("encoder writes\n%x\ngolden\n%x", b, s.Bytes)
 		}
+	}
+	newer, err := Encode(nil, sample(), CodecNone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer[3] = version + 1
+	if _, err := Validate(newer, Limits{}); !errors.Is(err, ErrVersion) || !strings.Contains(err.Error(), "version 2 is unknown, this program reads version 1") {
+		t.Errorf("a batch of version %d: %v", version+1, err)
 	}
 }
 

@@ -79,6 +79,7 @@ const (
 	KeyRegistered    = "registered"
 	KeyNodeID        = "node_id"
 	KeyClusterID     = "cluster_id"
+	KeyVersion       = "current_version"
 )
 
 // Entry is one row of the table.

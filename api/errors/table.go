@@ -39,6 +39,8 @@ var table = map[Code]Entry{
 		"the node id belongs to another data directory", "Give every node, and every node that lost its disk, an id of its own."},
 	v1.ErrorCode_ERROR_CODE_WRONG_CLUSTER: {Fatal, codes.FailedPrecondition,
 		"the caller belongs to another cluster", "Check the addresses and the data directory."},
+	v1.ErrorCode_ERROR_CODE_TOPIC_CHANGED: {Fatal, codes.Aborted,
+		"somebody else has altered the topic since it was looked at", "Look at the topic again and repeat what is still wanted."},
 
 	v1.ErrorCode_ERROR_CODE_INVALID_PRODUCER_TOKEN: {Fatal, codes.PermissionDenied,
 		"the producer token is missing, forged, or for another producer id or epoch", "Send the token that InitProducer returned."},

@@ -2,10 +2,10 @@ package token_test
 
 import (
 	"bytes"
-	"encoding/hex"
 	"testing"
 
 	"github.com/oncelog/oncelog/api/token"
+	"github.com/oncelog/oncelog/internal/golden"
 )
 
 func ring(ids ...uint32) *token.Keyring {
@@ -60,11 +60,21 @@ func TestNoKeyAcceptsNothing(t *testing.T) {
 	}
 }
 
-func TestTokenFormatIsStable(t *testing.T) {
+// TestFormat: tokens are kept by clients for as long as they live.
+func TestFormat(t *testing.T) {
 	t.Parallel()
-	const golden = "0100000001"
-	if got := hex.EncodeToString(ring(1).Sign(7, 3)[:5]); got != golden {
-		t.Errorf("token starts with %s, want %s", got, golden)
+	golden.Check(t, "producer-token", 1, []golden.Sample{
+		{Name: "key-1", Bytes: ring(1).Sign(7, 3)},
+		{Name: "key-2", Bytes: ring(1, 2).Sign(1<<40, 0)},
+	})
+	old := golden.Read(t, "producer-token", 1)
+	if !ring(1).Check(old[0].Bytes, 7, 3) || !ring(1, 2).Check(old[1].Bytes, 1<<40, 0) {
+		t.Error("a token of version 1 is refused")
+	}
+	newer := bytes.Clone(old[0].Bytes)
+	newer[0]++
+	if ring(1).Check(newer, 7, 3) {
+		t.Error("a token of an unknown version is accepted")
 	}
 }
 

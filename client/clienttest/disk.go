@@ -72,7 +72,7 @@ func newDisk(g *gate) *disk {
 // powerCut loses what was not synced. The process has ended.
 func (d *disk) powerCut() { d.log = d.log.Crash(0) }
 
-// Read implements partition.Files.
+// Read implements datafile.Files.
 func (d *disk) Read(name string) (data []byte, ok bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -80,7 +80,7 @@ func (d *disk) Read(name string) (data []byte, ok bool, err error) {
 	return bytes.Clone(data), ok, nil
 }
 
-// Write implements partition.Files.
+// Write implements datafile.Files.
 func (d *disk) Write(name string, data []byte) error {
 	if err := d.gate.pass(); err != nil {
 		return err
@@ -111,11 +111,11 @@ func (t transport) Send(to raftstore.NodeID, msgs []raftstore.Message) error {
 	return t.Transport.Send(to, msgs)
 }
 
-// SendSnapshot implements raftstore.Transport.
-func (t transport) SendSnapshot(to raftstore.NodeID, m raftstore.Message, report func(bool)) {
+// SendChunk implements raftstore.Transport.
+func (t transport) SendChunk(to raftstore.NodeID, c raftstore.SnapshotChunk, done func(raftstore.SnapshotAnswer)) {
 	if !t.reaches(to) {
-		report(false)
+		done(raftstore.SnapshotAnswer{Err: raftstore.ErrUnreachable})
 		return
 	}
-	t.Transport.SendSnapshot(to, m, report)
+	t.Transport.SendChunk(to, c, done)
 }

@@ -33,7 +33,8 @@ func newClusterStatusCommand(a *app) *cobra.Command {
 it what every node says of itself: a node that does not answer is shown with the
 reason. If no leader answers, the nodes among --servers are asked all the same.
 
-It exits with 1 when a node does not answer or a group has no leader.`,
+It exits with 1 when a node does not answer, its disk is low, or a group has no
+leader.`,
 		Args: takes(0, 0),
 	}
 	return clusterCommand(a, c, func(ctx context.Context, s *session, _ []string) error {
@@ -179,6 +180,10 @@ func (v *clusterView) judge() {
 		if n.NodeID == 0 { // from --servers: only now is it known who it is
 			n.NodeID = n.status.GetNodeId()
 			n.Role = output.Enum(n.status.GetRole(), "NODE_ROLE")
+		}
+		if d := n.status.GetDisk(); d.GetLow() {
+			v.problem("the disk of %s node %s is low: %s free, and min_free_bytes is %s: it leads nothing that another node can lead, and refuses writes",
+				n.Role, n.name(), output.Bytes(d.GetFreeBytes()), output.Bytes(d.GetMinFreeBytes()))
 		}
 		if n.status.GetNodeId() != n.NodeID {
 			v.problem("%s node %s answers as node %d: two nodes share an address", n.Role, n.name(), n.status.GetNodeId())

@@ -103,6 +103,8 @@ func (s *scenario) set(what string) {
 		}
 	case "refuse":
 		s.fake.refuse = apierrors.New(oncelogv1.ErrorCode(oncelogv1.ErrorCode_value["ERROR_CODE_"+value]), "")
+	case "lowdisk":
+		s.fake.disk = &oncelogv1.DiskStatus{FreeBytes: 12 << 20, MinFreeBytes: 256 << 20, Low: true}
 	case "leaderless":
 		s.fake.leaderless = true
 	case "env":

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -41,6 +42,8 @@ type fakeCluster struct {
 	refuse *apierrors.Error
 	// leaderless: DescribeCluster has nobody to answer it.
 	leaderless bool
+	// disk is what GetStatus says of it.
+	disk *oncelogv1.DiskStatus
 }
 
 // stored is one batch with its first offset.
@@ -77,6 +80,7 @@ func startFake(t *testing.T) *fakeCluster {
 func (f *fakeCluster) addTopic(name string, partitions uint32) *oncelogv1.Topic {
 	topic := &oncelogv1.Topic{
 		Name: name, TopicId: uint64(len(f.topics) + 1), PartitionCount: partitions, ReplicationFactor: 3, CreatedAtMs: fakeTime,
+		Config: &oncelogv1.TopicConfig{RetentionMs: proto.Int64(-1), RetentionBytes: proto.Int64(-1)},
 	}
 	for i := range partitions {
 		topic.Partitions = append(topic.Partitions, &oncelogv1.Partition{
@@ -134,7 +138,32 @@ func (f *fakeCluster) CreateTopic(_ context.Context, req *oncelogv1.CreateTopicR
 	case req.GetReplicationFactor() > 3:
 		return nil, refusal(oncelogv1.ErrorCode_ERROR_CODE_INSUFFICIENT_NODES, apierrors.KeyWanted, "5", apierrors.KeyRegistered, "3")
 	}
-	return &oncelogv1.CreateTopicResponse{Topic: f.addTopic(req.GetName(), req.GetPartitions()), Ready: true}, nil
+	topic := f.addTopic(req.GetName(), req.GetPartitions())
+	proto.Merge(topic.GetConfig(), req.GetConfig())
+	return &oncelogv1.CreateTopicResponse{Topic: topic, Ready: true}, nil
+}
+
+func (f *fakeCluster) AlterTopic(_ context.Context, req *oncelogv1.AlterTopicRequest) (*oncelogv1.AlterTopicResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	topic := f.topics[slices.IndexFunc(f.topics, func(t *oncelogv1.Topic) bool { return t.GetTopicId() == req.GetTopicId() })]
+	proto.Merge(topic.GetConfig(), req.GetConfig())
+	topic.ConfigVersion++
+	return &oncelogv1.AlterTopicResponse{Topic: topic}, nil
+}
+
+// DeleteRecords removes nothing: what is kept here are batches.
+func (f *fakeCluster) DeleteRecords(_ context.Context, req *oncelogv1.DeleteRecordsRequest) (*oncelogv1.DeleteRecordsResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	resp := &oncelogv1.DeleteRecordsResponse{}
+	for _, d := range req.GetDeletions() {
+		if end := f.visible(d.GetPartition().GetPartitionId(), 0); d.GetBeforeOffset() > end {
+			return nil, refusal(oncelogv1.ErrorCode_ERROR_CODE_OFFSET_OUT_OF_RANGE, apierrors.KeyStartOffset, "0", apierrors.KeyEndOffset, fmt.Sprint(end))
+		}
+		resp.Starts = append(resp.Starts, &oncelogv1.PartitionStart{Partition: d.GetPartition(), StartOffset: d.GetBeforeOffset()})
+	}
+	return resp, nil
 }
 
 func (f *fakeCluster) DeleteTopic(_ context.Context, req *oncelogv1.DeleteTopicRequest) (*oncelogv1.DeleteTopicResponse, error) {
@@ -179,7 +208,10 @@ const unreachable = "127.0.0.1:1"
 
 // GetStatus answers as the partition node, whose id the coordinator shares.
 func (f *fakeCluster) GetStatus(context.Context, *oncelogv1.GetStatusRequest) (*oncelogv1.GetStatusResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	return &oncelogv1.GetStatusResponse{
+		Disk:      f.disk,
 		ClusterId: "fake", NodeId: 1, Role: oncelogv1.NodeRole_NODE_ROLE_PARTITION, Version: "v0.1.0", StartedAtMs: fakeTime - 3_723_000,
 		Groups: []*oncelogv1.GroupStatus{
 			{GroupId: 2, Leader: 1, Term: 5, Commit: 1500, Applied: 1490, Ready: true},
@@ -387,7 +419,7 @@ func (f *fakeCluster) DescribePartitions(_ context.Context, req *oncelogv1.Descr
 	resp := &oncelogv1.DescribePartitionsResponse{}
 	for _, ref := range req.GetPartitions() {
 		st := &oncelogv1.PartitionStatus{
-			Partition: ref, ShardId: 2, AppliedEnd: f.end(ref.GetPartitionId()),
+			Partition: ref, ShardId: 2, AppliedEnd: f.end(ref.GetPartitionId()), SizeBytes: 40 * f.end(ref.GetPartitionId()),
 			StableEnd: f.visible(ref.GetPartitionId(), oncelogv1.IsolationLevel_ISOLATION_LEVEL_READ_COMMITTED),
 		}
 		if st.GetStableEnd() < st.GetAppliedEnd() {

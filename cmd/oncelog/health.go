@@ -22,7 +22,8 @@ func newHealthCommand(a *app) *cobra.Command {
 		Use:   "health [ADDRESS]",
 		Short: "Ask one node whether it serves (for health checks of containers)",
 		Long: `Health asks a node's standard gRPC health service and exits with 0 only if it
-answers SERVING. The address is host:port, or :port on this machine; without one
+answers SERVING. While its disk is below min_free_bytes a node serves as a whole,
+but its oncelog.v1.LogService or oncelog.v1.TransactionService does not. The address is host:port, or :port on this machine; without one
 the first of --servers is asked.`,
 		Example: `  oncelog health :7200
   oncelog health 10.0.0.7:7100 --service oncelog.v1.TransactionService --timeout 2s`,

@@ -14,8 +14,9 @@ import (
 )
 
 func newTopicCommand(a *app) *cobra.Command {
-	return parent("topic", "Create, list, describe and delete topics",
-		newTopicCreateCommand(a), newTopicListCommand(a), newTopicDescribeCommand(a), newTopicDeleteCommand(a))
+	return parent("topic", "Create, list, describe, alter, trim and delete topics",
+		newTopicCreateCommand(a), newTopicListCommand(a), newTopicDescribeCommand(a), newTopicAlterCommand(a),
+		newTopicTrimCommand(a), newTopicDeleteCommand(a))
 }
 
 // maxPartitions is the contract's limit for one topic.
@@ -28,20 +29,26 @@ func newTopicCreateCommand(a *app) *cobra.Command {
 		Use:   "create TOPIC",
 		Short: "Create a topic and wait until all its partitions can be written",
 		Example: `  oncelog topic create orders --partitions 12
-  oncelog topic create audit --replication-factor 3 --if-not-exists`,
+  oncelog topic create audit --replication-factor 3 --if-not-exists
+  oncelog topic create clicks --retention-ms 86400000`,
 		Args: takes(1, 1),
 	}
 	c.Flags().Uint32VarP(&partitions, "partitions", "p", 1, "number of partitions, at most 10,000")
 	c.Flags().Uint32VarP(&replicas, "replication-factor", "r", 0, "nodes that keep a copy (0: three, or as many as there are)")
 	c.Flags().BoolVar(&ifNotExists, "if-not-exists", false, "do nothing if the topic exists")
 	c.Flags().BoolVar(&noWait, "no-wait", false, "do not wait for leaders of the partitions")
+	keep := addKeeping(c)
 	return clusterCommand(a, c, func(ctx context.Context, s *session, args []string) error {
+		config, err := keep.config()
+		if err != nil {
+			return err
+		}
 		if partitions < 1 || partitions > maxPartitions { // 0 means one in the contract
 			return &usageError{fmt.Errorf("--partitions is %d: it must be from 1 to %s", partitions, output.Count(uint64(maxPartitions)))}
 		}
 		topic, err := ask(ctx, s, "topic "+args[0], func(ctx context.Context, a *client.Admin) (*oncelogv1.Topic, error) {
 			return a.CreateTopic(ctx, &oncelogv1.CreateTopicRequest{
-				Name: args[0], Partitions: partitions, ReplicationFactor: replicas, NoWait: noWait,
+				Name: args[0], Partitions: partitions, ReplicationFactor: replicas, NoWait: noWait, Config: config,
 			})
 		})
 		if ifNotExists && apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_TOPIC_EXISTS {
@@ -85,8 +92,8 @@ func newTopicDescribeCommand(a *app) *cobra.Command {
 		Use:   "describe TOPIC",
 		Short: "Show where a topic's partitions are and how far they are",
 		Long: `Describe shows every partition of a topic: its shard and leader, the first
-offset that is kept, the end of what is durable (applied_end) and the end of what
-read_committed may see (stable_end). Where an open transaction holds the stable
+offset that is kept, the end of what is durable (applied_end), the end of what
+read_committed may see (stable_end), and the bytes that are stored. Where an open transaction holds the stable
 end, blocked_by names it as producer_id/epoch/txn_number.
 
 When a leader does not answer, the partitions are shown without ends.`,
@@ -134,6 +141,8 @@ func (s *session) topicView(ctx context.Context, name string) (*topicView, error
 	v := &topicView{
 		Name: topic.GetName(), TopicID: topic.GetTopicId(),
 		ReplicationFactor: topic.GetReplicationFactor(), CreatedAtMs: topic.GetCreatedAtMs(),
+		RetentionMs: topic.GetConfig().GetRetentionMs(), RetentionBytes: topic.GetConfig().GetRetentionBytes(),
+		config: topic.GetConfig(),
 	}
 	for _, p := range topic.GetPartitions() {
 		v.Partitions = append(v.Partitions, newPartitionView(p, leaders[p.GetShardId()], byID[p.GetPartitionId()]))
@@ -147,7 +156,11 @@ type topicView struct {
 	TopicID           uint64          `json:"topic_id,string"`
 	ReplicationFactor uint32          `json:"replication_factor"`
 	CreatedAtMs       int64           `json:"created_at_ms,string"`
+	RetentionMs       int64           `json:"retention_ms,string"`
+	RetentionBytes    int64           `json:"retention_bytes,string"`
 	Partitions        []partitionView `json:"partitions"`
+
+	config *oncelogv1.TopicConfig
 }
 
 // partitionView is one partition; the ends are absent when its leader did not
@@ -160,6 +173,7 @@ type partitionView struct {
 	StartOffset      *uint64 `json:"start_offset,string"`
 	AppliedEnd       *uint64 `json:"applied_end,string"`
 	StableEnd        *uint64 `json:"stable_end,string"`
+	SizeBytes        *uint64 `json:"size_bytes,string"`
 	OpenTransactions uint32  `json:"open_transactions"`
 	BlockedBy        string  `json:"blocked_by"`
 	BlockedSinceMs   int64   `json:"blocked_since_ms,string"`
@@ -168,7 +182,7 @@ type partitionView struct {
 func newPartitionView(p *oncelogv1.Partition, leader uint64, st *oncelogv1.PartitionStatus) partitionView {
 	v := partitionView{Partition: p.GetPartition(), PartitionID: p.GetPartitionId(), ShardID: p.GetShardId(), Leader: leader}
 	if st != nil {
-		v.StartOffset, v.AppliedEnd, v.StableEnd = &st.StartOffset, &st.AppliedEnd, &st.StableEnd
+		v.StartOffset, v.AppliedEnd, v.StableEnd, v.SizeBytes = &st.StartOffset, &st.AppliedEnd, &st.StableEnd, &st.SizeBytes
 		v.OpenTransactions, v.BlockedSinceMs = st.GetOpenTransactions(), st.GetBlockedSinceMs()
 		if st.GetBlockedBy() != nil {
 			v.BlockedBy = txnName(st.GetBlockedBy())
@@ -179,19 +193,19 @@ func newPartitionView(p *oncelogv1.Partition, leader uint64, st *oncelogv1.Parti
 
 func (v *topicView) table(w io.Writer) error {
 	if err := output.Fields(w, "name", v.Name, "topic_id", v.TopicID, "replication_factor", v.ReplicationFactor,
-		"created_at", output.Time(v.CreatedAtMs)); err != nil {
+		"created_at", output.Time(v.CreatedAtMs), retentionLabel, retentionText(v.config), sizeLabel, sizeText(v.config)); err != nil {
 		return err
 	}
 	fmt.Fprintln(w)
 	t := output.NewTable("partition", "partition_id", "shard_id", "leader", "start_offset", "applied_end", "stable_end",
-		"open_transactions", "blocked_by", "blocked_since")
+		"size_bytes", "open_transactions", "blocked_by", "blocked_since")
 	for _, p := range v.Partitions {
 		leader := any(p.Leader)
 		if p.Leader == 0 {
 			leader = ""
 		}
 		t.Row(p.Partition, p.PartitionID, p.ShardID, leader, output.Optional(p.StartOffset), output.Optional(p.AppliedEnd),
-			output.Optional(p.StableEnd), p.OpenTransactions, p.BlockedBy, output.Time(p.BlockedSinceMs))
+			output.Optional(p.StableEnd), output.Optional(p.SizeBytes), p.OpenTransactions, p.BlockedBy, output.Time(p.BlockedSinceMs))
 	}
 	return t.Write(w)
 }

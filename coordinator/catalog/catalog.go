@@ -28,6 +28,15 @@ type Topic struct {
 	ReplicationFactor uint32
 	CreatedAt         int64    // ms since the Unix epoch
 	Partitions        []uint64 // partition ids by partition index
+	Retention         Retention
+	ConfigVersion     uint64 // how often Retention was altered
+}
+
+// Retention says how much of each partition of a topic is kept. The zero value
+// keeps all.
+type Retention struct {
+	Millis uint64 // records older than this may go; 0: none; at most MaxRetention
+	Bytes  uint64 // the oldest beyond so many bytes may go; 0: none; at most MaxRetention
 }
 
 // Partition is one partition of a topic and the shard it lives in, for ever.
@@ -63,6 +72,7 @@ type HostedPartition struct {
 	TopicID   uint64
 	TopicName string
 	Index     uint32
+	Retention Retention
 }
 
 // HostedShard is a shard with everything a node needs to host it.
@@ -154,6 +164,8 @@ func (c *Catalog) dispatch(cmd Command) Result {
 		return c.createTopic(cmd)
 	case CreatePartitions:
 		return c.createPartitions(cmd)
+	case AlterTopic:
+		return c.alterTopic(cmd)
 	case DeleteTopic:
 		return c.deleteTopic(cmd)
 	case DrainShard:
@@ -299,8 +311,9 @@ func (c *Catalog) Hosted(shard uint64) (HostedShard, bool) {
 	h := HostedShard{ID: s.ID, Replicas: s.Replicas, State: s.State, Version: s.Version}
 	for _, id := range c.byShard[shard] {
 		p := c.parts[id]
+		t := c.topics[p.TopicID]
 		h.Partitions = append(h.Partitions, HostedPartition{
-			ID: id, TopicID: p.TopicID, TopicName: c.topics[p.TopicID].Name, Index: p.Index,
+			ID: id, TopicID: p.TopicID, TopicName: t.Name, Index: p.Index, Retention: t.Retention,
 		})
 	}
 	return h, true

@@ -319,6 +319,60 @@ func TestDeleteTopic(t *testing.T) {
 	}
 }
 
+// A request that is repeated, or comes late, never hits the next topic of the
+// name.
+func TestDeleteTopicByID(t *testing.T) {
+	t.Parallel()
+	c := cluster(t, 1, Settings{})
+	old := must(t, c, CreateTopic{Name: "a"}).Topic
+	other := must(t, c, CreateTopic{Name: "b"}).Topic
+	refused(t, c, DeleteTopic{Name: "a", ID: other.ID}, CodeUnknownTopic)
+	refused(t, c, DeleteTopic{Name: "a", ID: other.ID + 1}, CodeUnknownTopic) // never handed out
+	r := must(t, c, DeleteTopic{Name: "a", ID: old.ID})
+	if r.Topic.ID != old.ID || len(r.Removed) != 1 {
+		t.Fatalf("%+v", r)
+	}
+	next := must(t, c, CreateTopic{Name: "a"}).Topic
+	if next.ID == old.ID || next.Partitions[0] == old.Partitions[0] {
+		t.Fatalf("%+v after %+v", next, old)
+	}
+	for _, late := range []DeleteTopic{{Name: "a", ID: old.ID}, {ID: old.ID}} {
+		if r := c.Apply(late); r.Code != CodeOK || r.Changed || len(r.Removed) > 0 {
+			t.Fatalf("%+v", r)
+		}
+	}
+	if now, ok := c.Topic("a"); !ok || now.ID != next.ID {
+		t.Fatalf("%+v", now)
+	}
+	must(t, c, DeleteTopic{ID: next.ID})
+}
+
+func TestAlterTopic(t *testing.T) {
+	t.Parallel()
+	c := cluster(t, 1, Settings{})
+	topic := must(t, c, CreateTopic{Name: "a", Retention: Retention{Millis: 10, Bytes: 20}}).Topic
+	refused(t, c, CreateTopic{Name: "b", Retention: Retention{Millis: MaxRetention + 1}}, CodeInvalidRetention)
+	refused(t, c, AlterTopic{TopicID: 9}, CodeUnknownTopic)
+	refused(t, c, AlterTopic{TopicID: topic.ID, SetBytes: true, Retention: Retention{Bytes: MaxRetention + 1}}, CodeInvalidRetention)
+
+	first := AlterTopic{TopicID: topic.ID, SetMillis: true, Retention: Retention{Millis: 30, Bytes: 99}, CheckVersion: true}
+	now := must(t, c, first).Topic
+	if now.Retention != (Retention{30, 20}) || now.ConfigVersion != 1 {
+		t.Fatalf("%+v", now)
+	}
+	h := c.ShardsOf(1)
+	if h[0].Partitions[0].Retention != now.Retention || h[0].Version != c.Version() {
+		t.Fatalf("%+v", h)
+	}
+	if r := c.Apply(first); r.Code != CodeOK || r.Changed {
+		t.Fatalf("a repetition: %+v", r)
+	}
+	must(t, c, AlterTopic{TopicID: topic.ID, SetMillis: true, SetBytes: true}) // for ever
+	if r := refused(t, c, first, CodeTopicChanged); r.Have != 2 || r.Topic.Retention != (Retention{}) {
+		t.Fatalf("a late copy: %+v", r)
+	}
+}
+
 func TestDrainAndRemoveShard(t *testing.T) {
 	t.Parallel()
 	c := cluster(t, 2, Settings{})
@@ -424,7 +478,7 @@ func TestCodesHaveNames(t *testing.T) {
 		}
 		seen[c.String()] = true
 	}
-	if codeEnd.String() != "CODE_21" {
+	if codeEnd.String() != "CODE_23" {
 		t.Errorf("an unknown code is called %v", codeEnd)
 	}
 }

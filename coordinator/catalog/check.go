@@ -91,6 +91,8 @@ func (c *Catalog) checkTopics() error {
 			return broken("topic id was never handed out", id)
 		case !ValidTopicName(t.Name):
 			return broken("topic name invalid", id)
+		case !t.Retention.valid():
+			return broken("retention of a topic above its limit", id)
 		case len(t.Partitions) == 0 || len(t.Partitions) > MaxPartitionsPerTopic:
 			return broken("topic has too few or too many partitions", id)
 		}

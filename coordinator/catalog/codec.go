@@ -10,8 +10,9 @@ import (
 
 // Errors of [DecodeCommand] and [Catalog.Restore]; others come from package codec.
 var (
-	// ErrVersion reports bytes of a format this build does not know.
-	ErrVersion = errors.New("catalog: unknown format version")
+	// ErrVersion reports bytes of a format version, or a command of a kind, that
+	// this program does not know.
+	ErrVersion = codec.ErrVersion
 	// ErrCorrupt reports bytes that no encoder of this package writes.
 	ErrCorrupt = errors.New("catalog: bytes are not what was written")
 )
@@ -33,6 +34,9 @@ const (
 	kindDeleteTopic      = 10
 	kindDrainShard       = 11
 	kindRemoveShard      = 12
+	kindCreateKeptTopic  = 13 // CreateTopic with a retention
+	kindAlterTopic       = 14
+	kindDeleteTopicByID  = 15
 )
 
 // AppendCommand appends the encoded command to b. A nil command appends
@@ -61,15 +65,32 @@ func AppendCommand(b []byte, cmd Command) []byte {
 	case UnregisterNode:
 		return codec.AppendUvarint(appendHead(b, kindUnregisterNode, c.At), c.ID)
 	case CreateTopic:
-		b = codec.AppendString(appendHead(b, kindCreateTopic, c.At), c.Name)
+		kind := byte(kindCreateTopic)
+		if c.Retention != (Retention{}) {
+			kind = kindCreateKeptTopic
+		}
+		b = codec.AppendString(appendHead(b, kind, c.At), c.Name)
 		b = codec.AppendUvarint(b, uint64(c.Partitions))
 		b = codec.AppendUvarint(b, uint64(c.ReplicationFactor))
-		return appendIDs(b, c.Nodes)
+		b = appendIDs(b, c.Nodes)
+		if kind == kindCreateKeptTopic {
+			b = appendRetention(b, c.Retention)
+		}
+		return b
 	case CreatePartitions:
 		b = codec.AppendString(appendHead(b, kindCreatePartitions, c.At), c.Name)
 		b = codec.AppendUvarint(b, uint64(c.Total))
 		return appendIDs(b, c.Nodes)
+	case AlterTopic:
+		b = codec.AppendUvarint(appendHead(b, kindAlterTopic, c.At), c.TopicID)
+		b = codec.AppendBool(codec.AppendBool(b, c.SetMillis), c.SetBytes)
+		b = appendRetention(b, c.Retention)
+		return codec.AppendUvarint(codec.AppendBool(b, c.CheckVersion), c.Version)
 	case DeleteTopic:
+		if c.ID != 0 {
+			b = codec.AppendString(appendHead(b, kindDeleteTopicByID, c.At), c.Name)
+			return codec.AppendUvarint(b, c.ID)
+		}
 		return codec.AppendString(appendHead(b, kindDeleteTopic, c.At), c.Name)
 	case DrainShard:
 		return codec.AppendUvarint(appendHead(b, kindDrainShard, c.At), c.ID)
@@ -87,10 +108,8 @@ func DecodeCommand(b []byte) (Command, error) {
 		return nil, codec.ErrTooLong
 	}
 	r := codec.NewReader(b)
-	version, kind := r.Byte(), r.Byte()
-	if r.Err() == nil && version != commandVersion {
-		return nil, ErrVersion
-	}
+	r.Version("catalogue command", commandVersion, commandVersion)
+	kind := r.Byte()
 	cmd := readBody(r, kind, r.Varint())
 	if err := r.Close(); err != nil {
 		return nil, err
@@ -122,16 +141,28 @@ func readBody(r *codec.Reader, kind byte, at int64) Command {
 			At: at, Name: readText(r),
 			Partitions: readUint32(r), ReplicationFactor: readUint32(r), Nodes: readIDs(r),
 		}
+	case kindCreateKeptTopic:
+		return CreateTopic{
+			At: at, Name: readText(r),
+			Partitions: readUint32(r), ReplicationFactor: readUint32(r), Nodes: readIDs(r), Retention: readRetention(r),
+		}
 	case kindCreatePartitions:
 		return CreatePartitions{At: at, Name: readText(r), Total: readUint32(r), Nodes: readIDs(r)}
 	case kindDeleteTopic:
 		return DeleteTopic{At: at, Name: readText(r)}
+	case kindAlterTopic:
+		return AlterTopic{
+			At: at, TopicID: r.Uvarint(), SetMillis: r.Bool(), SetBytes: r.Bool(), Retention: readRetention(r),
+			CheckVersion: r.Bool(), Version: r.Uvarint(),
+		}
+	case kindDeleteTopicByID:
+		return DeleteTopic{At: at, Name: readText(r), ID: r.Uvarint()}
 	case kindDrainShard:
 		return DrainShard{At: at, ID: r.Uvarint()}
 	case kindRemoveShard:
 		return RemoveShard{At: at, ID: r.Uvarint()}
 	default:
-		r.Fail(ErrCorrupt)
+		r.UnknownKind("catalogue command", commandVersion, kind)
 		return nil
 	}
 }
@@ -152,6 +183,14 @@ func readSettings(r *codec.Reader) Settings {
 		DefaultPartitions:        readUint32(r),
 		DefaultReplicationFactor: readUint32(r),
 	}
+}
+
+func appendRetention(b []byte, v Retention) []byte {
+	return codec.AppendUvarint(codec.AppendUvarint(b, v.Millis), v.Bytes)
+}
+
+func readRetention(r *codec.Reader) Retention {
+	return Retention{Millis: r.Uvarint(), Bytes: r.Uvarint()}
 }
 
 func appendIDs(b []byte, ids []uint64) []byte {

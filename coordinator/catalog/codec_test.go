@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"encoding/hex"
 	"errors"
 	"reflect"
 	"slices"
@@ -9,49 +8,51 @@ import (
 	"testing"
 
 	"github.com/oncelog/oncelog/api/codec"
+	"github.com/oncelog/oncelog/internal/golden"
 )
 
-type goldenCommand struct {
-	cmd Command
-	hex string
-}
-
-// golden holds logged commands readable for ever: never change a line.
-func golden() []goldenCommand {
-	return []goldenCommand{
-		{InitCluster{At: 5, ClusterID: "c", KeySecret: []byte{1, 2}, Settings: Settings{1, 2, 3}}, "01010a016302" + "0102010203"},
-		{UpdateSettings{At: 5, Settings: Settings{1, 2, 3}}, "01020a010203"},
-		{AddKey{At: 5, Secret: []byte{1, 2}}, "01030a020102"},
-		{ActivateKey{At: 5, ID: 300}, "01040aac02"},
-		{RemoveKey{At: 5, ID: 1}, "01050a01"},
-		{RegisterNode{At: 5, ID: 1, ClientAddress: "a", PeerAddress: "b", Instance: "i"}, "01060a01016101620169"},
-		{UnregisterNode{At: 5, ID: 1}, "01070a01"},
-		{CreateTopic{At: 5, Name: "t", Partitions: 2, ReplicationFactor: 3, Nodes: []uint64{1, 300}}, "01080a017402030201ac02"},
-		{CreatePartitions{At: 5, Name: "t", Total: 4}, "01090a01740400"},
-		{DeleteTopic{At: -1, Name: "t"}, "010a010174"},
-		{DrainShard{At: 5, ID: 2}, "010b0a02"},
-		{RemoveShard{At: 5, ID: 2}, "010c0a02"},
+// everyCommand is one of each kind, with every field set.
+func everyCommand() []Command {
+	return []Command{
+		InitCluster{At: 5, ClusterID: "c", KeySecret: []byte{1, 2}, Settings: Settings{1, 2, 3}},
+		UpdateSettings{At: 5, Settings: Settings{1, 2, 3}},
+		AddKey{At: 5, Secret: []byte{1, 2}},
+		ActivateKey{At: 5, ID: 300},
+		RemoveKey{At: 5, ID: 1},
+		RegisterNode{At: 5, ID: 1, ClientAddress: "a", PeerAddress: "b", Instance: "i"},
+		UnregisterNode{At: 5, ID: 1},
+		CreateTopic{At: 5, Name: "t", Partitions: 2, ReplicationFactor: 3, Nodes: []uint64{1, 300}},
+		CreatePartitions{At: 5, Name: "t", Total: 4},
+		DeleteTopic{At: -1, Name: "t"},
+		DrainShard{At: 5, ID: 2},
+		RemoveShard{At: 5, ID: 2},
+		CreateTopic{At: 5, Name: "t", Partitions: 2, Retention: Retention{300, 1}},
+		AlterTopic{At: 5, TopicID: 300, SetBytes: true, Retention: Retention{0, 7}, CheckVersion: true, Version: 4},
+		DeleteTopic{At: 5, Name: "t", ID: 300},
 	}
 }
 
 func TestCommandGolden(t *testing.T) {
 	t.Parallel()
-	for _, g := range golden() {
-		if got := hex.EncodeToString(AppendCommand(nil, g.cmd)); got != g.hex {
-			t.Errorf("%T is encoded as %s, golden %s", g.cmd, got, g.hex)
-		}
-		b, _ := hex.DecodeString(g.hex)
+	var samples []golden.Sample
+	for _, cmd := range everyCommand() {
+		name := strings.TrimPrefix(reflect.TypeOf(cmd).String(), "catalog.")
+		samples = append(samples, golden.Sample{Name: name, Bytes: AppendCommand(nil, cmd)})
+	}
+	golden.Check(t, "catalogue-command", commandVersion, samples)
+	for i, s := range golden.Read(t, "catalogue-command", 1) {
+		b, want := s.Bytes, everyCommand()[i]
 		got, err := DecodeCommand(b)
-		if err != nil || !reflect.DeepEqual(got, g.cmd) {
-			t.Errorf("golden %T is decoded as %+v, %v", g.cmd, got, err)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s of version 1 is decoded as %+v, %v", s.Name, got, err)
 		}
 		for n := range b {
 			if _, err := DecodeCommand(b[:n]); err == nil {
-				t.Errorf("%T cut to %d bytes is decoded", g.cmd, n)
+				t.Errorf("%s cut to %d bytes is decoded", s.Name, n)
 			}
 		}
 		if _, err := DecodeCommand(append(b, 0)); !errors.Is(err, codec.ErrTrailing) {
-			t.Errorf("%T with a byte too many: %v", g.cmd, err)
+			t.Errorf("%s with a byte too many: %v", s.Name, err)
 		}
 	}
 }
@@ -61,7 +62,7 @@ func TestDecodeErrors(t *testing.T) {
 	if _, err := DecodeCommand([]byte{2, 1, 0}); !errors.Is(err, ErrVersion) {
 		t.Errorf("version: %v", err)
 	}
-	if _, err := DecodeCommand([]byte{1, 99, 0}); !errors.Is(err, ErrCorrupt) {
+	if _, err := DecodeCommand([]byte{1, 99, 0}); !errors.Is(err, ErrVersion) {
 		t.Errorf("kind: %v", err)
 	}
 	if _, err := DecodeCommand(codec.AppendUvarint([]byte{1, kindActivateKey, 0}, 1<<32)); !errors.Is(err, ErrCorrupt) {
@@ -94,37 +95,39 @@ func populated(t testing.TB) *Catalog {
 	c := cluster(t, 2, Settings{ShardsPerNode: 1, DefaultPartitions: 2})
 	must(t, c, AddKey{At: 3, Secret: secret(2)})
 	must(t, c, CreateTopic{At: 4, Name: "gone"})
-	must(t, c, CreateTopic{At: 5, Name: "t", Partitions: 3, ReplicationFactor: 1})
+	must(t, c, CreateTopic{At: 5, Name: "t", Partitions: 3, ReplicationFactor: 1, Retention: Retention{Bytes: 5}})
 	must(t, c, DeleteTopic{At: 6, Name: "gone"})
 	must(t, c, DrainShard{At: 7, ID: 2})
+	must(t, c, AlterTopic{At: 8, TopicID: 2, SetMillis: true, Retention: Retention{Millis: 300}})
 	return c
+}
+
+// A snapshot of version 1 has no retention: everything is kept.
+func TestRestoreOfVersion1(t *testing.T) {
+	t.Parallel()
+	b := golden.Read(t, "catalogue-snapshot", 1)[0].Bytes
+	c := New()
+	if err := c.Restore(b); err != nil {
+		t.Fatal(err)
+	}
+	check(t, c)
+	topic, _ := c.Topic("t")
+	if len(topic.Partitions) != 3 || topic.Retention != (Retention{}) {
+		t.Errorf("%+v", topic)
+	}
+	for _, v := range []byte{0, snapshotVersion + 1} {
+		b[0] = v
+		if err := New().Restore(b); !errors.Is(err, ErrVersion) {
+			t.Errorf("version %d: %v", v, err)
+		}
+	}
 }
 
 func TestSnapshotGolden(t *testing.T) {
 	t.Parallel()
-	one, two := strings.Repeat("01", MinKeyBytes), strings.Repeat("02", MinKeyBytes)
-	want := "01" + // version
-		"08" + "0e" + "0474657374" + "010200" + // catalogue version 8, now 7, "test", settings
-		"01" + "02" + "02" + "05" + "05" + // active key, last key, topic, partition, shard
-		"02" + "01" + "20" + one + "02" + "02" + "20" + two + "06" + // keys
-		"02" + // nodes
-		"01" + "08636c69656e743a31" + "06706565723a31" + "046469736b" + "02" +
-		"02" + "08636c69656e743a31" + "06706565723a31" + "046469736b" + "02" +
-		"04" + // shards: id, replicas, state, version
-		"02" + "020102" + "01" + "08" +
-		"03" + "020102" + "00" + "07" +
-		"04" + "0101" + "00" + "06" +
-		"05" + "0102" + "00" + "06" +
-		"01" + // topics: id, name, replication factor, created, partitions with shards
-		"02" + "0174" + "01" + "0a" + "03" + "0304" + "0405" + "0504"
 	c := populated(t)
-	if got := hex.EncodeToString(c.Snapshot()); got != want {
-		t.Errorf("snapshot is\n%s, golden\n%s", got, want)
-	}
-	b, err := hex.DecodeString(want)
-	if err != nil {
-		t.Fatal(err)
-	}
+	golden.Check(t, "catalogue-snapshot", snapshotVersion, []golden.Sample{{Name: "everything", Bytes: c.Snapshot()}})
+	b := golden.Read(t, "catalogue-snapshot", snapshotVersion)[0].Bytes
 	r := New()
 	if err := r.Restore(b); err != nil {
 		t.Fatal(err)
@@ -165,8 +168,8 @@ func TestRestoreRefusesDamage(t *testing.T) {
 }
 
 func FuzzDecodeCommand(f *testing.F) {
-	for _, g := range golden() {
-		f.Add(AppendCommand(nil, g.cmd))
+	for _, cmd := range everyCommand() {
+		f.Add(AppendCommand(nil, cmd))
 	}
 	snapshot := populated(f).Snapshot()
 	f.Fuzz(func(t *testing.T, b []byte) {

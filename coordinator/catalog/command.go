@@ -33,6 +33,8 @@ const (
 	// MaxReplicationFactor bounds the replicas of a shard: beyond nine a Raft
 	// group only gets slower.
 	MaxReplicationFactor = 9
+	// MaxRetention bounds both numbers of a [Retention].
+	MaxRetention = 1 << 53
 	// MaxKeys bounds the signing keys kept at a time.
 	MaxKeys = 16
 	// MinKeyBytes and MaxKeyBytes bound a key's secret. HMAC-SHA-256 gains
@@ -125,6 +127,7 @@ type CreateTopic struct {
 	Partitions        uint32   // 0 means Settings.DefaultPartitions
 	ReplicationFactor uint32   // 0 means Settings.DefaultReplicationFactor
 	Nodes             []uint64 // nodes believed alive; empty means all registered
+	Retention         Retention
 }
 
 // CreatePartitions raises the number of partitions of a topic to Total.
@@ -135,11 +138,26 @@ type CreatePartitions struct {
 	Nodes []uint64 // nodes believed alive; empty means all registered
 }
 
+// AlterTopic changes how a topic is kept.
+type AlterTopic struct {
+	At                  int64
+	TopicID             uint64
+	SetMillis, SetBytes bool // which fields of Retention are meant
+	Retention           Retention
+	// CheckVersion says that nothing is to change unless the topic's
+	// ConfigVersion is Version: a late copy must not undo what came after it.
+	CheckVersion bool
+	Version      uint64
+}
+
 // DeleteTopic removes a topic and its partitions at once. The result lists the
-// removed partitions by shard, for whoever awaits markers there.
+// removed partitions by shard, for whoever awaits markers there. With an ID the
+// command can be repeated: a topic of that id which was deleted before is OK and
+// changes nothing.
 type DeleteTopic struct {
 	At   int64
-	Name string
+	Name string // "": only with ID
+	ID   uint64 // 0: the topic that has the name
 }
 
 // DrainShard keeps new partitions out of a shard. It cannot be undone: a
@@ -164,6 +182,7 @@ func (c RegisterNode) time() int64     { return c.At }
 func (c UnregisterNode) time() int64   { return c.At }
 func (c CreateTopic) time() int64      { return c.At }
 func (c CreatePartitions) time() int64 { return c.At }
+func (c AlterTopic) time() int64       { return c.At }
 func (c DeleteTopic) time() int64      { return c.At }
 func (c DrainShard) time() int64       { return c.At }
 func (c RemoveShard) time() int64      { return c.At }

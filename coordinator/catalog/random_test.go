@@ -21,7 +21,7 @@ func randomCommand(rng *rand.Rand, at int64) Command {
 	if rng.IntN(2) == 0 {
 		nodes = nil
 	}
-	switch rng.IntN(14) {
+	switch rng.IntN(16) {
 	case 0:
 		return InitCluster{At: at, ClusterID: name, KeySecret: secret(1)}
 	case 1:
@@ -39,11 +39,27 @@ func randomCommand(rng *rand.Rand, at int64) Command {
 	case 7:
 		return UnregisterNode{At: at, ID: rng.Uint64N(7)}
 	case 8, 9:
-		return CreateTopic{At: at, Name: name, Partitions: rng.Uint32N(9), ReplicationFactor: rng.Uint32N(5), Nodes: nodes}
+		return CreateTopic{
+			At: at, Name: name, Partitions: rng.Uint32N(9), ReplicationFactor: rng.Uint32N(5), Nodes: nodes,
+			Retention: Retention{Millis: rng.Uint64N(3)},
+		}
 	case 10:
 		return CreatePartitions{At: at, Name: name, Total: rng.Uint32N(20), Nodes: nodes}
 	case 11:
-		return DeleteTopic{At: at, Name: name}
+		d := DeleteTopic{At: at, Name: name}
+		switch rng.IntN(3) {
+		case 0:
+			d.ID = rng.Uint64N(20)
+		case 1:
+			d.Name, d.ID = "", 1+rng.Uint64N(20)
+		}
+		return d
+	case 14, 15:
+		return AlterTopic{
+			At: at, TopicID: rng.Uint64N(20), SetMillis: rng.IntN(2) == 0, SetBytes: rng.IntN(2) == 0,
+			Retention:    Retention{Millis: rng.Uint64N(3), Bytes: rng.Uint64N(3) * (MaxRetention/2 + 1)},
+			CheckVersion: rng.IntN(2) == 0, Version: rng.Uint64N(2),
+		}
 	case 12:
 		return DrainShard{At: at, ID: rng.Uint64N(40)}
 	default:

@@ -52,6 +52,10 @@ const (
 	// CodeLimitExceeded: a limit of the cluster; Need is the number it would
 	// take, Have the limit.
 	CodeLimitExceeded
+	// CodeInvalidRetention: a number above MaxRetention.
+	CodeInvalidRetention
+	// CodeTopicChanged: the topic was altered since; Have is its version now.
+	CodeTopicChanged
 
 	codeEnd // keep last
 )
@@ -83,6 +87,8 @@ func (c Code) String() string {
 		CodeUnknownShard:             "UNKNOWN_SHARD",
 		CodeShardInUse:               "SHARD_IN_USE",
 		CodeLimitExceeded:            "LIMIT_EXCEEDED",
+		CodeInvalidRetention:         "INVALID_RETENTION",
+		CodeTopicChanged:             "TOPIC_CHANGED",
 	}[c]
 }
 

@@ -7,8 +7,12 @@ import (
 	"github.com/oncelog/oncelog/api/codec"
 )
 
-// snapshotVersion is the first byte of every snapshot.
-const snapshotVersion = 1
+// snapshotVersion is the first byte of every snapshot. Version 1, the oldest that
+// is read, has no retention of topics.
+const (
+	snapshotVersion       = 2
+	oldestSnapshotVersion = 1
+)
 
 // Snapshot returns the state as bytes. Equal states give equal bytes.
 func (c *Catalog) Snapshot() []byte {
@@ -56,6 +60,7 @@ func (c *Catalog) appendTopic(b []byte, t Topic) []byte {
 	b = codec.AppendString(b, t.Name)
 	b = codec.AppendUvarint(b, uint64(t.ReplicationFactor))
 	b = codec.AppendVarint(b, t.CreatedAt)
+	b = codec.AppendUvarint(appendRetention(b, t.Retention), t.ConfigVersion)
 	b = codec.AppendUvarint(b, uint64(len(t.Partitions)))
 	for _, id := range t.Partitions {
 		b = codec.AppendUvarint(b, id)
@@ -68,9 +73,7 @@ func (c *Catalog) appendTopic(b []byte, t Topic) []byte {
 // state is as before. The bytes are not referred to afterwards.
 func (c *Catalog) Restore(snapshot []byte) error {
 	r := codec.NewReader(snapshot)
-	if v := r.Byte(); r.Err() == nil && v != snapshotVersion {
-		return ErrVersion
-	}
+	version := r.Version("catalogue snapshot", oldestSnapshotVersion, snapshotVersion)
 	n := New()
 	n.version = r.Uvarint()
 	n.now = r.Varint()
@@ -86,7 +89,7 @@ func (c *Catalog) Restore(snapshot []byte) error {
 	}
 	n.readNodes(r)
 	n.readShards(r)
-	n.readTopics(r)
+	n.readTopics(r, version)
 	if err := r.Close(); err != nil {
 		return err
 	}
@@ -131,7 +134,7 @@ func (c *Catalog) readShards(r *codec.Reader) {
 	}
 }
 
-func (c *Catalog) readTopics(r *codec.Reader) {
+func (c *Catalog) readTopics(r *codec.Reader, version byte) {
 	var last uint64
 	for range r.Count(MaxTopics) {
 		t := Topic{
@@ -139,6 +142,9 @@ func (c *Catalog) readTopics(r *codec.Reader) {
 			Name:              r.String(MaxTopicNameBytes),
 			ReplicationFactor: readUint32(r),
 			CreatedAt:         r.Varint(),
+		}
+		if version > 1 {
+			t.Retention, t.ConfigVersion = readRetention(r), r.Uvarint()
 		}
 		ascending(r, &last, t.ID)
 		for i := range r.Count(MaxPartitionsPerTopic) {

@@ -32,6 +32,9 @@ func (c *Catalog) createTopic(cmd CreateTopic) Result {
 	if !ValidTopicName(cmd.Name) {
 		return refuse(CodeInvalidTopicName)
 	}
+	if !cmd.Retention.valid() {
+		return refuse(CodeInvalidRetention)
+	}
 	if t, ok := c.Topic(cmd.Name); ok {
 		return Result{Code: CodeTopicExists, Topic: t}
 	}
@@ -55,7 +58,7 @@ func (c *Catalog) createTopic(cmd CreateTopic) Result {
 		return refused
 	}
 	c.lastTopic++
-	t := Topic{ID: c.lastTopic, Name: cmd.Name, ReplicationFactor: rf, CreatedAt: c.now}
+	t := Topic{ID: c.lastTopic, Name: cmd.Name, ReplicationFactor: rf, CreatedAt: c.now, Retention: cmd.Retention}
 	c.topicIDs[t.Name] = t.ID
 	i, _ := slices.BinarySearch(c.names, t.Name)
 	c.names = slices.Insert(c.names, i, t.Name)
@@ -111,13 +114,67 @@ func (c *Catalog) touch(shard, version uint64) {
 	c.shards[shard] = s
 }
 
+func (r Retention) valid() bool { return r.Millis <= MaxRetention && r.Bytes <= MaxRetention }
+
+// alterTopic changes how a topic is kept. Its shards learn it with their new
+// version. What is as it was asked for already changes nothing, whatever its
+// version: the command is repeated when its answer was lost.
+func (c *Catalog) alterTopic(cmd AlterTopic) Result {
+	t, ok := c.topics[cmd.TopicID]
+	if !ok {
+		return refuse(CodeUnknownTopic)
+	}
+	want := t.Retention
+	if cmd.SetMillis {
+		want.Millis = cmd.Retention.Millis
+	}
+	if cmd.SetBytes {
+		want.Bytes = cmd.Retention.Bytes
+	}
+	switch {
+	case !want.valid():
+		return refuse(CodeInvalidRetention)
+	case want == t.Retention:
+		return Result{Topic: t}
+	case cmd.CheckVersion && cmd.Version != t.ConfigVersion:
+		r := refuseNumbers(CodeTopicChanged, int(cmd.Version), int(t.ConfigVersion))
+		r.Topic = t
+		return r
+	}
+	t.Retention = want
+	t.ConfigVersion++
+	c.topics[t.ID] = t
+	for _, id := range t.Partitions {
+		c.touch(c.parts[id].ShardID, c.version+1)
+	}
+	return Result{Changed: true, Topic: t}
+}
+
+// topicToDelete finds what the command means. An id that was handed out and is
+// not there was deleted: the command is done, and never hits another topic that
+// has the name by now.
+func (c *Catalog) topicToDelete(cmd DeleteTopic) (t Topic, code Code) {
+	if cmd.ID == 0 {
+		t, ok := c.Topic(cmd.Name)
+		if !ok {
+			return Topic{}, CodeUnknownTopic
+		}
+		return t, CodeOK
+	}
+	t, ok := c.topics[cmd.ID]
+	if cmd.ID > c.lastTopic || ok && cmd.Name != "" && cmd.Name != t.Name {
+		return Topic{}, CodeUnknownTopic
+	}
+	return t, CodeOK
+}
+
 // deleteTopic removes the partitions at once: an append that arrives later is
 // told that there is no such partition, and a commit that names one is told
 // INVALID. The shards learn it with their new version.
 func (c *Catalog) deleteTopic(cmd DeleteTopic) Result {
-	t, ok := c.Topic(cmd.Name)
-	if !ok {
-		return refuse(CodeUnknownTopic)
+	t, code := c.topicToDelete(cmd)
+	if code != CodeOK || t.ID == 0 {
+		return refuse(code)
 	}
 	removed := map[uint64][]uint64{}
 	for _, id := range t.Partitions {

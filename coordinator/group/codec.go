@@ -9,8 +9,9 @@ import (
 
 // Errors of the decoders and of [Machine.Restore]; others come from package codec.
 var (
-	// ErrVersion reports bytes of a format this build does not know.
-	ErrVersion = errors.New("group: unknown format version")
+	// ErrVersion reports bytes of a format version, or a command of a kind, that
+	// this program does not know.
+	ErrVersion = codec.ErrVersion
 	// ErrCorrupt reports bytes that no encoder of this package writes.
 	ErrCorrupt = errors.New("group: bytes are not what was written")
 )
@@ -106,10 +107,8 @@ func DecodeCommand(b []byte) (Command, error) {
 		return nil, codec.ErrTooLong
 	}
 	r := codec.NewReader(b)
-	version, kind := r.Byte(), r.Byte()
-	if r.Err() == nil && version != commandVersion {
-		return nil, ErrVersion
-	}
+	r.Version("group command", commandVersion, commandVersion)
+	kind := r.Byte()
 	cmd := readBody(r, kind, r.Varint())
 	if err := r.Close(); err != nil {
 		return nil, err
@@ -148,7 +147,7 @@ func readBody(r *codec.Reader, kind byte, at int64) Command {
 	case kindTopicsChanged:
 		return TopicsChanged{At: at, Topics: readTexts(r)}
 	default:
-		r.Fail(ErrCorrupt)
+		r.UnknownKind("group command", commandVersion, kind)
 		return nil
 	}
 }
@@ -170,9 +169,7 @@ func DecodeCommits(b []byte) ([]Commit, error) {
 		return nil, codec.ErrTooLong
 	}
 	r := codec.NewReader(b)
-	if v := r.Byte(); r.Err() == nil && v != commitsVersion {
-		return nil, ErrVersion
-	}
+	r.Version("group commits", commitsVersion, commitsVersion)
 	var commits []Commit
 	for range r.Count(math.MaxInt32) {
 		if r.Err() != nil {

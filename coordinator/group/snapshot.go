@@ -93,9 +93,7 @@ func (mm *member) readSubscription(r *codec.Reader) {
 // state is as before. The bytes are not referred to afterwards.
 func (m *Machine) Restore(snapshot []byte) error {
 	r := codec.NewReader(snapshot)
-	if v := r.Byte(); r.Err() == nil && v != snapshotVersion {
-		return ErrVersion
-	}
+	r.Version("group snapshot", snapshotVersion, snapshotVersion)
 	n := New()
 	n.now = r.Varint()
 	n.floor = r.Uvarint()

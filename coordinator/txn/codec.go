@@ -29,8 +29,9 @@ const (
 
 // Errors of [DecodeCommand], besides those of the codec package.
 var (
-	// ErrVersion reports a command of an unknown version or kind.
-	ErrVersion = errors.New("txn: unknown version or kind of command")
+	// ErrVersion reports a command or snapshot of an unknown version, or a
+	// command of an unknown kind.
+	ErrVersion = codec.ErrVersion
 	// ErrValue reports a value that no encoder writes.
 	ErrValue = errors.New("txn: value out of range in a command")
 )
@@ -49,10 +50,7 @@ func AppendCommand(b []byte, at Millis, c Command) []byte {
 // [ErrValue].
 func DecodeCommand(b []byte) (at Millis, c Command, err error) {
 	r := codec.NewReader(b)
-	version, k := r.Byte(), kind(r.Byte())
-	if r.Err() == nil && version != commandVersion {
-		return 0, nil, ErrVersion
-	}
+	version, k := r.Version("transaction command", commandVersion, commandVersion), kind(r.Byte())
 	at = readTime(r)
 	switch k {
 	case kindInitProducer:
@@ -76,7 +74,7 @@ func DecodeCommand(b []byte) (at Millis, c Command, err error) {
 	case kindExpireIDs:
 		c = readExpireIDs(r)
 	default:
-		r.Fail(ErrVersion)
+		r.UnknownKind("transaction command", version, byte(k))
 	}
 	if err := r.Close(); err != nil {
 		return 0, nil, err

@@ -1,13 +1,13 @@
 package txn
 
 import (
-	"encoding/hex"
 	"errors"
 	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/oncelog/oncelog/api/codec"
+	"github.com/oncelog/oncelog/internal/golden"
 )
 
 // everyCommand is one of each kind, with every field set.
@@ -59,12 +59,18 @@ func TestCommandsSurviveTheirEncoding(t *testing.T) {
 // A log outlives the program that wrote it.
 func TestCommandGolden(t *testing.T) {
 	t.Parallel()
-	var out strings.Builder
+	var samples []golden.Sample
 	for _, c := range everyCommand() {
-		out.WriteString(strings.TrimPrefix(reflect.TypeOf(c).String(), "txn.") + " ")
-		out.WriteString(hex.EncodeToString(AppendCommand(nil, 1_700_000_000_000, c)) + "\n")
+		name := strings.TrimPrefix(reflect.TypeOf(c).String(), "txn.")
+		samples = append(samples, golden.Sample{Name: name, Bytes: AppendCommand(nil, 1_700_000_000_000, c)})
 	}
-	golden(t, "commands_v1.txt", out.String())
+	golden.Check(t, "transaction-command", commandVersion, samples)
+	for i, s := range golden.Read(t, "transaction-command", 1) {
+		at, got, err := DecodeCommand(s.Bytes)
+		if err != nil || at != 1_700_000_000_000 || !reflect.DeepEqual(got, everyCommand()[i]) {
+			t.Errorf("%s of version 1 is read as %#v at %d: %v", s.Name, got, at, err)
+		}
+	}
 }
 
 func TestDecodeCommandRefusals(t *testing.T) {

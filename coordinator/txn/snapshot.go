@@ -129,9 +129,7 @@ func appendCompletion(b []byte, c *completion) []byte {
 func (m *Machine) Restore(snapshot []byte) error {
 	r := codec.NewReader(snapshot)
 	fresh := New(m.cfg)
-	if v := r.Byte(); r.Err() == nil && v != snapshotVersion {
-		return &CorruptError{Rule: "snapshot of unknown version", Cause: ErrVersion}
-	}
+	r.Version("transaction snapshot", snapshotVersion, snapshotVersion)
 	fresh.now = readTime(r)
 	fresh.nextProducerID = r.Uvarint()
 	fresh.nextDecision = r.Uvarint()

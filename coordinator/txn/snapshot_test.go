@@ -2,34 +2,12 @@ package txn
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
-	"flag"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/oncelog/oncelog/internal/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
-
-// golden compares text with a file of testdata, or rewrites the file.
-func golden(t *testing.T, name, text string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(want) != text {
-		t.Fatalf("%s differs (go test -update rewrites it):\n%s", path, text)
-	}
-}
 
 // goldenMachine holds at least one of everything a snapshot can hold.
 func goldenMachine(t *testing.T) *Machine {
@@ -54,22 +32,16 @@ func goldenMachine(t *testing.T) *Machine {
 	return r.m
 }
 
-func wrapHex(b []byte) string {
-	s := hex.EncodeToString(b)
-	var out strings.Builder
-	for len(s) > 64 {
-		out.WriteString(s[:64] + "\n")
-		s = s[64:]
-	}
-	return out.String() + s + "\n"
-}
-
 // The bytes of a snapshot outlive the program: this test fails on any change
 // of the format, which then needs a new version and a reader for the old one.
 func TestSnapshotGolden(t *testing.T) {
 	t.Parallel()
-	m := goldenMachine(t)
-	golden(t, "snapshot_v1.hex", wrapHex(m.Snapshot()))
+	golden.Check(t, "transaction-snapshot", snapshotVersion, []golden.Sample{{Name: "everything", Bytes: goldenMachine(t).Snapshot()}})
+	old := golden.Read(t, "transaction-snapshot", 1)[0].Bytes
+	m := New(goldenMachine(t).Config())
+	if err := m.Restore(old); err != nil || !bytes.Equal(m.Snapshot(), old) {
+		t.Fatalf("version 1 is not read: %v", err)
+	}
 }
 
 func TestRestoreRefusesGarbage(t *testing.T) {

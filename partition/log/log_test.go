@@ -5,8 +5,11 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
+	"github.com/oncelog/oncelog/api/codec"
+	"github.com/oncelog/oncelog/internal/golden"
 	"github.com/oncelog/oncelog/partition/log"
 	"github.com/oncelog/oncelog/partition/pstate"
 	"github.com/oncelog/oncelog/raftstore"
@@ -35,18 +38,26 @@ func TestRowsSurvive(t *testing.T) {
 	}
 }
 
-// TestRowFormatIsPinned: a change needs another version and a reader of this.
-func TestRowFormatIsPinned(t *testing.T) {
+// TestRowFormat: rows of older versions are read, and say so if they cannot be.
+func TestRowFormat(t *testing.T) {
 	t.Parallel()
 	b := log.Batch{
 		BaseOffset: 1, Count: 2, Index: 3, Position: 4, Length: 5, Ref: pstate.TxnRef{ProducerID: 6, Epoch: 7, Number: 8},
 		BaseSequence: 9, MaxTimestamp: 10, RunningMaxTimestamp: 11,
 	}
-	if got, want := log.AppendKey(nil, 0x0102, 1), []byte("i\x00\x00\x00\x00\x00\x00\x01\x02\x00\x00\x00\x00\x00\x00\x00\x01"); !bytes.Equal(got, want) {
-		t.Errorf("key %x", got)
+	golden.Check(t, "index-row", 1, []golden.Sample{
+		{Name: "key", Bytes: log.AppendKey(nil, 0x0102, 1)},
+		{Name: "value", Bytes: log.AppendValue(nil, b)},
+	})
+	old := golden.Read(t, "index-row", 1)
+	if id, got, err := log.ParseRow(old[0].Bytes, old[1].Bytes); err != nil || id != 0x0102 || got != b {
+		t.Errorf("version 1 is read as %d %+v, %v", id, got, err)
 	}
-	if got, want := log.AppendValue(nil, b), []byte{1, 3, 4, 5, 2, 9, 6, 7, 8, 20, 22}; !bytes.Equal(got, want) {
-		t.Errorf("value %v", got)
+	newer := append([]byte{2}, old[1].Bytes[1:]...)
+	_, _, err := log.ParseRow(old[0].Bytes, newer)
+	const want = "partition 258 offset 1: index row: version 2 is unknown, this program reads version 1"
+	if !errors.Is(err, codec.ErrVersion) || !strings.Contains(err.Error(), want) {
+		t.Errorf("version 2: %v", err)
 	}
 }
 

@@ -81,7 +81,7 @@ func ParseRow(key, value []byte) (partition uint64, b Batch, err error) {
 		return 0, Batch{}, fmt.Errorf("%w: key of %d bytes and kind %d: %w", ErrCorrupt, len(key), kind, err)
 	}
 	r := codec.NewReader(value)
-	version := r.Byte()
+	r.Version("index row", rowVersion, rowVersion)
 	b.Index = r.Uvarint()
 	b.Position, b.Length, b.Count = readUint32(r), readUint32(r), readUint32(r)
 	b.BaseSequence = r.Uvarint()
@@ -90,8 +90,6 @@ func ParseRow(key, value []byte) (partition uint64, b Batch, err error) {
 	switch err := r.Close(); {
 	case err != nil:
 		return 0, Batch{}, fmt.Errorf("%w: partition %d offset %d: %w", ErrCorrupt, partition, b.BaseOffset, err)
-	case version != rowVersion:
-		return 0, Batch{}, fmt.Errorf("%w: partition %d offset %d: version %d", ErrCorrupt, partition, b.BaseOffset, version)
 	case b.Count == 0 || b.BaseOffset > math.MaxUint64-uint64(b.Count):
 		return 0, Batch{}, fmt.Errorf("%w: partition %d offset %d: %d records", ErrCorrupt, partition, b.BaseOffset, b.Count)
 	}

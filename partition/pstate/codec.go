@@ -23,6 +23,11 @@ const (
 	MaxProgress = 1 << 16
 	// MaxSyncPartitions bounds each list of a [SyncPartitions].
 	MaxSyncPartitions = 1 << 16
+	// MaxLogStarts bounds the partitions of an [AdvanceLogStarts].
+	MaxLogStarts = 1 << 12
+	// MaxRetention bounds [Retention]: some hundred thousand years of
+	// milliseconds, some thousand terabytes.
+	MaxRetention = 1 << 53
 	// MaxForget bounds the ids of a [Forget].
 	MaxForget = 1 << 16
 	// MaxTopicName bounds the bytes of a topic name.
@@ -32,10 +37,11 @@ const (
 // Errors of the encoders and decoders. A decoder that fails on an entry of the
 // log has met a newer version or damage; the runner must stop, not skip it.
 var (
-	// ErrVersion reports an entry or snapshot of a version this code cannot read.
-	ErrVersion = errors.New("pstate: unknown version")
+	// ErrVersion reports an entry or snapshot of a version, or an entry of a kind,
+	// that this code does not know.
+	ErrVersion = codec.ErrVersion
 	// ErrKind reports an entry of another kind than the decoder's.
-	ErrKind = errors.New("pstate: unknown or other kind of command")
+	ErrKind = errors.New("pstate: command of another kind")
 	// ErrLimit reports a command beyond one of the limits of an entry.
 	ErrLimit = errors.New("pstate: command above a limit")
 	// ErrValue reports a value that no encoder writes.
@@ -47,13 +53,14 @@ type Kind uint8
 
 // The kinds of commands. An entry holds one command.
 const (
-	KindAppends         Kind = 1
-	KindMarkers         Kind = 2
-	KindEnlistAnswers   Kind = 3
-	KindSyncPartitions  Kind = 4
-	KindForget          Kind = 5
-	KindAdvanceLogStart Kind = 6
-	KindConfigure       Kind = 7
+	KindAppends          Kind = 1
+	KindMarkers          Kind = 2
+	KindEnlistAnswers    Kind = 3
+	KindSyncPartitions   Kind = 4
+	KindForget           Kind = 5
+	KindAdvanceLogStarts Kind = 6
+	KindConfigure        Kind = 7
+	KindRelocate         Kind = 8
 )
 
 // entryVersion is the version of every command; raise it with any change, and
@@ -62,14 +69,16 @@ const entryVersion = 1
 
 // KindOf returns which command an entry holds.
 func KindOf(entry []byte) (Kind, error) {
-	if len(entry) < 2 || entry[0] != entryVersion {
-		return 0, ErrVersion
+	if len(entry) < 2 {
+		return 0, codec.ErrShort
 	}
-	k := Kind(entry[1])
-	if k < KindAppends || k > KindConfigure {
-		return 0, ErrKind
+	r := codec.NewReader(entry[:2])
+	r.Version("shard command", entryVersion, entryVersion)
+	k := Kind(r.Byte())
+	if k < KindAppends || k > KindRelocate {
+		r.UnknownKind("shard command", entryVersion, byte(k))
 	}
-	return k, nil
+	return k, r.Err()
 }
 
 // open checks the head of an entry and returns a reader of the rest.

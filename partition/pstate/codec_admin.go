@@ -15,7 +15,8 @@ func EncodeSyncPartitions(dst []byte, c SyncPartitions) ([]byte, error) {
 	b = codec.AppendUvarint(b, c.From)
 	b = codec.AppendUvarint(b, uint64(len(c.Add)))
 	for _, info := range c.Add {
-		if len(info.Topic) > MaxTopicName {
+		if len(info.Topic) > MaxTopicName || info.Retention.Millis < 0 ||
+			info.Retention.Millis > MaxRetention || info.Retention.Bytes > MaxRetention {
 			return dst, ErrLimit
 		}
 		b = appendInfo(b, info)
@@ -31,11 +32,23 @@ func appendInfo(b []byte, info PartitionInfo) []byte {
 	b = codec.AppendUvarint(b, info.ID)
 	b = codec.AppendUvarint(b, info.TopicID)
 	b = codec.AppendString(b, info.Topic)
-	return codec.AppendUvarint(b, uint64(info.Index))
+	b = codec.AppendUvarint(b, uint64(info.Index))
+	b = codec.AppendUvarint(b, uint64(info.Retention.Millis))
+	return codec.AppendUvarint(b, info.Retention.Bytes)
 }
 
-func readInfo(r *codec.Reader) PartitionInfo {
-	return PartitionInfo{ID: r.Uvarint(), TopicID: r.Uvarint(), Topic: r.String(MaxTopicName), Index: readUint32(r)}
+func readInfo(r *codec.Reader, retention bool) PartitionInfo {
+	info := PartitionInfo{ID: r.Uvarint(), TopicID: r.Uvarint(), Topic: r.String(MaxTopicName), Index: readUint32(r)}
+	if !retention {
+		return info
+	}
+	millis, bytes := r.Uvarint(), r.Uvarint()
+	if millis > MaxRetention || bytes > MaxRetention {
+		r.Fail(ErrValue)
+		return info
+	}
+	info.Retention = Retention{Millis: Millis(millis), Bytes: bytes}
+	return info
 }
 
 // DecodeSyncPartitions reads what [EncodeSyncPartitions] wrote.
@@ -46,7 +59,7 @@ func DecodeSyncPartitions(entry []byte) (SyncPartitions, error) {
 	}
 	c := SyncPartitions{At: r.Varint(), Version: r.Uvarint(), Full: r.Bool(), From: r.Uvarint()}
 	for range r.Count(MaxSyncPartitions) {
-		info := readInfo(r)
+		info := readInfo(r, true)
 		if r.Err() != nil {
 			break
 		}
@@ -97,22 +110,31 @@ func DecodeForget(entry []byte) (Forget, error) {
 	return f, nil
 }
 
-// EncodeAdvanceLogStart appends the command to dst.
-func EncodeAdvanceLogStart(dst []byte, c AdvanceLogStart) []byte {
-	b := codec.AppendVarint(head(dst, KindAdvanceLogStart), c.At)
-	b = codec.AppendUvarint(b, c.Partition)
-	return codec.AppendUvarint(b, c.Start)
+// EncodeAdvanceLogStarts appends the command to dst.
+func EncodeAdvanceLogStarts(dst []byte, c AdvanceLogStarts) ([]byte, error) {
+	if len(c.Starts) > MaxLogStarts {
+		return dst, ErrLimit
+	}
+	b := codec.AppendVarint(head(dst, KindAdvanceLogStarts), c.At)
+	b = codec.AppendUvarint(b, uint64(len(c.Starts)))
+	for _, to := range c.Starts {
+		b = codec.AppendUvarint(codec.AppendUvarint(b, to.Partition), to.Start)
+	}
+	return within(dst, b)
 }
 
-// DecodeAdvanceLogStart reads what [EncodeAdvanceLogStart] wrote.
-func DecodeAdvanceLogStart(entry []byte) (AdvanceLogStart, error) {
-	r, err := open(entry, KindAdvanceLogStart)
+// DecodeAdvanceLogStarts reads what [EncodeAdvanceLogStarts] wrote.
+func DecodeAdvanceLogStarts(entry []byte) (AdvanceLogStarts, error) {
+	r, err := open(entry, KindAdvanceLogStarts)
 	if err != nil {
-		return AdvanceLogStart{}, err
+		return AdvanceLogStarts{}, err
 	}
-	c := AdvanceLogStart{At: r.Varint(), Partition: r.Uvarint(), Start: r.Uvarint()}
+	c := AdvanceLogStarts{At: r.Varint()}
+	for range r.Count(MaxLogStarts) {
+		c.Starts = append(c.Starts, LogStart{Partition: r.Uvarint(), Start: r.Uvarint()})
+	}
 	if err := r.Close(); err != nil {
-		return AdvanceLogStart{}, err
+		return AdvanceLogStarts{}, err
 	}
 	return c, nil
 }

@@ -44,9 +44,12 @@ func samples(t testing.TB) map[Kind]struct {
 		{Ref: TxnRef{300, 9, 9}, OpenedAt: 78, Verdict: VerdictInvalid},
 		{Ref: TxnRef{1, 0, 4}, OpenedAt: 79, Verdict: VerdictDecided, Decision: markers.List[0].Decision},
 	}}
-	sync := SyncPartitions{7, 12, false, 11, []PartitionInfo{{5, 2, "orders", 1}}, []uint64{3, 4}}
+	sync := SyncPartitions{7, 12, false, 11, []PartitionInfo{{5, 2, "orders", 1, Retention{300, 4096}}}, []uint64{3, 4}}
 	forget := Forget{7, []uint64{1, 300}}
-	advance := AdvanceLogStart{7, 5, 4096}
+	advance := AdvanceLogStarts{7, []LogStart{{5, 4096}, {6, 1}}}
+	relocate := Relocate{7, 5, []StoredBatch{
+		{300, 2, TxnRef{300, 2, 9}, 4, 12, 13, 2}, {302, 1, TxnRef{1, 0, 0}, 0, -1, 13, 1},
+	}}
 	configure := Configure{7, Config{1, 2, 3, 4, 5, 6, 7}}
 	return map[Kind]sample{
 		KindAppends: {appends, must(EncodeAppends(nil, appends, [][]byte{{0xaa, 0xbb}, {}, {0xcc}})),
@@ -56,10 +59,12 @@ func samples(t testing.TB) map[Kind]struct {
 		KindEnlistAnswers: {answers, must(EncodeEnlistAnswers(nil, answers)),
 			"01030e03ac0202094d0103" + "ac0209094e02" + "0100044f03010002080205eb070601"},
 		KindSyncPartitions: {sync, must(EncodeSyncPartitions(nil, sync)),
-			"01040e0c000b01" + "0502066f726465727301" + "020304"},
-		KindForget:          {forget, must(EncodeForget(nil, forget)), "01050e0201ac02"},
-		KindAdvanceLogStart: {advance, EncodeAdvanceLogStart(nil, advance), "01060e058020"},
-		KindConfigure:       {configure, EncodeConfigure(nil, configure), "01070e04010304050607"},
+			"01040e0c000b01" + "0502066f726465727301ac028020" + "020304"},
+		KindForget:           {forget, must(EncodeForget(nil, forget)), "01050e0201ac02"},
+		KindAdvanceLogStarts: {advance, must(EncodeAdvanceLogStarts(nil, advance)), "01060e020580200601"},
+		KindRelocate: {relocate, must(EncodeRelocate(nil, relocate, [][]byte{{0xaa, 0xbb}, {0xcc}})),
+			"01080e0502" + "ac0202ac02020904181a02" + "ae0201010000" + "00011a01" + "aabbcc"},
+		KindConfigure: {configure, EncodeConfigure(nil, configure), "01070e04010304050607"},
 	}
 }
 
@@ -89,10 +94,19 @@ func decode(entry []byte) (cmd any, again []byte, err error) {
 		return reencode(entry, DecodeSyncPartitions, EncodeSyncPartitions)
 	case KindForget:
 		return reencode(entry, DecodeForget, EncodeForget)
-	case KindAdvanceLogStart:
-		return reencode(entry, DecodeAdvanceLogStart, func(b []byte, c AdvanceLogStart) ([]byte, error) {
-			return EncodeAdvanceLogStart(b, c), nil
-		})
+	case KindAdvanceLogStarts:
+		return reencode(entry, DecodeAdvanceLogStarts, EncodeAdvanceLogStarts)
+	case KindRelocate:
+		c, spans, err := DecodeRelocate(entry)
+		if err != nil {
+			return nil, nil, err
+		}
+		payloads := make([][]byte, len(spans))
+		for i, sp := range spans {
+			payloads[i] = entry[sp.Pos : sp.Pos+sp.Len]
+		}
+		again, err := EncodeRelocate(nil, c, payloads)
+		return c, again, err
 	case KindConfigure:
 		return reencode(entry, DecodeConfigure, func(b []byte, c Configure) ([]byte, error) {
 			return EncodeConfigure(b, c), nil
@@ -224,10 +238,10 @@ func TestDecodersRefuse(t *testing.T) {
 		entry string
 		want  error
 	}{
-		"empty":                  {"", ErrVersion},
+		"empty":                  {"", codec.ErrShort},
 		"version":                {"0201", ErrVersion},
-		"kind 0":                 {"0100", ErrKind},
-		"kind 8":                 {"0108", ErrKind},
+		"kind 0":                 {"0100", ErrVersion},
+		"kind 9":                 {"0109", ErrVersion},
 		"count beyond the bytes": {"01020e05", codec.ErrShort},
 		"epoch beyond 32 bits":   {"01020e0101" + "8080808010" + "01" + "0100000000", ErrValue},
 		"marker of no number":    {"01020e01010000" + "0100000000", ErrValue},
@@ -324,7 +338,7 @@ func FuzzRestore(f *testing.F) {
 }
 
 // busy returns a state that has something of everything.
-func busy(t testing.TB) *State {
+func busyBefore(t testing.TB) *State {
 	t.Helper()
 	s := New(Config{RangesKept: 3})
 	s.SyncPartitions(1, SyncPartitions{At: 5, Version: 3, Full: true, Add: full(3, 1, 2, 5).Add})
@@ -350,7 +364,14 @@ func busy(t testing.TB) *State {
 	s.EnlistAnswers(12, EnlistAnswers{List: []EnlistAnswer{{Ref: o1, OpenedAt: 10, Verdict: VerdictStray, Fence: 1}}})
 	put(13, e1, 2, 0)
 	put(14, TxnRef{20, 0, 1}, 1, 0)
-	s.AdvanceLogStart(15, AdvanceLogStart{Partition: 5, Start: 1})
+	s.AdvanceLogStarts(15, AdvanceLogStarts{Starts: []LogStart{{5, 1}}})
+	return s
+}
+
+// busy is busyBefore with a tombstone.
+func busy(t testing.TB) *State {
+	t.Helper()
+	s := busyBefore(t)
 	s.Forget(16, Forget{At: 160, Producers: []uint64{3}})
 	if err := s.Check(); err != nil {
 		t.Fatal(err)

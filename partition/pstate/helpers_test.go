@@ -63,10 +63,12 @@ func apply(t *testing.T, s *State, index uint64, entry []byte) any {
 	case KindForget:
 		f, derr := DecodeForget(entry)
 		res, err = s.Forget(index, f), derr
-	case KindAdvanceLogStart:
-		c, derr := DecodeAdvanceLogStart(entry)
-		start, code := s.AdvanceLogStart(index, c)
-		res, err = [2]uint64{start, uint64(code)}, derr
+	case KindAdvanceLogStarts:
+		c, derr := DecodeAdvanceLogStarts(entry)
+		res, err = s.AdvanceLogStarts(index, c), derr
+	case KindRelocate:
+		c, _, derr := DecodeRelocate(entry)
+		res, err = s.Relocate(index, c), derr
 	case KindConfigure:
 		c, derr := DecodeConfigure(entry)
 		s.Configure(index, c)
@@ -190,8 +192,8 @@ func (r *rig) forget(ids ...uint64) []uint64 {
 
 func (r *rig) advance(partition, start uint64) (uint64, SyncCode) {
 	r.t.Helper()
-	res := r.entry(EncodeAdvanceLogStart(nil, AdvanceLogStart{r.now, partition, start}), nil).([2]uint64)
-	return res[0], SyncCode(res[1])
+	res := r.entry(EncodeAdvanceLogStarts(nil, AdvanceLogStarts{r.now, []LogStart{{partition, start}}})).([]LogStartResult)
+	return res[0].Start, res[0].Code
 }
 
 func (r *rig) wantEnds(partition uint64, stable, applied End) {

@@ -11,6 +11,8 @@ type PartitionInfo struct {
 	TopicID uint64
 	Topic   string // topic name
 	Index   uint32 // number within the topic
+	// Retention is the topic's.
+	Retention Retention
 }
 
 // partition is a partition the shard hosts.
@@ -20,6 +22,10 @@ type partition struct {
 	end          uint64 // offset of the next record
 	bytes        uint64 // bytes ever appended
 	maxTimestamp Millis
+	segments     []segment    // of the records that are kept, by offset
+	size         uint64       // bytes in segments
+	needed       uint64       // lowest log index of the segments
+	place        int          // in State.needs
 	open         list[stream] // of open transactions, by first offset
 	kept         list[stream] // of idempotent producers and committed transactions
 	aborted      abortedIndex
@@ -52,7 +58,8 @@ type SyncResult struct {
 }
 
 // SyncPartitions adds and removes partitions. A version the shard has seen is
-// ignored. A partition that stays keeps its state and takes the new topic name.
+// ignored. A partition that stays keeps its state and takes the new topic name and
+// retention.
 // A removed one takes all its state along: records, hidden ranges, sequences,
 // and its part of open transactions; a transaction that was open in no other
 // partition is closed without an outcome, and the floor covers it.
@@ -123,34 +130,9 @@ func (s *State) removePartition(part *partition) (closed []TxnRef) {
 		st.prod.idem = removeStream(st.prod.idem, st)
 		s.dropIfEmpty(st.prod)
 	}
+	s.needs.remove(part)
 	delete(s.partitions, part.info.ID)
 	return closed
-}
-
-// AdvanceLogStart is the command of retention: records of the partition below
-// Start are gone.
-type AdvanceLogStart struct {
-	At        Millis
-	Partition uint64
-	Start     uint64
-}
-
-// AdvanceLogStart moves the start of a partition, never backwards and never
-// past the stable end, drops what the aborted index says of records below, and
-// returns where the start is now. Sequences are not touched: a producer whose
-// records are gone is still known.
-func (s *State) AdvanceLogStart(index uint64, c AdvanceLogStart) (uint64, SyncCode) {
-	s.step(index, c.At)
-	defer s.sweep()
-	part := s.partitions[c.Partition]
-	if part == nil {
-		return 0, SyncUnknownPartition
-	}
-	if to := min(c.Start, uint64(part.stable())); to > part.start {
-		part.start = to
-		part.aborted.trim(to)
-	}
-	return part.start, SyncApplied
 }
 
 // PartitionStatus describes a partition.
@@ -160,6 +142,7 @@ type PartitionStatus struct {
 	Stable      End    // what read_committed may see
 	Applied     End    // what read_uncommitted may see
 	Bytes       uint64 // bytes ever appended
+	Size        uint64 // bytes of the batches that are stored
 	MaxTime     Millis // highest record timestamp
 	OpenTxns    int    // transactions open in it
 	HiddenSpans int    // entries of its aborted index
@@ -173,7 +156,7 @@ func (s *State) Partition(id uint64) (PartitionStatus, bool) {
 	}
 	return PartitionStatus{
 		PartitionInfo: part.info, Start: part.start, Stable: part.stable(), Applied: End(part.end),
-		Bytes: part.bytes, MaxTime: part.maxTimestamp,
+		Bytes: part.bytes, Size: part.size, MaxTime: part.maxTimestamp,
 		OpenTxns: part.open.len, HiddenSpans: part.aborted.len,
 	}, true
 }

@@ -12,13 +12,13 @@ import (
 // included. Bytes that are not a snapshot of a state that passes [State.Check]
 // are refused and leave the state as it was.
 func (s *State) Restore(b []byte) error {
-	if len(b) == 0 || b[0] == 0 || b[0] > snapshotVersion {
-		return ErrVersion
-	}
 	l := loader{s: New(Config{}), r: codec.NewReader(b)}
-	version := l.r.Byte()
+	l.version = l.r.Version("shard snapshot", oldestSnapshotVersion, snapshotVersion)
 	l.s.cfg = readConfig(l.r).withDefaults()
 	l.s.now, l.s.index, l.s.version = l.r.Varint(), l.r.Uvarint(), l.r.Uvarint()
+	if l.version >= 3 {
+		l.s.written = l.r.Uvarint()
+	}
 	for range l.r.Count(math.MaxInt) {
 		l.partition()
 	}
@@ -30,7 +30,7 @@ func (s *State) Restore(b []byte) error {
 	for range l.r.Count(math.MaxInt) {
 		l.openTxn()
 	}
-	if version > 1 {
+	if l.version > 1 {
 		for range l.r.Count(math.MaxInt) {
 			l.tombstone()
 		}
@@ -49,9 +49,10 @@ func (s *State) Restore(b []byte) error {
 // loader builds a state out of a snapshot. After a failure of its reader it
 // reads zeros and goes on; every loop is bounded by the length of the input.
 type loader struct {
-	s    *State
-	r    *codec.Reader
-	open []*stream // of open transactions
+	s       *State
+	r       *codec.Reader
+	version byte
+	open    []*stream // of open transactions
 }
 
 // require fails the reader unless ok holds, and returns whether to go on.
@@ -63,9 +64,10 @@ func (l *loader) require(ok bool) bool {
 }
 
 func (l *loader) partition() {
-	p := newPartition(readInfo(l.r))
+	p := newPartition(readInfo(l.r, l.version >= 3))
 	p.start, p.end, p.bytes = l.r.Uvarint(), l.r.Uvarint(), l.r.Uvarint()
 	p.maxTimestamp = l.r.Varint()
+	l.segments(p)
 	for range l.r.Count(math.MaxInt) {
 		ref := readRef(l.r)
 		e := abortedEntry{producer: ref.ProducerID, epoch: ref.Epoch, number: ref.Number}
@@ -77,6 +79,28 @@ func (l *loader) partition() {
 	}
 	if l.require(l.s.partitions[p.info.ID] == nil) {
 		l.s.partitions[p.info.ID] = p
+		l.s.needs.update(p)
+	}
+}
+
+// segments reads those of a partition. Before version 3 nothing was ever removed
+// from a log: everything is one segment that begins with the log.
+func (l *loader) segments(p *partition) {
+	if l.version < 3 {
+		if p.end > p.start {
+			p.segments = []segment{{first: 1, bytes: p.bytes, newest: l.s.now, opened: l.s.now}}
+			p.size = p.bytes
+		}
+		l.s.written += p.bytes
+		return
+	}
+	for range l.r.Count(maxSegments) {
+		g := segment{
+			base: l.r.Uvarint(), first: l.r.Uvarint(), at: l.r.Uvarint(), bytes: l.r.Uvarint(),
+			newest: l.r.Varint(), opened: l.r.Varint(),
+		}
+		p.segments = append(p.segments, g)
+		p.size += g.bytes
 	}
 }
 

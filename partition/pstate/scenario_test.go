@@ -287,9 +287,11 @@ func (s *scenario) retain(t *testing.T, d *datadriven.TestData) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	entry := pstate.EncodeAdvanceLogStart(nil, pstate.AdvanceLogStart{At: s.Now(), Partition: id, Start: start})
-	res := s.Apply(t, entry, nil).([2]uint64)
-	return fmt.Sprintf("%v: %s starts at %d", pstate.SyncCode(res[1]), s.name(id), res[0]), nil
+	entry, err := pstate.EncodeAdvanceLogStarts(nil, pstate.AdvanceLogStarts{
+		At: s.Now(), Starts: []pstate.LogStart{{Partition: id, Start: start}},
+	})
+	res := s.Apply(t, entry, err).([]pstate.LogStartResult)[0]
+	return fmt.Sprintf("%v: %s starts at %d", res.Code, s.name(id), res.Start), nil
 }
 
 func (s *scenario) catalog(t *testing.T, d *datadriven.TestData) (string, error) {

@@ -13,7 +13,7 @@ import (
 // version gets a file of its own, and this one must go on restoring (TI-06).
 func TestSnapshotGolden(t *testing.T) {
 	t.Parallel()
-	file, err := os.ReadFile("testdata/snapshot_v2.hex")
+	file, err := os.ReadFile("testdata/snapshot_v3.hex")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,22 +23,32 @@ func TestSnapshotGolden(t *testing.T) {
 	}
 }
 
-// Version 1 is version 2 without tombstones.
-func TestRestoreOfVersion1(t *testing.T) {
+// Version 1 is version 2 without tombstones, and version 2 is version 3 without
+// segments: everything is one then, and the whole log is needed.
+func TestRestoreOfOldVersions(t *testing.T) {
 	t.Parallel()
-	file, err := os.ReadFile("testdata/snapshot_v1.hex")
-	if err != nil {
-		t.Fatal(err)
-	}
-	snap := undump(t, string(file))
-	s := New(Config{})
-	if err := s.Restore(snap); err != nil {
-		t.Fatal(err)
-	}
-	want := append(bytes.Clone(snap), 0)
-	want[0] = snapshotVersion
-	if got := s.Snapshot(); !bytes.Equal(got, want) {
-		t.Errorf("it comes back as\n%s", hex.Dump(got))
+	for name, same := range map[string]*State{"testdata/snapshot_v1.hex": busyBefore(t), "testdata/snapshot_v2.hex": busy(t)} {
+		file, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := New(Config{})
+		if err := s.Restore(undump(t, string(file))); err != nil {
+			t.Fatal(err)
+		}
+		if s.Needed() != 1 {
+			t.Errorf("%s: needs the log from %d on", name, s.Needed())
+		}
+		for _, id := range []uint64{1, 2, 5} {
+			got, _ := s.Partition(id)
+			want, _ := same.Partition(id)
+			equal(t, name, []PartitionStatus{got}, []PartitionStatus{want})
+			s.partitions[id].segments, same.partitions[id].segments = nil, nil
+			s.written = same.written
+		}
+		if got := s.Snapshot(); !bytes.Equal(got, same.Snapshot()) {
+			t.Errorf("%s comes back as\n%s", name, hex.Dump(got))
+		}
 	}
 }
 
@@ -121,6 +131,13 @@ func TestCheckFinds(t *testing.T) {
 		spoil func(*State)
 	}{
 		{"I8: log start", func(s *State) { s.partitions[1].start = 9 }},
+		{"I2: log start outside", func(s *State) { s.partitions[5].segments[0].base = 3 }},
+		{"I2: records without a segment", func(s *State) { s.partitions[5].start = s.partitions[5].end }},
+		{"I2: log index of a segment", func(s *State) { s.partitions[1].segments[0].first = 99 }},
+		{"I2: records below what is needed", func(s *State) { s.partitions[5].segments[0].first = 1 }},
+		{"bytes of the segments", func(s *State) { s.partitions[1].size++ }},
+		{"segment from the future", func(s *State) { s.partitions[1].segments[0].newest = 1 << 40 }},
+		{"partition in no place", func(s *State) { s.partitions[1].place = 7 }},
 		{"I8: stable end", func(s *State) { s.partitions[1].end = 0 }},
 		{"I8: open transactions not by", func(s *State) { s.partitions[1].open.head.first = 11 }},
 		{"I3: ended transaction holds", func(s *State) { prod(s).txn(t2.Point()).outcome = OutcomeCommit }},

@@ -27,7 +27,7 @@ type Harness struct {
 func Run(t *testing.T, h Harness) {
 	for name, test := range map[string]func(*testing.T, Harness){
 		"Empty": testEmpty, "Log": testLog, "Truncate": testTruncate, "Compact": testCompact,
-		"Reset": testReset, "States": testStates, "Rows": testRows, "DeleteGroup": testDeleteGroup,
+		"Install": testInstall, "InstallLeavesNothing": testInstallLeavesNothing, "View": testView, "States": testStates, "Rows": testRows, "DeleteGroup": testDeleteGroup,
 		"Model": testModel,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -179,33 +179,6 @@ func testCompact(t *testing.T, h Harness) {
 	checkLog(t, s, 1, 500, 4, Entries(501, 502, 5, 5))
 }
 
-func testReset(t *testing.T, h Harness) {
-	s := h.Open(t)
-	create(t, s, 1)
-	create(t, s, 2)
-	commit(t, s, func(b raftstore.LogBatch) {
-		for _, g := range []raftstore.GroupID{1, 2} {
-			b.Append(g, Entries(1, 20, 1, 5), 0)
-			b.Rows(g).Set([]byte("k"), []byte("v"))
-		}
-	})
-	// As a received snapshot does, with entries behind it in the same batch.
-	commit(t, s, func(b raftstore.LogBatch) {
-		b.Reset(1, 1000, 9)
-		b.SetSnapshot(1, raftstore.Snapshot{Index: 1000, Term: 9, Data: []byte("state")})
-		b.Append(1, Entries(1001, 1002, 9, 5), 1000)
-	})
-	s = h.Reopen(t, s)
-	checkLog(t, s, 1, 1000, 9, Entries(1001, 1002, 9, 5))
-	checkLog(t, s, 2, 0, 0, Entries(1, 20, 1, 5))
-	if _, ok, _ := s.Rows(1).Get([]byte("k")); ok {
-		t.Error("row survived the reset")
-	}
-	if _, ok, _ := s.Rows(2).Get([]byte("k")); !ok {
-		t.Error("row of another group is gone")
-	}
-}
-
 func testStates(t *testing.T, h Harness) {
 	s := h.Open(t)
 	create(t, s, 1)
@@ -213,14 +186,18 @@ func testStates(t *testing.T, h Harness) {
 	hs := raftstore.HardState{Term: 3, Vote: 2, Commit: 77}
 	data := bytes.Repeat([]byte("snapshot"), 100_000)
 	commit(t, s, func(b raftstore.LogBatch) {
+		b.SetTrim(1, 60)
 		b.SetHardState(1, hs)
 		b.SetSnapshot(1, raftstore.Snapshot{Index: 70, Term: 3, Data: data})
 		b.SetSnapshot(2, raftstore.Snapshot{Index: 1, Term: 1})
 	})
 	for range 2 {
 		st, ok, err := s.Load(1)
-		if err != nil || !ok || st.Hard != hs || st.SnapshotIndex != 70 || !slices.Equal(st.Members.GetVoters(), []uint64{1, 2, 3}) {
+		if err != nil || !ok || st.Hard != hs || st.SnapshotIndex != 70 || st.Trim != 60 || !slices.Equal(st.Members.GetVoters(), []uint64{1, 2, 3}) {
 			t.Fatalf("state %+v, %v, %v", st, ok, err)
+		}
+		if other, _, err := s.Load(2); err != nil || other.Trim != 0 {
+			t.Fatalf("state of the other group %+v, %v", other, err)
 		}
 		snap, err := s.Snapshot(1)
 		if err != nil || snap.Index != 70 || snap.Term != 3 || !bytes.Equal(snap.Data, data) {
@@ -291,6 +268,7 @@ func testDeleteGroup(t *testing.T, h Harness) {
 		commit(t, s, func(b raftstore.LogBatch) {
 			b.Append(g, Entries(1, 5, 1, 5), 0)
 			b.SetHardState(g, raftstore.HardState{Term: 1})
+			b.SetTrim(g, 1)
 			b.SetSnapshot(g, raftstore.Snapshot{Index: 1, Term: 1})
 			b.Rows(g).Set([]byte("k"), []byte("v"))
 		})
@@ -305,7 +283,7 @@ func testDeleteGroup(t *testing.T, h Harness) {
 	}
 	create(t, s, 2)
 	checkLog(t, s, 2, 0, 0, nil)
-	if st, _, _ := s.Load(2); st.Hard.Term != 0 || st.SnapshotIndex != 0 {
+	if st, _, _ := s.Load(2); st.Hard.Term != 0 || st.SnapshotIndex != 0 || st.Trim != 0 {
 		t.Fatalf("deleted state came back: %+v", st)
 	}
 	if _, ok, _ := s.Rows(2).Get([]byte("k")); ok {

@@ -37,6 +37,7 @@ type group struct {
 	entries  []*raftpb.Entry // state.CompactedIndex+1 .. state.LastIndex
 	snapshot raftstore.Snapshot
 	rows     []row // sorted by key
+	staged   *group
 }
 
 type row struct {
@@ -98,11 +99,18 @@ func (s *Store) SetFreeBytes(n uint64) {
 func (gs groups) clone() groups {
 	c := groups{}
 	for id, g := range gs {
-		n := *g
-		n.entries, n.rows = slices.Clone(g.entries), slices.Clone(g.rows)
-		c[id] = &n
+		c[id] = g.clone()
 	}
 	return c
+}
+
+func (g *group) clone() *group {
+	if g == nil {
+		return nil
+	}
+	n := *g
+	n.entries, n.rows, n.staged = slices.Clone(g.entries), slices.Clone(g.rows), g.staged.clone()
+	return &n
 }
 
 func (gs groups) apply(ops []op) {
@@ -267,10 +275,41 @@ func (b *batch) Compact(id raftstore.GroupID, _, index, term uint64) {
 	})
 }
 
-func (b *batch) Reset(id raftstore.GroupID, index, term uint64) {
+func (b *batch) SetTrim(id raftstore.GroupID, index uint64) {
+	b.add(id, func(g *group) { g.state.Trim = index })
+}
+
+func (b *batch) stage(id raftstore.GroupID, apply func(staged *group)) {
+	b.add(id, func(g *group) {
+		if g.staged == nil {
+			g.staged, g.state.Staged = &group{}, true
+		}
+		apply(g.staged)
+	})
+}
+
+func (b *batch) StageEntries(id raftstore.GroupID, entries []*raftpb.Entry) {
+	entries = slices.Clone(entries)
+	b.stage(id, func(staged *group) { staged.entries = append(staged.entries, entries...) })
+}
+
+func (b *batch) StageRow(id raftstore.GroupID, key, value []byte) {
+	k, v := string(key), bytes.Clone(value)
+	b.stage(id, func(staged *group) { staged.rows = append(staged.rows, row{k, v}) })
+}
+
+func (b *batch) DiscardStaged(id raftstore.GroupID) {
+	b.add(id, func(g *group) { g.staged, g.state.Staged = nil, false })
+}
+
+func (b *batch) Install(id raftstore.GroupID, index, term uint64) {
 	b.add(id, func(g *group) {
 		g.entries, g.rows = nil, nil
-		g.state.CompactedIndex, g.state.CompactedTerm, g.state.LastIndex = index, term, index
+		if g.staged != nil {
+			g.entries, g.rows = g.staged.entries, g.staged.rows
+		}
+		g.staged, g.state.Staged = nil, false
+		g.state.CompactedIndex, g.state.CompactedTerm, g.state.LastIndex = index, term, index+uint64(len(g.entries))
 	})
 }
 
@@ -309,56 +348,4 @@ func (w rowWriter) DeleteRange(lo, hi []byte) {
 			g.rows = slices.Delete(g.rows, from, to)
 		}
 	})
-}
-
-// Rows implements raftstore.LogStore.
-func (s *Store) Rows(id raftstore.GroupID) raftstore.Rows { return rows{s, id} }
-
-type rows struct {
-	s  *Store
-	id raftstore.GroupID
-}
-
-func (r rows) Get(key []byte) (value []byte, ok bool, err error) {
-	err = r.Scan(key, append(bytes.Clone(key), 0), func(_, v []byte) bool {
-		value, ok = bytes.Clone(v), true
-		return false
-	})
-	return value, ok, err
-}
-
-// view copies the rows in [lo, hi), so that fn may take its time.
-func (r rows) view(lo, hi []byte) []row {
-	r.s.mu.RLock()
-	defer r.s.mu.RUnlock()
-	g := r.s.live[r.id]
-	if g == nil {
-		return nil
-	}
-	to := len(g.rows)
-	if hi != nil {
-		to = g.seek(string(hi))
-	}
-	if from := g.seek(string(lo)); from < to {
-		return slices.Clone(g.rows[from:to])
-	}
-	return nil
-}
-
-func (r rows) Scan(lo, hi []byte, fn func(key, value []byte) bool) error {
-	for _, kv := range r.view(lo, hi) {
-		if !fn([]byte(kv.key), kv.value) {
-			break
-		}
-	}
-	return nil
-}
-
-func (r rows) ScanReverse(lo, hi []byte, fn func(key, value []byte) bool) error {
-	for _, kv := range slices.Backward(r.view(lo, hi)) {
-		if !fn([]byte(kv.key), kv.value) {
-			break
-		}
-	}
-	return nil
 }

@@ -7,6 +7,7 @@
 package memtransport
 
 import (
+	"bytes"
 	"sync"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -18,6 +19,7 @@ import (
 // Receiver is what a node takes messages with; *raftstore.Store is one.
 type Receiver interface {
 	Deliver(group raftstore.GroupID, m *raftpb.Message)
+	DeliverChunk(c raftstore.SnapshotChunk, done func(raftstore.SnapshotAnswer))
 }
 
 // Network connects running stores. It is safe for concurrent use.
@@ -99,14 +101,21 @@ func (e *endpoint) Send(to raftstore.NodeID, msgs []raftstore.Message) error {
 	return nil
 }
 
-func (e *endpoint) SendSnapshot(to raftstore.NodeID, m raftstore.Message, report func(bool)) {
+func (e *endpoint) SendChunk(to raftstore.NodeID, c raftstore.SnapshotChunk, done func(raftstore.SnapshotAnswer)) {
 	r := e.net.receiver(e.self, to)
 	if r == nil {
-		report(false)
+		done(raftstore.SnapshotAnswer{Err: raftstore.ErrUnreachable})
 		return
 	}
-	r.Deliver(m.Group, clone(m.Raft))
-	report(true)
+	r.DeliverChunk(cloneChunk(c), done)
+}
+
+func cloneChunk(c raftstore.SnapshotChunk) raftstore.SnapshotChunk {
+	c.Data = bytes.Clone(c.Data)
+	if c.Header != nil {
+		c.Header = clone(c.Header)
+	}
+	return c
 }
 
 func clone(m *raftpb.Message) *raftpb.Message {
@@ -126,8 +135,10 @@ type Envelope struct {
 	From, To raftstore.NodeID
 	Group    raftstore.GroupID
 	Raft     *raftpb.Message
-	// Report is set for snapshots and must be called once with their fate.
-	Report func(delivered bool)
+	// Chunk is a part of a snapshot, in place of Raft, and Done is to be called
+	// with the receiver's answer, or with an error.
+	Chunk *raftstore.SnapshotChunk
+	Done  func(raftstore.SnapshotAnswer)
 }
 
 // Queue collects the messages of all nodes in the order in which they were
@@ -170,6 +181,7 @@ func (e *queueEnd) Send(to raftstore.NodeID, msgs []raftstore.Message) error {
 	return nil
 }
 
-func (e *queueEnd) SendSnapshot(to raftstore.NodeID, m raftstore.Message, report func(bool)) {
-	e.q.waiting = append(e.q.waiting, Envelope{From: e.self, To: to, Group: m.Group, Raft: clone(m.Raft), Report: report})
+func (e *queueEnd) SendChunk(to raftstore.NodeID, c raftstore.SnapshotChunk, done func(raftstore.SnapshotAnswer)) {
+	c = cloneChunk(c)
+	e.q.waiting = append(e.q.waiting, Envelope{From: e.self, To: to, Group: c.Group, Chunk: &c, Done: done})
 }

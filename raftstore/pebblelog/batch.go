@@ -14,14 +14,25 @@ import (
 // batch collects changes. The first error is kept for Commit: a batch that
 // could not be built must not be written in part.
 type batch struct {
-	db  *pebble.DB
+	s   *Store
 	b   *pebble.Batch // made at the first use: many passes write nothing
 	err error
+	// gens are the generations of the groups that this batch installs.
+	gens map[raftstore.GroupID]uint32
+}
+
+// gen is the generation that this batch writes to.
+func (b *batch) gen(g raftstore.GroupID) uint32 {
+	if gen, ok := b.gens[g]; ok {
+		return gen
+	}
+	return b.s.gen(g)
 }
 
 func (b *batch) get() *pebble.Batch {
 	if b.b == nil {
-		b.b = b.db.NewBatch()
+		b.b = b.s.db.NewBatch()
+		b.note(b.b.LogData(make([]byte, markBytes), nil)) // see mark
 	}
 	return b.b
 }
@@ -42,26 +53,62 @@ func (b *batch) deleteEntries(g raftstore.GroupID, from, to uint64) {
 	if to < from {
 		return
 	}
+	gen := b.gen(g)
 	if to-from >= rangeDeleteAbove {
-		b.note(b.get().DeleteRange(entryKey(g, from), entryKey(g, to+1), nil))
+		b.note(b.get().DeleteRange(entryKey(g, gen, from), entryKey(g, gen, to+1), nil))
 		return
 	}
 	for i := from; i <= to; i++ {
-		b.note(b.get().Delete(entryKey(g, i), nil))
+		b.note(b.get().Delete(entryKey(g, gen, i), nil))
 	}
 }
 
 func (b *batch) Append(g raftstore.GroupID, entries []*raftpb.Entry, last uint64) {
+	b.setEntries(g, b.gen(g), entries)
+	b.deleteEntries(g, entries[len(entries)-1].GetIndex()+1, last)
+}
+
+func (b *batch) setEntries(g raftstore.GroupID, gen uint32, entries []*raftpb.Entry) {
 	for _, e := range entries {
 		data := e.GetData()
-		op := b.get().SetDeferred(17, entryHeader+len(data))
-		appendEntryKey(op.Key[:0], g, e.GetIndex())
+		op := b.get().SetDeferred(genHeader+8, entryHeader+len(data))
+		appendEntryKey(op.Key[:0], g, gen, e.GetIndex())
 		binary.BigEndian.PutUint64(op.Value, e.GetTerm())
 		op.Value[8] = byte(e.GetType())
 		copy(op.Value[entryHeader:], data)
 		b.note(op.Finish())
 	}
-	b.deleteEntries(g, entries[len(entries)-1].GetIndex()+1, last)
+}
+
+func (b *batch) StageEntries(g raftstore.GroupID, entries []*raftpb.Entry) {
+	b.setEntries(g, b.gen(g)+1, entries)
+}
+
+func (b *batch) StageRow(g raftstore.GroupID, key, value []byte) {
+	rowWriter{b, g, b.gen(g) + 1}.Set(key, value)
+}
+
+func (b *batch) DiscardStaged(g raftstore.GroupID) { b.deleteGen(g, b.gen(g)+1) }
+
+func (b *batch) deleteGen(g raftstore.GroupID, gen uint32) {
+	for _, kind := range []byte{kindEntry, kindRow} {
+		b.note(b.get().DeleteRange(genKey(kind, g, gen), genEnd(kind, g, gen), nil))
+	}
+}
+
+func (b *batch) Install(g raftstore.GroupID, index, term uint64) {
+	gen := b.gen(g)
+	b.deleteGen(g, gen)
+	b.note(b.get().Set(groupKey(kindGen, g), encodeInts(uint64(gen)+1), nil))
+	b.note(b.get().Set(groupKey(kindCompacted, g), encodeInts(index, term), nil))
+	b.setGen(g, gen+1)
+}
+
+func (b *batch) setGen(g raftstore.GroupID, gen uint32) {
+	if b.gens == nil {
+		b.gens = map[raftstore.GroupID]uint32{}
+	}
+	b.gens[g] = gen
 }
 
 func (b *batch) SetHardState(g raftstore.GroupID, hs raftstore.HardState) {
@@ -89,35 +136,35 @@ func (b *batch) Compact(g raftstore.GroupID, first, index, term uint64) {
 	b.note(b.get().Set(groupKey(kindCompacted, g), encodeInts(index, term), nil))
 }
 
-func (b *batch) Reset(g raftstore.GroupID, index, term uint64) {
-	b.note(b.get().DeleteRange(groupKey(kindEntry, g), groupEnd(kindEntry, g), nil))
-	b.note(b.get().DeleteRange(groupKey(kindRow, g), groupEnd(kindRow, g), nil))
-	b.note(b.get().Set(groupKey(kindCompacted, g), encodeInts(index, term), nil))
+func (b *batch) SetTrim(g raftstore.GroupID, index uint64) {
+	b.note(b.get().Set(groupKey(kindTrim, g), encodeInts(index), nil))
 }
 
 func (b *batch) DeleteGroup(g raftstore.GroupID) {
 	for _, kind := range kinds {
 		b.note(b.get().DeleteRange(groupKey(kind, g), groupEnd(kind, g), nil))
 	}
+	b.setGen(g, 0)
 }
 
-func (b *batch) Rows(g raftstore.GroupID) raftstore.RowWriter { return rowWriter{b, g} }
+func (b *batch) Rows(g raftstore.GroupID) raftstore.RowWriter { return rowWriter{b, g, b.gen(g)} }
 
 type rowWriter struct {
-	b *batch
-	g raftstore.GroupID
+	b   *batch
+	g   raftstore.GroupID
+	gen uint32
 }
 
 func (w rowWriter) Set(key, value []byte) {
-	op := w.b.get().SetDeferred(9+len(key), len(value))
-	appendGroupKey(op.Key[:0], kindRow, w.g)
-	copy(op.Key[9:], key)
+	op := w.b.get().SetDeferred(genHeader+len(key), len(value))
+	appendGenKey(op.Key[:0], kindRow, w.g, w.gen)
+	copy(op.Key[genHeader:], key)
 	copy(op.Value, value)
 	w.b.note(op.Finish())
 }
 
-func (w rowWriter) Delete(key []byte) { w.b.note(w.b.get().Delete(rowKey(w.g, key), nil)) }
+func (w rowWriter) Delete(key []byte) { w.b.note(w.b.get().Delete(rowKey(w.g, w.gen, key), nil)) }
 
 func (w rowWriter) DeleteRange(lo, hi []byte) {
-	w.b.note(w.b.get().DeleteRange(rowKey(w.g, lo), rowKey(w.g, hi), nil))
+	w.b.note(w.b.get().DeleteRange(rowKey(w.g, w.gen, lo), rowKey(w.g, w.gen, hi), nil))
 }

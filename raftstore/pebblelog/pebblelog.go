@@ -8,17 +8,18 @@
 package pebblelog
 
 import (
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"go.etcd.io/raft/v3/raftpb"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/oncelog/oncelog/raftstore"
 )
@@ -49,31 +50,55 @@ type Store struct {
 	cache  *pebble.Cache
 	fs     vfs.FS
 	dir    string
-	failed bool // after a failed commit Pebble must be left alone
+	id     string
+	log    *slog.Logger
+	wals   *wals
+	synced uint64 // number of the last batch that is known to be durable
+	failed bool   // after a failed commit Pebble must be left alone
+	// damaged is the first damage that a read has found; see damage.
+	damaged atomic.Pointer[error]
 
 	// Pebble panics when it is used after Close, so readers are counted.
 	readers atomic.Int64
 	closed  atomic.Bool
 	idle    chan struct{}
+
+	// gens are the groups' generations that are not 0. The map is replaced,
+	// never changed.
+	gens atomic.Pointer[map[raftstore.GroupID]uint32]
+
+	viewsMu sync.Mutex
+	views   map[*view]struct{} // not closed
 }
 
-// enter begins a read; leave must follow unless it fails.
-func (s *Store) enter() error {
-	s.readers.Add(1)
-	if s.closed.Load() {
-		s.leave()
-		return raftstore.ErrStopped
+func (s *Store) gen(g raftstore.GroupID) uint32 { return (*s.gens.Load())[g] }
+
+// setGens takes note of what a batch is about to install: a reader that finds
+// the old generation gone must also find that there is a new one.
+func (s *Store) setGens(installed map[raftstore.GroupID]uint32) {
+	if len(installed) == 0 {
+		return
 	}
-	return nil
+	gens := maps.Clone(*s.gens.Load())
+	maps.Copy(gens, installed)
+	s.gens.Store(&gens)
 }
 
-func (s *Store) leave() {
-	if s.readers.Add(-1) == 0 && s.closed.Load() {
-		select {
-		case s.idle <- struct{}{}:
-		default:
+// loadGens reads the generations.
+func (s *Store) loadGens() error {
+	gens := map[raftstore.GroupID]uint32{}
+	s.gens.Store(&gens)
+	return s.present().scan([]byte{kindGen}, []byte{kindGen + 1}, func(k, v []byte) (bool, error) {
+		var gen uint64
+		if len(k) != 9 {
+			return false, fmt.Errorf("generation key of %d bytes: %w", len(k), raftstore.ErrCorrupt)
 		}
-	}
+		if err := decodeInts("generation", v, &gen); err != nil {
+			return false, err
+		}
+		gens[raftstore.GroupID(binary.BigEndian.Uint64(k[1:]))] = uint32(gen)
+		return true, nil
+	})
 }
 
 // Open opens or creates the store. An error that wraps raftstore.ErrCorrupt
@@ -91,36 +116,45 @@ func Open(cfg Config) (*Store, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	s := &Store{fs: cfg.FS, dir: cfg.Dir, log: cfg.Logger, idle: make(chan struct{}, 1)}
+	s.wals = &wals{files: vfsFiles{fs: cfg.FS, dir: cfg.Dir}}
+	s.wals.batch.Store(1)
+	if err := s.wals.checkFiles(); err != nil {
+		return nil, fmt.Errorf("pebblelog: open %s: %w", cfg.Dir, err)
+	}
 	// Pebble makes the directory, and syncs every directory above that gets a new
 	// name by it: else a power cut could take the log away, name and all.
-	cache := pebble.NewCache(cfg.CacheBytes)
-	db, err := pebble.Open(cfg.Dir, options(cfg, cache))
-	if err != nil {
-		cache.Unref()
-		return nil, fmt.Errorf("pebblelog: open %s: %w", cfg.Dir, named(err))
+	s.cache = pebble.NewCache(cfg.CacheBytes)
+	if err := s.openDB(cfg); err != nil {
+		s.cache.Unref()
+		return nil, fmt.Errorf("pebblelog: open %s: %w", cfg.Dir, openError(err))
 	}
-	s := &Store{db: db, cache: cache, fs: cfg.FS, dir: cfg.Dir, idle: make(chan struct{}, 1)}
-	if err := s.checkFormat(); err != nil {
-		return nil, errors.Join(err, s.Close())
+	s.gens.Store(&map[raftstore.GroupID]uint32{})
+	s.views = map[*view]struct{}{}
+	if err := errors.Join(s.checkFormat(), s.loadGens()); err != nil {
+		return nil, errors.Join(fmt.Errorf("pebblelog: open %s: %w", cfg.Dir, err), s.Close())
 	}
 	return s, nil
 }
 
-func options(cfg Config, cache *pebble.Cache) *pebble.Options {
+func (s *Store) openDB(cfg Config) (err error) {
+	defer caught(&err)
+	s.db, err = pebble.Open(cfg.Dir, s.options(cfg))
+	return errors.Join(err, s.wals.err())
+}
+
+func (s *Store) options(cfg Config) *pebble.Options {
 	o := &pebble.Options{
 		FS:                          cfg.FS,
-		Cache:                       cache,
+		Cache:                       s.cache,
 		MemTableSize:                cfg.MemTableBytes,
 		MemTableStopWritesThreshold: 4,
-		// Fixed, so that an upgrade of the library does not change the format
-		// behind an operator's back. Recent enough for columnar blocks, value
-		// separation and sync offsets in the write-ahead log.
-		FormatMajorVersion:         pebble.FormatValueSeparation,
-		MaxOpenFiles:               1000,
-		L0CompactionThreshold:      2,
-		L0StopWritesThreshold:      1000,
-		LBaseMaxBytes:              64 << 20,
-		CompactionConcurrencyRange: func() (int, int) { return 1, 2 },
+		FormatMajorVersion:          engineVersion,
+		MaxOpenFiles:                1000,
+		L0CompactionThreshold:       2,
+		L0StopWritesThreshold:       1000,
+		LBaseMaxBytes:               64 << 20,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 		// Writes of a flush reach the disk in small steps: one large write
 		// would stand in front of the log's fsync.
 		BytesPerSync:    512 << 10,
@@ -130,6 +164,12 @@ func options(cfg Config, cache *pebble.Cache) *pebble.Options {
 	// The default listener logs every flush and compaction.
 	o.EventListener = &pebble.EventListener{
 		BackgroundError: func(err error) { cfg.Logger.Error("log store background error", "error", err) },
+		// Pebble's own listener ends the process, in whatever goroutine it is.
+		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			s.damage(fmt.Errorf("%w: %s: %w", raftstore.ErrCorrupt, info.Path, info.Details))
+		},
+		WALCreated: s.wals.created,
+		WALDeleted: s.wals.deleted,
 		DiskSlow: func(info pebble.DiskSlowInfo) {
 			cfg.Logger.Warn("slow disk operation", "operation", info.OpType.String(), "path", info.Path, "duration", info.Duration)
 		},
@@ -145,21 +185,28 @@ func options(cfg Config, cache *pebble.Cache) *pebble.Options {
 }
 
 // checkFormat refuses a database written by an unknown version of this
-// package, and marks a new one.
+// package, and gives a new one its version and its name.
 func (s *Store) checkFormat() error {
-	v, closer, err := s.db.Get([]byte{kindFormat})
-	if errors.Is(err, pebble.ErrNotFound) {
-		return s.db.Set([]byte{kindFormat}, []byte{formatVersion}, pebble.Sync)
+	ok, err := s.present().get([]byte{kindFormat}, func(v []byte) (err error) {
+		s.id, err = decodeFormat(v)
+		return err
+	})
+	if err != nil || ok {
+		return err
 	}
+	err = s.present().scan(nil, nil, func(k, _ []byte) (bool, error) {
+		return false, fmt.Errorf("the format version is missing, beside %s: %w", keyName(k), raftstore.ErrCorrupt)
+	})
 	if err != nil {
-		return fmt.Errorf("pebblelog: read format version: %w", named(err))
+		return err
 	}
-	defer closer.Close()
-	if len(v) != 1 || v[0] != formatVersion {
-		return fmt.Errorf("pebblelog: format version %v, this program knows %d", v, formatVersion)
-	}
-	return nil
+	s.id = rand.Text()
+	return s.db.Set([]byte{kindFormat}, encodeFormat(s.id), pebble.Sync)
 }
+
+// ID names the database: it is drawn when the database is made, and never
+// changes. Whoever remembers it can tell that a log is not the one it had.
+func (s *Store) ID() string { return s.id }
 
 // named makes Pebble's corruption errors recognizable.
 func named(err error) error {
@@ -170,13 +217,16 @@ func named(err error) error {
 }
 
 // NewBatch implements raftstore.LogStore.
-func (s *Store) NewBatch() raftstore.LogBatch { return &batch{db: s.db} }
+func (s *Store) NewBatch() raftstore.LogBatch { return &batch{s: s} }
 
 // Commit implements raftstore.LogStore.
 func (s *Store) Commit(lb raftstore.LogBatch, sync bool) (err error) {
 	b := lb.(*batch)
 	if b.err != nil || b.b == nil {
 		return b.err
+	}
+	if err := errors.Join(s.checkDamage(), s.wals.err()); err != nil {
+		return err
 	}
 	defer func() {
 		// Pebble does not return a failed write: it calls Logger.Fatalf.
@@ -189,146 +239,18 @@ func (s *Store) Commit(lb raftstore.LogBatch, sync bool) (err error) {
 			err = named(f)
 		}
 	}()
+	s.setGens(b.gens)
+	number := s.wals.batch.Load()
+	mark(b.b.Repr(), number, s.synced)
 	if err := s.db.Apply(b.b, &pebble.WriteOptions{Sync: sync}); err != nil {
 		s.failed = true
 		return named(err)
 	}
+	s.wals.batch.Store(number + 1)
+	if sync {
+		s.synced = number
+	}
 	return b.b.Close()
-}
-
-// Groups implements raftstore.LogStore.
-func (s *Store) Groups() ([]raftstore.GroupID, error) {
-	var ids []raftstore.GroupID
-	err := s.scan([]byte{kindMembers}, []byte{kindMembers + 1}, func(k, _ []byte) (bool, error) {
-		if len(k) != 9 {
-			return false, fmt.Errorf("members key of %d bytes: %w", len(k), raftstore.ErrCorrupt)
-		}
-		ids = append(ids, raftstore.GroupID(binary.BigEndian.Uint64(k[1:])))
-		return true, nil
-	})
-	return ids, err
-}
-
-// Load implements raftstore.LogStore.
-func (s *Store) Load(g raftstore.GroupID) (st raftstore.LogState, ok bool, err error) {
-	ok, err = s.get(groupKey(kindMembers, g), func(v []byte) error {
-		st.Members = &raftpb.ConfState{}
-		if err := proto.Unmarshal(v, st.Members); err != nil {
-			return fmt.Errorf("members: %w: %w", raftstore.ErrCorrupt, err)
-		}
-		return nil
-	})
-	if err != nil || !ok {
-		return st, false, err
-	}
-	if _, err = s.get(groupKey(kindHard, g), func(v []byte) error {
-		return decodeInts("hard state", v, &st.Hard.Term, &st.Hard.Vote, &st.Hard.Commit)
-	}); err != nil {
-		return st, false, err
-	}
-	if _, err = s.get(groupKey(kindCompacted, g), func(v []byte) error {
-		return decodeInts("compaction mark", v, &st.CompactedIndex, &st.CompactedTerm)
-	}); err != nil {
-		return st, false, err
-	}
-	snap, err := s.Snapshot(g)
-	if err != nil {
-		return st, false, err
-	}
-	st.SnapshotIndex = snap.Index
-	st.LastIndex, err = s.lastIndex(g, st.CompactedIndex)
-	return st, err == nil, err
-}
-
-// lastIndex finds the last entry and checks that the first one is where it
-// should be: a log that lost its start is damaged.
-func (s *Store) lastIndex(g raftstore.GroupID, compacted uint64) (uint64, error) {
-	it, err := s.db.NewIter(&pebble.IterOptions{
-		LowerBound: groupKey(kindEntry, g), UpperBound: groupEnd(kindEntry, g),
-	})
-	if err != nil {
-		return 0, named(err)
-	}
-	defer it.Close()
-	if !it.First() {
-		return compacted, named(it.Error())
-	}
-	if first := binary.BigEndian.Uint64(it.Key()[9:]); first != compacted+1 {
-		return 0, fmt.Errorf("log of group %d starts at %d instead of %d: %w", g, first, compacted+1, raftstore.ErrCorrupt)
-	}
-	it.Last()
-	if err := it.Error(); err != nil {
-		return 0, named(err)
-	}
-	return binary.BigEndian.Uint64(it.Key()[9:]), nil
-}
-
-// Entries implements raftstore.LogStore.
-func (s *Store) Entries(g raftstore.GroupID, lo, hi, maxBytes uint64) ([]*raftpb.Entry, error) {
-	var entries []*raftpb.Entry
-	size, full := uint64(0), false
-	err := s.scan(entryKey(g, lo), entryKey(g, hi), func(k, v []byte) (bool, error) {
-		index := binary.BigEndian.Uint64(k[9:])
-		if index != lo+uint64(len(entries)) {
-			return false, fmt.Errorf("entry %d of group %d is missing: %w", lo+uint64(len(entries)), g, raftstore.ErrCorrupt)
-		}
-		size += uint64(len(v) - min(len(v), entryHeader))
-		if full = len(entries) > 0 && size > maxBytes; full {
-			return false, nil
-		}
-		e, err := decodeEntry(g, index, v)
-		entries = append(entries, e)
-		return true, err
-	})
-	if err != nil {
-		return nil, err
-	}
-	if !full && uint64(len(entries)) != hi-lo {
-		return nil, fmt.Errorf("entry %d of group %d is missing: %w", lo+uint64(len(entries)), g, raftstore.ErrCorrupt)
-	}
-	return entries, nil
-}
-
-// Term implements raftstore.LogStore.
-func (s *Store) Term(g raftstore.GroupID, index uint64) (term uint64, err error) {
-	err = s.withEntry(g, index, func(v []byte) { term = binary.BigEndian.Uint64(v) })
-	return term, err
-}
-
-// ReadEntry implements raftstore.LogStore.
-func (s *Store) ReadEntry(g raftstore.GroupID, index uint64, pos, n int) (data []byte, err error) {
-	err = s.withEntry(g, index, func(v []byte) {
-		v = v[entryHeader:]
-		v = v[min(max(pos, 0), len(v)):]
-		if n >= 0 && n < len(v) {
-			v = v[:n]
-		}
-		data = append([]byte(nil), v...)
-	})
-	return data, err
-}
-
-func (s *Store) withEntry(g raftstore.GroupID, index uint64, fn func(v []byte)) error {
-	ok, err := s.get(entryKey(g, index), func(v []byte) error {
-		if len(v) < entryHeader {
-			return fmt.Errorf("entry %d of group %d has %d bytes: %w", index, g, len(v), raftstore.ErrCorrupt)
-		}
-		fn(v)
-		return nil
-	})
-	if err == nil && !ok {
-		return fmt.Errorf("entry %d of group %d is missing: %w", index, g, raftstore.ErrCorrupt)
-	}
-	return err
-}
-
-// Snapshot implements raftstore.LogStore.
-func (s *Store) Snapshot(g raftstore.GroupID) (snap raftstore.Snapshot, err error) {
-	_, err = s.get(groupKey(kindSnapshot, g), func(v []byte) (err error) {
-		snap, err = decodeSnapshot(g, v)
-		return err
-	})
-	return snap, err
 }
 
 // FreeBytes implements raftstore.LogStore.
@@ -347,49 +269,18 @@ func (s *Store) Close() error {
 	for s.readers.Load() > 0 {
 		<-s.idle
 	}
-	err := s.db.Close()
+	s.closeViews()
+	err := s.closeDB()
 	s.cache.Unref()
-	return err
-}
-
-// get calls fn with the value at key, which is valid only during the call.
-func (s *Store) get(key []byte, fn func(v []byte) error) (ok bool, err error) {
-	if err := s.enter(); err != nil {
-		return false, err
-	}
-	defer s.leave()
-	v, closer, err := s.db.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, named(err)
-	}
-	defer closer.Close()
-	return true, fn(v)
-}
-
-// scan calls fn for [lo, hi) until it returns false or an error.
-func (s *Store) scan(lo, hi []byte, fn func(k, v []byte) (bool, error)) error {
-	if err := s.enter(); err != nil {
+	if err != nil || s.damaged.Load() != nil {
 		return err
 	}
-	defer s.leave()
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
-	if err != nil {
-		return named(err)
-	}
-	defer it.Close()
-	for more := it.First(); more; more = it.Next() {
-		v, err := it.ValueAndErr()
-		if err != nil {
-			return named(err)
-		}
-		if more, err = fn(it.Key(), v); err != nil || !more {
-			return err
-		}
-	}
-	return named(it.Error())
+	return s.wals.ended()
+}
+
+func (s *Store) closeDB() (err error) {
+	defer caught(&err)
+	return s.db.Close()
 }
 
 // logger passes on what Pebble says and turns its way of ending the process

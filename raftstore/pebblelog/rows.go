@@ -9,17 +9,20 @@ import (
 )
 
 // Rows implements raftstore.LogStore.
-func (s *Store) Rows(g raftstore.GroupID) raftstore.Rows { return rows{s, g} }
+func (s *Store) Rows(g raftstore.GroupID) raftstore.Rows { return rows{s.present(), g} }
 
 type rows struct {
-	s *Store
+	r reader
 	g raftstore.GroupID
 }
 
 func (r rows) Get(key []byte) (value []byte, ok bool, err error) {
-	ok, err = r.s.get(rowKey(r.g, key), func(v []byte) error {
-		value = bytes.Clone(v)
-		return nil
+	err = r.r.settled(r.g, func(gen uint32) error {
+		ok, err = r.r.get(rowKey(r.g, gen, key), func(v []byte) error {
+			value = bytes.Clone(v)
+			return nil
+		})
+		return err
 	})
 	return value, ok, err
 }
@@ -33,30 +36,25 @@ func (r rows) ScanReverse(lo, hi []byte, fn func(key, value []byte) bool) error 
 }
 
 func (r rows) scan(lo, hi []byte, start, step func(*pebble.Iterator) bool, fn func(key, value []byte) bool) error {
-	opts := &pebble.IterOptions{LowerBound: rowKey(r.g, lo), UpperBound: groupEnd(kindRow, r.g)}
-	if hi != nil {
-		opts.UpperBound = rowKey(r.g, hi)
-	}
-	if bytes.Compare(opts.LowerBound, opts.UpperBound) >= 0 {
+	if hi != nil && bytes.Compare(lo, hi) >= 0 {
 		return nil
 	}
-	if err := r.s.enter(); err != nil {
-		return err
-	}
-	defer r.s.leave()
-	it, err := r.s.db.NewIter(opts)
-	if err != nil {
-		return named(err)
-	}
-	defer it.Close()
-	for more := start(it); more; more = step(it) {
-		v, err := it.ValueAndErr()
-		if err != nil {
-			return named(err)
+	keys := func(gen uint32) (from, to []byte) {
+		if from = rowKey(r.g, gen, lo); hi == nil {
+			return from, genEnd(kindRow, r.g, gen)
 		}
-		if !fn(it.Key()[9:], v) {
-			return nil
-		}
+		return from, rowKey(r.g, gen, hi)
 	}
-	return named(it.Error())
+	return r.r.iterate(r.g, keys, func(it *pebble.Iterator) error {
+		for more := start(it); more; more = step(it) {
+			v, err := it.ValueAndErr()
+			if err != nil {
+				return pebbleError{err}
+			}
+			if !fn(it.Key()[genHeader:], v) {
+				return nil
+			}
+		}
+		return nil
+	})
 }

@@ -14,14 +14,11 @@ import (
 	"github.com/oncelog/oncelog/raftstore"
 )
 
-// Handler takes what arrives; *raftstore.Store is one. Deliver must not block.
+// Handler takes what arrives; *raftstore.Store is one. Its methods must not block.
 type Handler interface {
 	Deliver(group raftstore.GroupID, m *raftpb.Message)
+	DeliverChunk(c raftstore.SnapshotChunk, done func(raftstore.SnapshotAnswer))
 }
-
-// maxReceiving bounds the snapshots received at the same time: each is held in
-// memory until it is complete.
-const maxReceiving = 4
 
 // Server is the receiving side. Register it with
 // oncelogv1.RegisterRaftServiceServer.
@@ -31,12 +28,11 @@ type Server struct {
 	self      raftstore.NodeID
 	clusterID string
 	handler   Handler
-	receiving chan struct{}
 }
 
 // NewServer returns the RaftService of a node.
 func NewServer(self raftstore.NodeID, clusterID string, handler Handler) *Server {
-	return &Server{self: self, clusterID: clusterID, handler: handler, receiving: make(chan struct{}, maxReceiving)}
+	return &Server{self: self, clusterID: clusterID, handler: handler}
 }
 
 // Exchange implements oncelogv1.RaftServiceServer.

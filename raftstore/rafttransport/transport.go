@@ -1,7 +1,7 @@
 // Package rafttransport carries raftstore's messages over gRPC: one client
 // stream per ordered pair of nodes, with the messages of all groups that are
-// ready at that moment in one frame, and a stream of its own for each
-// snapshot, so that a large one does not stand before heartbeats.
+// ready at that moment in one frame, and a call of its own for each part of a
+// snapshot, so that none stands before heartbeats.
 package rafttransport
 
 import (
@@ -43,9 +43,9 @@ type Config struct {
 	// RetryDelay is the pause between connection attempts. Default 50 ms: a
 	// restarted peer must be back well within an election timeout.
 	RetryDelay time.Duration
-	// SnapshotTimeout bounds the transfer of one snapshot. Default 60 s.
-	SnapshotTimeout time.Duration
-	Logger          *slog.Logger
+	// ChunkTimeout bounds the transfer of one part of a snapshot. Default 15 s.
+	ChunkTimeout time.Duration
+	Logger       *slog.Logger
 }
 
 // Transport implements raftstore.Transport.
@@ -69,8 +69,8 @@ func New(cfg Config) *Transport {
 	if cfg.RetryDelay == 0 {
 		cfg.RetryDelay = 50 * time.Millisecond
 	}
-	if cfg.SnapshotTimeout == 0 {
-		cfg.SnapshotTimeout = 60 * time.Second
+	if cfg.ChunkTimeout == 0 {
+		cfg.ChunkTimeout = 15 * time.Second
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -117,24 +117,6 @@ func (t *Transport) Send(to raftstore.NodeID, msgs []raftstore.Message) error {
 		size += proto.Size(m.Raft)
 	}
 	return p.enqueue(msgs, size)
-}
-
-// SendSnapshot implements raftstore.Transport.
-func (t *Transport) SendSnapshot(to raftstore.NodeID, m raftstore.Message, report func(bool)) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	p := t.peer(to)
-	if p == nil {
-		go report(false)
-		return
-	}
-	t.wg.Go(func() {
-		err := p.sendSnapshot(m)
-		if err != nil {
-			t.cfg.Logger.Warn("snapshot not delivered", "to", to, "group", m.Group, "error", err)
-		}
-		report(err == nil)
-	})
 }
 
 // Close ends all connections and waits for their goroutines. Call it after the

@@ -245,37 +245,70 @@ func TestRestartedPeerIsReachableSoon(t *testing.T) {
 
 func TestSnapshotStream(t *testing.T) {
 	t.Parallel()
-	ctx := testContext(t)
-	c := newCluster(t, raftstore.GroupConfig{SnapshotEntries: 10, TailEntries: 2})
-	c.propose(ctx, []byte("start"))
-	var away raftstore.NodeID
-	lead := c.leader(ctx)
-	for id, n := range c.nodes {
-		if n != lead {
-			away = id
-		}
-	}
-	c.stop(away)
-	for range 40 {
-		c.propose(ctx, bytes.Repeat([]byte("x"), 100_000))
-	}
-	l, err := net.Listen("tcp", c.addrs[away])
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.start(away, l)
-	c.propose(ctx, []byte("end"))
-	if state := c.converged(ctx); len(state) < 4_000_008 {
-		t.Fatalf("%d bytes of state", len(state))
-	}
-	if n := c.nodes[away].store.Metrics().SnapshotsReceived; n == 0 {
-		t.Error("the follower caught up without a snapshot")
+	for name, retain := range map[string]bool{"compact": false, "retain": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := testContext(t)
+			c := newCluster(t, raftstore.GroupConfig{RetainLog: retain, SnapshotEntries: 10, TailEntries: 2})
+			c.propose(ctx, []byte("start"))
+			var away raftstore.NodeID
+			lead := c.leader(ctx)
+			for id, n := range c.nodes {
+				if n != lead {
+					away = id
+				}
+			}
+			c.stop(away)
+			for range 40 {
+				c.propose(ctx, bytes.Repeat([]byte("x"), 100_000))
+			}
+			for _, n := range c.nodes {
+				n.group.Trim(10)
+			}
+			// Until that has happened the follower could have the log.
+			for deadline := time.Now().Add(10 * time.Second); retain && c.leader(ctx).group.First() < 11; {
+				c.propose(ctx, []byte("x"))
+				if time.Now().After(deadline) {
+					t.Fatal("nothing was trimmed")
+				}
+			}
+			l, err := net.Listen("tcp", c.addrs[away])
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.start(away, l)
+			c.propose(ctx, []byte("end"))
+			if state := c.converged(ctx); len(state) < 4_000_008 {
+				t.Fatalf("%d bytes of state", len(state))
+			}
+			back := c.nodes[away]
+			if n := back.store.Metrics().SnapshotsReceived; n == 0 {
+				t.Error("the follower caught up without a snapshot")
+			}
+			if data, err := back.group.Entry(20); retain && (err != nil || len(data) != 100_000) {
+				t.Errorf("an entry of the snapshot: %d bytes, %v", len(data), err)
+			}
+		})
 	}
 }
 
+// collector takes everything and waits for part 7 of every snapshot.
 type collector chan *raftpb.Message
 
 func (c collector) Deliver(_ raftstore.GroupID, m *raftpb.Message) { c <- m }
+
+func (c collector) DeliverChunk(chunk raftstore.SnapshotChunk, done func(raftstore.SnapshotAnswer)) {
+	switch chunk.Seq {
+	case 100:
+		done(raftstore.SnapshotAnswer{Err: raftstore.ErrDiskLow})
+	case 101:
+		done(raftstore.SnapshotAnswer{Err: raftstore.ErrGroupNotFound})
+	case 102:
+		done(raftstore.SnapshotAnswer{Err: raftstore.ErrBadSnapshot})
+	default:
+		done(raftstore.SnapshotAnswer{Next: 7, Done: chunk.Last})
+	}
+}
 
 // TestServerRefuses checks what a server says to strangers and to garbage.
 func TestServerRefuses(t *testing.T) {
@@ -315,33 +348,28 @@ func TestServerRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
-	header := func(h *oncelogv1.SnapshotHeader) *oncelogv1.SendSnapshotRequest {
-		return &oncelogv1.SendSnapshotRequest{Part: &oncelogv1.SendSnapshotRequest_Header{Header: h}}
-	}
-	chunk := &oncelogv1.SendSnapshotRequest{Part: &oncelogv1.SendSnapshotRequest_Chunk{Chunk: &oncelogv1.SnapshotChunk{Data: []byte("x")}}}
 	// type MsgSnap, to 2, from 1, snapshot {metadata {index 5}}
 	snap := []byte{0x08, 7, 0x10, 2, 0x18, 1, 0x4a, 4, 0x12, 2, 0x10, 5}
 	for name, c := range map[string]struct {
-		parts []*oncelogv1.SendSnapshotRequest
-		want  codes.Code
+		part *oncelogv1.SendSnapshotRequest
+		want codes.Code
 	}{
-		"no header":    {[]*oncelogv1.SendSnapshotRequest{chunk}, codes.InvalidArgument},
-		"cluster":      {[]*oncelogv1.SendSnapshotRequest{header(&oncelogv1.SnapshotHeader{ClusterId: "other", ToNode: 2})}, codes.FailedPrecondition},
-		"too large":    {[]*oncelogv1.SendSnapshotRequest{header(&oncelogv1.SnapshotHeader{ClusterId: "test", FromNode: 1, ToNode: 2, Size: 1 << 40, Message: snap})}, codes.InvalidArgument},
-		"not MsgSnap":  {[]*oncelogv1.SendSnapshotRequest{header(&oncelogv1.SnapshotHeader{ClusterId: "test", FromNode: 1, ToNode: 2, Message: snap[2:6]})}, codes.InvalidArgument},
-		"cut short":    {[]*oncelogv1.SendSnapshotRequest{header(&oncelogv1.SnapshotHeader{ClusterId: "test", FromNode: 1, ToNode: 2, Message: snap, Size: 2})}, codes.DataLoss},
-		"bad checksum": {[]*oncelogv1.SendSnapshotRequest{header(&oncelogv1.SnapshotHeader{ClusterId: "test", FromNode: 1, ToNode: 2, Message: snap, Size: 1}), chunk}, codes.DataLoss},
-		"fine":         {[]*oncelogv1.SendSnapshotRequest{header(&oncelogv1.SnapshotHeader{ClusterId: "test", FromNode: 1, ToNode: 2, Message: snap})}, codes.OK},
+		"cluster":       {&oncelogv1.SendSnapshotRequest{ClusterId: "other", FromNode: 1, ToNode: 2, Header: snap}, codes.FailedPrecondition},
+		"node":          {&oncelogv1.SendSnapshotRequest{ClusterId: "test", FromNode: 1, ToNode: 3, Header: snap}, codes.FailedPrecondition},
+		"sender":        {&oncelogv1.SendSnapshotRequest{ClusterId: "test", FromNode: 3, ToNode: 2, Header: snap}, codes.InvalidArgument},
+		"no header":     {&oncelogv1.SendSnapshotRequest{ClusterId: "test", FromNode: 1, ToNode: 2}, codes.InvalidArgument},
+		"second header": {&oncelogv1.SendSnapshotRequest{ClusterId: "test", FromNode: 1, ToNode: 2, Seq: 1, Header: snap}, codes.InvalidArgument},
+		"not MsgSnap":   {&oncelogv1.SendSnapshotRequest{ClusterId: "test", FromNode: 1, ToNode: 2, Header: snap[2:6]}, codes.InvalidArgument},
+		"garbage":       {&oncelogv1.SendSnapshotRequest{ClusterId: "test", FromNode: 1, ToNode: 2, Header: []byte{0xff}}, codes.InvalidArgument},
+		"disk":          {&oncelogv1.SendSnapshotRequest{ClusterId: "test", FromNode: 1, ToNode: 2, Seq: 100}, codes.ResourceExhausted},
+		"group":         {&oncelogv1.SendSnapshotRequest{ClusterId: "test", FromNode: 1, ToNode: 2, Seq: 101}, codes.Unavailable},
+		"damaged":       {&oncelogv1.SendSnapshotRequest{ClusterId: "test", FromNode: 1, ToNode: 2, Seq: 102}, codes.InvalidArgument},
+		"fine":          {&oncelogv1.SendSnapshotRequest{ClusterId: "test", FromNode: 1, ToNode: 2, Header: snap}, codes.OK},
+		"the last":      {&oncelogv1.SendSnapshotRequest{ClusterId: "test", FromNode: 1, ToNode: 2, Seq: 6, Last: true}, codes.OK},
 	} {
-		stream, err := client.SendSnapshot(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, p := range c.parts {
-			_ = stream.Send(p)
-		}
-		if _, err := stream.CloseAndRecv(); status.Code(err) != c.want {
-			t.Errorf("snapshot %s: %v, want %v", name, err, c.want)
+		resp, err := client.SendSnapshot(ctx, c.part)
+		if status.Code(err) != c.want || err == nil && (resp.GetNext() != 7 || resp.GetDone() != c.part.GetLast()) {
+			t.Errorf("snapshot %s: %v, %v, want %v", name, resp, err, c.want)
 		}
 	}
 }

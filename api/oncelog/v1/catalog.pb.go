@@ -33,7 +33,9 @@ type CreateTopicRequest struct {
 	ReplicationFactor uint32 `protobuf:"varint,3,opt,name=replication_factor,json=replicationFactor,proto3" json:"replication_factor,omitempty"`
 	// Answer when the topic is durable in the catalogue, without waiting for
 	// leaders.
-	NoWait        bool `protobuf:"varint,4,opt,name=no_wait,json=noWait,proto3" json:"no_wait,omitempty"`
+	NoWait bool `protobuf:"varint,4,opt,name=no_wait,json=noWait,proto3" json:"no_wait,omitempty"`
+	// How it is kept; what is unset has its default.
+	Config        *TopicConfig `protobuf:"bytes,5,opt,name=config,proto3" json:"config,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -96,6 +98,186 @@ func (x *CreateTopicRequest) GetNoWait() bool {
 	return false
 }
 
+func (x *CreateTopicRequest) GetConfig() *TopicConfig {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
+// TopicConfig says how much of each partition of a topic is kept. Where both
+// bounds are set, what is beyond either may go. Only records below the last
+// stable offset ever go, the oldest first, in runs (segments) of about one
+// sixteenth of what is kept: so much more than asked for may stay.
+type TopicConfig struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// retention.ms: records older than this may go; -1: none. From 1 to 2^53.
+	// Default -1. How old a record is says its timestamp, or the time of its append
+	// if the timestamp is later than that or below 0.
+	RetentionMs *int64 `protobuf:"varint,1,opt,name=retention_ms,json=retentionMs,proto3,oneof" json:"retention_ms,omitempty"`
+	// retention.bytes: of each partition, as encoded by producers, the oldest
+	// beyond so many may go; -1: none. From 1 to 2^53. Default -1.
+	RetentionBytes *int64 `protobuf:"varint,2,opt,name=retention_bytes,json=retentionBytes,proto3,oneof" json:"retention_bytes,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *TopicConfig) Reset() {
+	*x = TopicConfig{}
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TopicConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TopicConfig) ProtoMessage() {}
+
+func (x *TopicConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TopicConfig.ProtoReflect.Descriptor instead.
+func (*TopicConfig) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *TopicConfig) GetRetentionMs() int64 {
+	if x != nil && x.RetentionMs != nil {
+		return *x.RetentionMs
+	}
+	return 0
+}
+
+func (x *TopicConfig) GetRetentionBytes() int64 {
+	if x != nil && x.RetentionBytes != nil {
+		return *x.RetentionBytes
+	}
+	return 0
+}
+
+// AlterTopicRequest says what to change.
+type AlterTopicRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The topic's id.
+	TopicId uint64 `protobuf:"varint,1,opt,name=topic_id,json=topicId,proto3" json:"topic_id,omitempty"`
+	// Fields that are unset stay as they are.
+	Config *TopicConfig `protobuf:"bytes,2,opt,name=config,proto3" json:"config,omitempty"`
+	// Change nothing if the topic's config_version is another one, so that a late
+	// copy of the request does not undo what came after it. A topic that is
+	// already as asked for is a success all the same.
+	ExpectedConfigVersion *uint64 `protobuf:"varint,3,opt,name=expected_config_version,json=expectedConfigVersion,proto3,oneof" json:"expected_config_version,omitempty"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
+}
+
+func (x *AlterTopicRequest) Reset() {
+	*x = AlterTopicRequest{}
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlterTopicRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlterTopicRequest) ProtoMessage() {}
+
+func (x *AlterTopicRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlterTopicRequest.ProtoReflect.Descriptor instead.
+func (*AlterTopicRequest) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *AlterTopicRequest) GetTopicId() uint64 {
+	if x != nil {
+		return x.TopicId
+	}
+	return 0
+}
+
+func (x *AlterTopicRequest) GetConfig() *TopicConfig {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
+func (x *AlterTopicRequest) GetExpectedConfigVersion() uint64 {
+	if x != nil && x.ExpectedConfigVersion != nil {
+		return *x.ExpectedConfigVersion
+	}
+	return 0
+}
+
+// AlterTopicResponse is the topic as it is now.
+type AlterTopicResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Without its partitions.
+	Topic         *Topic `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlterTopicResponse) Reset() {
+	*x = AlterTopicResponse{}
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlterTopicResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlterTopicResponse) ProtoMessage() {}
+
+func (x *AlterTopicResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlterTopicResponse.ProtoReflect.Descriptor instead.
+func (*AlterTopicResponse) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *AlterTopicResponse) GetTopic() *Topic {
+	if x != nil {
+		return x.Topic
+	}
+	return nil
+}
+
 // CreateTopicResponse is the topic.
 type CreateTopicResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -109,7 +291,7 @@ type CreateTopicResponse struct {
 
 func (x *CreateTopicResponse) Reset() {
 	*x = CreateTopicResponse{}
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[1]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -121,7 +303,7 @@ func (x *CreateTopicResponse) String() string {
 func (*CreateTopicResponse) ProtoMessage() {}
 
 func (x *CreateTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[1]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -134,7 +316,7 @@ func (x *CreateTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTopicResponse.ProtoReflect.Descriptor instead.
 func (*CreateTopicResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{1}
+	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *CreateTopicResponse) GetTopic() *Topic {
@@ -154,15 +336,18 @@ func (x *CreateTopicResponse) GetReady() bool {
 // DeleteTopicRequest names a topic.
 type DeleteTopicRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The name.
-	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The name. May be empty with topic_id.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The id; 0: whatever topic has the name when the request arrives. Without it
+	// a late copy of the request hits a topic that was made since.
+	TopicId       uint64 `protobuf:"varint,2,opt,name=topic_id,json=topicId,proto3" json:"topic_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteTopicRequest) Reset() {
 	*x = DeleteTopicRequest{}
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[2]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -174,7 +359,7 @@ func (x *DeleteTopicRequest) String() string {
 func (*DeleteTopicRequest) ProtoMessage() {}
 
 func (x *DeleteTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[2]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -187,7 +372,7 @@ func (x *DeleteTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTopicRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTopicRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{2}
+	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *DeleteTopicRequest) GetName() string {
@@ -195,6 +380,13 @@ func (x *DeleteTopicRequest) GetName() string {
 		return x.Name
 	}
 	return ""
+}
+
+func (x *DeleteTopicRequest) GetTopicId() uint64 {
+	if x != nil {
+		return x.TopicId
+	}
+	return 0
 }
 
 // DeleteTopicResponse is empty: the topic is gone.
@@ -206,7 +398,7 @@ type DeleteTopicResponse struct {
 
 func (x *DeleteTopicResponse) Reset() {
 	*x = DeleteTopicResponse{}
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[3]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -218,7 +410,7 @@ func (x *DeleteTopicResponse) String() string {
 func (*DeleteTopicResponse) ProtoMessage() {}
 
 func (x *DeleteTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[3]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -231,7 +423,7 @@ func (x *DeleteTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTopicResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTopicResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{3}
+	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{6}
 }
 
 // ListTopicsRequest pages.
@@ -247,7 +439,7 @@ type ListTopicsRequest struct {
 
 func (x *ListTopicsRequest) Reset() {
 	*x = ListTopicsRequest{}
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[4]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -259,7 +451,7 @@ func (x *ListTopicsRequest) String() string {
 func (*ListTopicsRequest) ProtoMessage() {}
 
 func (x *ListTopicsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[4]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -272,7 +464,7 @@ func (x *ListTopicsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTopicsRequest.ProtoReflect.Descriptor instead.
 func (*ListTopicsRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{4}
+	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListTopicsRequest) GetPageSize() uint32 {
@@ -302,7 +494,7 @@ type ListTopicsResponse struct {
 
 func (x *ListTopicsResponse) Reset() {
 	*x = ListTopicsResponse{}
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[5]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -314,7 +506,7 @@ func (x *ListTopicsResponse) String() string {
 func (*ListTopicsResponse) ProtoMessage() {}
 
 func (x *ListTopicsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[5]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -327,7 +519,7 @@ func (x *ListTopicsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTopicsResponse.ProtoReflect.Descriptor instead.
 func (*ListTopicsResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{5}
+	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListTopicsResponse) GetTopics() []*Topic {
@@ -358,14 +550,18 @@ type Topic struct {
 	// When it was created.
 	CreatedAtMs int64 `protobuf:"varint,5,opt,name=created_at_ms,json=createdAtMs,proto3" json:"created_at_ms,omitempty"`
 	// Its partitions by index; not in lists.
-	Partitions    []*Partition `protobuf:"bytes,6,rep,name=partitions,proto3" json:"partitions,omitempty"`
+	Partitions []*Partition `protobuf:"bytes,6,rep,name=partitions,proto3" json:"partitions,omitempty"`
+	// How it is kept, all fields set.
+	Config *TopicConfig `protobuf:"bytes,7,opt,name=config,proto3" json:"config,omitempty"`
+	// How often config was altered.
+	ConfigVersion uint64 `protobuf:"varint,8,opt,name=config_version,json=configVersion,proto3" json:"config_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Topic) Reset() {
 	*x = Topic{}
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[6]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -377,7 +573,7 @@ func (x *Topic) String() string {
 func (*Topic) ProtoMessage() {}
 
 func (x *Topic) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[6]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -390,7 +586,7 @@ func (x *Topic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Topic.ProtoReflect.Descriptor instead.
 func (*Topic) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{6}
+	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Topic) GetName() string {
@@ -435,6 +631,20 @@ func (x *Topic) GetPartitions() []*Partition {
 	return nil
 }
 
+func (x *Topic) GetConfig() *TopicConfig {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
+func (x *Topic) GetConfigVersion() uint64 {
+	if x != nil {
+		return x.ConfigVersion
+	}
+	return 0
+}
+
 // Partition is one log.
 type Partition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -450,7 +660,7 @@ type Partition struct {
 
 func (x *Partition) Reset() {
 	*x = Partition{}
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[7]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -462,7 +672,7 @@ func (x *Partition) String() string {
 func (*Partition) ProtoMessage() {}
 
 func (x *Partition) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[7]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -475,7 +685,7 @@ func (x *Partition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Partition.ProtoReflect.Descriptor instead.
 func (*Partition) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{7}
+	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Partition) GetPartition() uint32 {
@@ -505,14 +715,17 @@ type GetMetadataRequest struct {
 	// Names, at most 1,000. Empty: no topics, only shards and nodes.
 	Topics []string `protobuf:"bytes,1,rep,name=topics,proto3" json:"topics,omitempty"`
 	// Ids of topics, at most 1,000.
-	TopicIds      []uint64 `protobuf:"varint,2,rep,packed,name=topic_ids,json=topicIds,proto3" json:"topic_ids,omitempty"`
+	TopicIds []uint64 `protobuf:"varint,2,rep,packed,name=topic_ids,json=topicIds,proto3" json:"topic_ids,omitempty"`
+	// Answered by the leader only, from state that is at least as new as the call:
+	// for who changes what it is told of.
+	Linearizable  bool `protobuf:"varint,3,opt,name=linearizable,proto3" json:"linearizable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetMetadataRequest) Reset() {
 	*x = GetMetadataRequest{}
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[8]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -524,7 +737,7 @@ func (x *GetMetadataRequest) String() string {
 func (*GetMetadataRequest) ProtoMessage() {}
 
 func (x *GetMetadataRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[8]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -537,7 +750,7 @@ func (x *GetMetadataRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMetadataRequest.ProtoReflect.Descriptor instead.
 func (*GetMetadataRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{8}
+	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetMetadataRequest) GetTopics() []string {
@@ -552,6 +765,13 @@ func (x *GetMetadataRequest) GetTopicIds() []uint64 {
 		return x.TopicIds
 	}
 	return nil
+}
+
+func (x *GetMetadataRequest) GetLinearizable() bool {
+	if x != nil {
+		return x.Linearizable
+	}
+	return false
 }
 
 // GetMetadataResponse is a picture of the cluster.
@@ -581,7 +801,7 @@ type GetMetadataResponse struct {
 
 func (x *GetMetadataResponse) Reset() {
 	*x = GetMetadataResponse{}
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[9]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -593,7 +813,7 @@ func (x *GetMetadataResponse) String() string {
 func (*GetMetadataResponse) ProtoMessage() {}
 
 func (x *GetMetadataResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[9]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -606,7 +826,7 @@ func (x *GetMetadataResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMetadataResponse.ProtoReflect.Descriptor instead.
 func (*GetMetadataResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{9}
+	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetMetadataResponse) GetClusterId() string {
@@ -685,7 +905,7 @@ type Shard struct {
 
 func (x *Shard) Reset() {
 	*x = Shard{}
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[10]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -697,7 +917,7 @@ func (x *Shard) String() string {
 func (*Shard) ProtoMessage() {}
 
 func (x *Shard) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[10]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -710,7 +930,7 @@ func (x *Shard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Shard.ProtoReflect.Descriptor instead.
 func (*Shard) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{10}
+	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Shard) GetShardId() uint64 {
@@ -768,7 +988,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[11]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -780,7 +1000,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[11]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -793,7 +1013,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{11}
+	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Node) GetNodeId() uint64 {
@@ -840,7 +1060,7 @@ type DescribeClusterRequest struct {
 
 func (x *DescribeClusterRequest) Reset() {
 	*x = DescribeClusterRequest{}
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[12]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -852,7 +1072,7 @@ func (x *DescribeClusterRequest) String() string {
 func (*DescribeClusterRequest) ProtoMessage() {}
 
 func (x *DescribeClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[12]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -865,7 +1085,7 @@ func (x *DescribeClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeClusterRequest.ProtoReflect.Descriptor instead.
 func (*DescribeClusterRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{12}
+	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{15}
 }
 
 // DescribeClusterResponse is the whole cluster.
@@ -899,7 +1119,7 @@ type DescribeClusterResponse struct {
 
 func (x *DescribeClusterResponse) Reset() {
 	*x = DescribeClusterResponse{}
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[13]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -911,7 +1131,7 @@ func (x *DescribeClusterResponse) String() string {
 func (*DescribeClusterResponse) ProtoMessage() {}
 
 func (x *DescribeClusterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_catalog_proto_msgTypes[13]
+	mi := &file_oncelog_v1_catalog_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -924,7 +1144,7 @@ func (x *DescribeClusterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeClusterResponse.ProtoReflect.Descriptor instead.
 func (*DescribeClusterResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{13}
+	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DescribeClusterResponse) GetClusterId() string {
@@ -1009,19 +1229,33 @@ var File_oncelog_v1_catalog_proto protoreflect.FileDescriptor
 const file_oncelog_v1_catalog_proto_rawDesc = "" +
 	"\n" +
 	"\x18oncelog/v1/catalog.proto\x12\n" +
-	"oncelog.v1\"\x90\x01\n" +
+	"oncelog.v1\"\xc1\x01\n" +
 	"\x12CreateTopicRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
 	"\n" +
 	"partitions\x18\x02 \x01(\rR\n" +
 	"partitions\x12-\n" +
 	"\x12replication_factor\x18\x03 \x01(\rR\x11replicationFactor\x12\x17\n" +
-	"\ano_wait\x18\x04 \x01(\bR\x06noWait\"T\n" +
+	"\ano_wait\x18\x04 \x01(\bR\x06noWait\x12/\n" +
+	"\x06config\x18\x05 \x01(\v2\x17.oncelog.v1.TopicConfigR\x06config\"\x88\x01\n" +
+	"\vTopicConfig\x12&\n" +
+	"\fretention_ms\x18\x01 \x01(\x03H\x00R\vretentionMs\x88\x01\x01\x12,\n" +
+	"\x0fretention_bytes\x18\x02 \x01(\x03H\x01R\x0eretentionBytes\x88\x01\x01B\x0f\n" +
+	"\r_retention_msB\x12\n" +
+	"\x10_retention_bytes\"\xb8\x01\n" +
+	"\x11AlterTopicRequest\x12\x19\n" +
+	"\btopic_id\x18\x01 \x01(\x04R\atopicId\x12/\n" +
+	"\x06config\x18\x02 \x01(\v2\x17.oncelog.v1.TopicConfigR\x06config\x12;\n" +
+	"\x17expected_config_version\x18\x03 \x01(\x04H\x00R\x15expectedConfigVersion\x88\x01\x01B\x1a\n" +
+	"\x18_expected_config_version\"=\n" +
+	"\x12AlterTopicResponse\x12'\n" +
+	"\x05topic\x18\x01 \x01(\v2\x11.oncelog.v1.TopicR\x05topic\"T\n" +
 	"\x13CreateTopicResponse\x12'\n" +
 	"\x05topic\x18\x01 \x01(\v2\x11.oncelog.v1.TopicR\x05topic\x12\x14\n" +
-	"\x05ready\x18\x02 \x01(\bR\x05ready\"(\n" +
+	"\x05ready\x18\x02 \x01(\bR\x05ready\"C\n" +
 	"\x12DeleteTopicRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\x15\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
+	"\btopic_id\x18\x02 \x01(\x04R\atopicId\"\x15\n" +
 	"\x13DeleteTopicResponse\"O\n" +
 	"\x11ListTopicsRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\rR\bpageSize\x12\x1d\n" +
@@ -1029,7 +1263,7 @@ const file_oncelog_v1_catalog_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"g\n" +
 	"\x12ListTopicsResponse\x12)\n" +
 	"\x06topics\x18\x01 \x03(\v2\x11.oncelog.v1.TopicR\x06topics\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe9\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc1\x02\n" +
 	"\x05Topic\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
 	"\btopic_id\x18\x02 \x01(\x04R\atopicId\x12'\n" +
@@ -1038,14 +1272,17 @@ const file_oncelog_v1_catalog_proto_rawDesc = "" +
 	"\rcreated_at_ms\x18\x05 \x01(\x03R\vcreatedAtMs\x125\n" +
 	"\n" +
 	"partitions\x18\x06 \x03(\v2\x15.oncelog.v1.PartitionR\n" +
-	"partitions\"g\n" +
+	"partitions\x12/\n" +
+	"\x06config\x18\a \x01(\v2\x17.oncelog.v1.TopicConfigR\x06config\x12%\n" +
+	"\x0econfig_version\x18\b \x01(\x04R\rconfigVersion\"g\n" +
 	"\tPartition\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12!\n" +
 	"\fpartition_id\x18\x02 \x01(\x04R\vpartitionId\x12\x19\n" +
-	"\bshard_id\x18\x03 \x01(\x04R\ashardId\"I\n" +
+	"\bshard_id\x18\x03 \x01(\x04R\ashardId\"m\n" +
 	"\x12GetMetadataRequest\x12\x16\n" +
 	"\x06topics\x18\x01 \x03(\tR\x06topics\x12\x1b\n" +
-	"\ttopic_ids\x18\x02 \x03(\x04R\btopicIds\"\xd8\x02\n" +
+	"\ttopic_ids\x18\x02 \x03(\x04R\btopicIds\x12\"\n" +
+	"\flinearizable\x18\x03 \x01(\bR\flinearizable\"\xd8\x02\n" +
 	"\x13GetMetadataResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x18\n" +
@@ -1084,9 +1321,11 @@ const file_oncelog_v1_catalog_proto_rawDesc = "" +
 	"\x0fpartition_count\x18\t \x01(\rR\x0epartitionCount\x12+\n" +
 	"\x11open_transactions\x18\n" +
 	" \x01(\x04R\x10openTransactions\x12!\n" +
-	"\fowed_markers\x18\v \x01(\x04R\vowedMarkers2\xa9\x03\n" +
+	"\fowed_markers\x18\v \x01(\x04R\vowedMarkers2\xf6\x03\n" +
 	"\x0eCatalogService\x12N\n" +
-	"\vCreateTopic\x12\x1e.oncelog.v1.CreateTopicRequest\x1a\x1f.oncelog.v1.CreateTopicResponse\x12N\n" +
+	"\vCreateTopic\x12\x1e.oncelog.v1.CreateTopicRequest\x1a\x1f.oncelog.v1.CreateTopicResponse\x12K\n" +
+	"\n" +
+	"AlterTopic\x12\x1d.oncelog.v1.AlterTopicRequest\x1a\x1e.oncelog.v1.AlterTopicResponse\x12N\n" +
 	"\vDeleteTopic\x12\x1e.oncelog.v1.DeleteTopicRequest\x1a\x1f.oncelog.v1.DeleteTopicResponse\x12K\n" +
 	"\n" +
 	"ListTopics\x12\x1d.oncelog.v1.ListTopicsRequest\x1a\x1e.oncelog.v1.ListTopicsResponse\x12N\n" +
@@ -1108,49 +1347,58 @@ func file_oncelog_v1_catalog_proto_rawDescGZIP() []byte {
 	return file_oncelog_v1_catalog_proto_rawDescData
 }
 
-var file_oncelog_v1_catalog_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_oncelog_v1_catalog_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_oncelog_v1_catalog_proto_goTypes = []any{
 	(*CreateTopicRequest)(nil),      // 0: oncelog.v1.CreateTopicRequest
-	(*CreateTopicResponse)(nil),     // 1: oncelog.v1.CreateTopicResponse
-	(*DeleteTopicRequest)(nil),      // 2: oncelog.v1.DeleteTopicRequest
-	(*DeleteTopicResponse)(nil),     // 3: oncelog.v1.DeleteTopicResponse
-	(*ListTopicsRequest)(nil),       // 4: oncelog.v1.ListTopicsRequest
-	(*ListTopicsResponse)(nil),      // 5: oncelog.v1.ListTopicsResponse
-	(*Topic)(nil),                   // 6: oncelog.v1.Topic
-	(*Partition)(nil),               // 7: oncelog.v1.Partition
-	(*GetMetadataRequest)(nil),      // 8: oncelog.v1.GetMetadataRequest
-	(*GetMetadataResponse)(nil),     // 9: oncelog.v1.GetMetadataResponse
-	(*Shard)(nil),                   // 10: oncelog.v1.Shard
-	(*Node)(nil),                    // 11: oncelog.v1.Node
-	(*DescribeClusterRequest)(nil),  // 12: oncelog.v1.DescribeClusterRequest
-	(*DescribeClusterResponse)(nil), // 13: oncelog.v1.DescribeClusterResponse
+	(*TopicConfig)(nil),             // 1: oncelog.v1.TopicConfig
+	(*AlterTopicRequest)(nil),       // 2: oncelog.v1.AlterTopicRequest
+	(*AlterTopicResponse)(nil),      // 3: oncelog.v1.AlterTopicResponse
+	(*CreateTopicResponse)(nil),     // 4: oncelog.v1.CreateTopicResponse
+	(*DeleteTopicRequest)(nil),      // 5: oncelog.v1.DeleteTopicRequest
+	(*DeleteTopicResponse)(nil),     // 6: oncelog.v1.DeleteTopicResponse
+	(*ListTopicsRequest)(nil),       // 7: oncelog.v1.ListTopicsRequest
+	(*ListTopicsResponse)(nil),      // 8: oncelog.v1.ListTopicsResponse
+	(*Topic)(nil),                   // 9: oncelog.v1.Topic
+	(*Partition)(nil),               // 10: oncelog.v1.Partition
+	(*GetMetadataRequest)(nil),      // 11: oncelog.v1.GetMetadataRequest
+	(*GetMetadataResponse)(nil),     // 12: oncelog.v1.GetMetadataResponse
+	(*Shard)(nil),                   // 13: oncelog.v1.Shard
+	(*Node)(nil),                    // 14: oncelog.v1.Node
+	(*DescribeClusterRequest)(nil),  // 15: oncelog.v1.DescribeClusterRequest
+	(*DescribeClusterResponse)(nil), // 16: oncelog.v1.DescribeClusterResponse
 }
 var file_oncelog_v1_catalog_proto_depIdxs = []int32{
-	6,  // 0: oncelog.v1.CreateTopicResponse.topic:type_name -> oncelog.v1.Topic
-	6,  // 1: oncelog.v1.ListTopicsResponse.topics:type_name -> oncelog.v1.Topic
-	7,  // 2: oncelog.v1.Topic.partitions:type_name -> oncelog.v1.Partition
-	6,  // 3: oncelog.v1.GetMetadataResponse.topics:type_name -> oncelog.v1.Topic
-	10, // 4: oncelog.v1.GetMetadataResponse.shards:type_name -> oncelog.v1.Shard
-	11, // 5: oncelog.v1.GetMetadataResponse.coordinators:type_name -> oncelog.v1.Node
-	11, // 6: oncelog.v1.GetMetadataResponse.nodes:type_name -> oncelog.v1.Node
-	11, // 7: oncelog.v1.DescribeClusterResponse.coordinators:type_name -> oncelog.v1.Node
-	11, // 8: oncelog.v1.DescribeClusterResponse.nodes:type_name -> oncelog.v1.Node
-	10, // 9: oncelog.v1.DescribeClusterResponse.shards:type_name -> oncelog.v1.Shard
-	0,  // 10: oncelog.v1.CatalogService.CreateTopic:input_type -> oncelog.v1.CreateTopicRequest
-	2,  // 11: oncelog.v1.CatalogService.DeleteTopic:input_type -> oncelog.v1.DeleteTopicRequest
-	4,  // 12: oncelog.v1.CatalogService.ListTopics:input_type -> oncelog.v1.ListTopicsRequest
-	8,  // 13: oncelog.v1.CatalogService.GetMetadata:input_type -> oncelog.v1.GetMetadataRequest
-	12, // 14: oncelog.v1.CatalogService.DescribeCluster:input_type -> oncelog.v1.DescribeClusterRequest
-	1,  // 15: oncelog.v1.CatalogService.CreateTopic:output_type -> oncelog.v1.CreateTopicResponse
-	3,  // 16: oncelog.v1.CatalogService.DeleteTopic:output_type -> oncelog.v1.DeleteTopicResponse
-	5,  // 17: oncelog.v1.CatalogService.ListTopics:output_type -> oncelog.v1.ListTopicsResponse
-	9,  // 18: oncelog.v1.CatalogService.GetMetadata:output_type -> oncelog.v1.GetMetadataResponse
-	13, // 19: oncelog.v1.CatalogService.DescribeCluster:output_type -> oncelog.v1.DescribeClusterResponse
-	15, // [15:20] is the sub-list for method output_type
-	10, // [10:15] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	1,  // 0: oncelog.v1.CreateTopicRequest.config:type_name -> oncelog.v1.TopicConfig
+	1,  // 1: oncelog.v1.AlterTopicRequest.config:type_name -> oncelog.v1.TopicConfig
+	9,  // 2: oncelog.v1.AlterTopicResponse.topic:type_name -> oncelog.v1.Topic
+	9,  // 3: oncelog.v1.CreateTopicResponse.topic:type_name -> oncelog.v1.Topic
+	9,  // 4: oncelog.v1.ListTopicsResponse.topics:type_name -> oncelog.v1.Topic
+	10, // 5: oncelog.v1.Topic.partitions:type_name -> oncelog.v1.Partition
+	1,  // 6: oncelog.v1.Topic.config:type_name -> oncelog.v1.TopicConfig
+	9,  // 7: oncelog.v1.GetMetadataResponse.topics:type_name -> oncelog.v1.Topic
+	13, // 8: oncelog.v1.GetMetadataResponse.shards:type_name -> oncelog.v1.Shard
+	14, // 9: oncelog.v1.GetMetadataResponse.coordinators:type_name -> oncelog.v1.Node
+	14, // 10: oncelog.v1.GetMetadataResponse.nodes:type_name -> oncelog.v1.Node
+	14, // 11: oncelog.v1.DescribeClusterResponse.coordinators:type_name -> oncelog.v1.Node
+	14, // 12: oncelog.v1.DescribeClusterResponse.nodes:type_name -> oncelog.v1.Node
+	13, // 13: oncelog.v1.DescribeClusterResponse.shards:type_name -> oncelog.v1.Shard
+	0,  // 14: oncelog.v1.CatalogService.CreateTopic:input_type -> oncelog.v1.CreateTopicRequest
+	2,  // 15: oncelog.v1.CatalogService.AlterTopic:input_type -> oncelog.v1.AlterTopicRequest
+	5,  // 16: oncelog.v1.CatalogService.DeleteTopic:input_type -> oncelog.v1.DeleteTopicRequest
+	7,  // 17: oncelog.v1.CatalogService.ListTopics:input_type -> oncelog.v1.ListTopicsRequest
+	11, // 18: oncelog.v1.CatalogService.GetMetadata:input_type -> oncelog.v1.GetMetadataRequest
+	15, // 19: oncelog.v1.CatalogService.DescribeCluster:input_type -> oncelog.v1.DescribeClusterRequest
+	4,  // 20: oncelog.v1.CatalogService.CreateTopic:output_type -> oncelog.v1.CreateTopicResponse
+	3,  // 21: oncelog.v1.CatalogService.AlterTopic:output_type -> oncelog.v1.AlterTopicResponse
+	6,  // 22: oncelog.v1.CatalogService.DeleteTopic:output_type -> oncelog.v1.DeleteTopicResponse
+	8,  // 23: oncelog.v1.CatalogService.ListTopics:output_type -> oncelog.v1.ListTopicsResponse
+	12, // 24: oncelog.v1.CatalogService.GetMetadata:output_type -> oncelog.v1.GetMetadataResponse
+	16, // 25: oncelog.v1.CatalogService.DescribeCluster:output_type -> oncelog.v1.DescribeClusterResponse
+	20, // [20:26] is the sub-list for method output_type
+	14, // [14:20] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_oncelog_v1_catalog_proto_init() }
@@ -1158,13 +1406,15 @@ func file_oncelog_v1_catalog_proto_init() {
 	if File_oncelog_v1_catalog_proto != nil {
 		return
 	}
+	file_oncelog_v1_catalog_proto_msgTypes[1].OneofWrappers = []any{}
+	file_oncelog_v1_catalog_proto_msgTypes[2].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_oncelog_v1_catalog_proto_rawDesc), len(file_oncelog_v1_catalog_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

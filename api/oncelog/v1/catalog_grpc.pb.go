@@ -20,6 +20,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	CatalogService_CreateTopic_FullMethodName     = "/oncelog.v1.CatalogService/CreateTopic"
+	CatalogService_AlterTopic_FullMethodName      = "/oncelog.v1.CatalogService/AlterTopic"
 	CatalogService_DeleteTopic_FullMethodName     = "/oncelog.v1.CatalogService/DeleteTopic"
 	CatalogService_ListTopics_FullMethodName      = "/oncelog.v1.CatalogService/ListTopics"
 	CatalogService_GetMetadata_FullMethodName     = "/oncelog.v1.CatalogService/GetMetadata"
@@ -39,8 +40,14 @@ type CatalogServiceClient interface {
 	// that accepts appends; at the deadline the topic exists all the same.
 	// Errors: TOPIC_EXISTS, INSUFFICIENT_NODES, LIMIT_EXCEEDED.
 	CreateTopic(ctx context.Context, in *CreateTopicRequest, opts ...grpc.CallOption) (*CreateTopicResponse, error)
+	// AlterTopic changes how a topic is kept. It answers when the change is durable
+	// in the catalogue; shards follow within moments. Errors: UNKNOWN_TOPIC,
+	// TOPIC_CHANGED.
+	AlterTopic(ctx context.Context, in *AlterTopicRequest, opts ...grpc.CallOption) (*AlterTopicResponse, error)
 	// DeleteTopic removes a topic and its records at once. Open transactions keep
-	// their other partitions. Errors: UNKNOWN_TOPIC.
+	// their other partitions. With topic_id it can be repeated: a topic of that id
+	// which was deleted before is a success, and one that was made later under the
+	// same name is left alone. Errors: UNKNOWN_TOPIC.
 	DeleteTopic(ctx context.Context, in *DeleteTopicRequest, opts ...grpc.CallOption) (*DeleteTopicResponse, error)
 	// ListTopics lists topics in the order of their names.
 	ListTopics(ctx context.Context, in *ListTopicsRequest, opts ...grpc.CallOption) (*ListTopicsResponse, error)
@@ -63,6 +70,16 @@ func (c *catalogServiceClient) CreateTopic(ctx context.Context, in *CreateTopicR
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreateTopicResponse)
 	err := c.cc.Invoke(ctx, CatalogService_CreateTopic_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *catalogServiceClient) AlterTopic(ctx context.Context, in *AlterTopicRequest, opts ...grpc.CallOption) (*AlterTopicResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AlterTopicResponse)
+	err := c.cc.Invoke(ctx, CatalogService_AlterTopic_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -122,8 +139,14 @@ type CatalogServiceServer interface {
 	// that accepts appends; at the deadline the topic exists all the same.
 	// Errors: TOPIC_EXISTS, INSUFFICIENT_NODES, LIMIT_EXCEEDED.
 	CreateTopic(context.Context, *CreateTopicRequest) (*CreateTopicResponse, error)
+	// AlterTopic changes how a topic is kept. It answers when the change is durable
+	// in the catalogue; shards follow within moments. Errors: UNKNOWN_TOPIC,
+	// TOPIC_CHANGED.
+	AlterTopic(context.Context, *AlterTopicRequest) (*AlterTopicResponse, error)
 	// DeleteTopic removes a topic and its records at once. Open transactions keep
-	// their other partitions. Errors: UNKNOWN_TOPIC.
+	// their other partitions. With topic_id it can be repeated: a topic of that id
+	// which was deleted before is a success, and one that was made later under the
+	// same name is left alone. Errors: UNKNOWN_TOPIC.
 	DeleteTopic(context.Context, *DeleteTopicRequest) (*DeleteTopicResponse, error)
 	// ListTopics lists topics in the order of their names.
 	ListTopics(context.Context, *ListTopicsRequest) (*ListTopicsResponse, error)
@@ -144,6 +167,9 @@ type UnimplementedCatalogServiceServer struct{}
 
 func (UnimplementedCatalogServiceServer) CreateTopic(context.Context, *CreateTopicRequest) (*CreateTopicResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateTopic not implemented")
+}
+func (UnimplementedCatalogServiceServer) AlterTopic(context.Context, *AlterTopicRequest) (*AlterTopicResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AlterTopic not implemented")
 }
 func (UnimplementedCatalogServiceServer) DeleteTopic(context.Context, *DeleteTopicRequest) (*DeleteTopicResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteTopic not implemented")
@@ -192,6 +218,24 @@ func _CatalogService_CreateTopic_Handler(srv interface{}, ctx context.Context, d
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(CatalogServiceServer).CreateTopic(ctx, req.(*CreateTopicRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CatalogService_AlterTopic_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AlterTopicRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).AlterTopic(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_AlterTopic_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).AlterTopic(ctx, req.(*AlterTopicRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -278,6 +322,10 @@ var CatalogService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CreateTopic",
 			Handler:    _CatalogService_CreateTopic_Handler,
+		},
+		{
+			MethodName: "AlterTopic",
+			Handler:    _CatalogService_AlterTopic_Handler,
 		},
 		{
 			MethodName: "DeleteTopic",

@@ -68,6 +68,9 @@ const (
 	ErrorCode_ERROR_CODE_NODE_ID_IN_USE ErrorCode = 25
 	// Fatal: the caller belongs to another cluster. Metadata: cluster_id.
 	ErrorCode_ERROR_CODE_WRONG_CLUSTER ErrorCode = 26
+	// Fatal for the call: somebody else has altered the topic since it was looked
+	// at. Nothing was changed. Metadata: topic, current_version.
+	ErrorCode_ERROR_CODE_TOPIC_CHANGED ErrorCode = 27
 	// Fatal: the producer token is missing, forged, or for another producer id or
 	// epoch.
 	ErrorCode_ERROR_CODE_INVALID_PRODUCER_TOKEN ErrorCode = 40
@@ -153,6 +156,7 @@ var (
 		24: "ERROR_CODE_UNKNOWN_NODE",
 		25: "ERROR_CODE_NODE_ID_IN_USE",
 		26: "ERROR_CODE_WRONG_CLUSTER",
+		27: "ERROR_CODE_TOPIC_CHANGED",
 		40: "ERROR_CODE_INVALID_PRODUCER_TOKEN",
 		41: "ERROR_CODE_FENCED",
 		42: "ERROR_CODE_UNKNOWN_PRODUCER",
@@ -193,6 +197,7 @@ var (
 		"ERROR_CODE_UNKNOWN_NODE":                24,
 		"ERROR_CODE_NODE_ID_IN_USE":              25,
 		"ERROR_CODE_WRONG_CLUSTER":               26,
+		"ERROR_CODE_TOPIC_CHANGED":               27,
 		"ERROR_CODE_INVALID_PRODUCER_TOKEN":      40,
 		"ERROR_CODE_FENCED":                      41,
 		"ERROR_CODE_UNKNOWN_PRODUCER":            42,
@@ -323,7 +328,7 @@ const file_oncelog_v1_error_proto_rawDesc = "" +
 	"\bmetadata\x18\x03 \x03(\v2\x1f.oncelog.v1.Error.MetadataEntryR\bmetadata\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\x99\t\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xb7\t\n" +
 	"\tErrorCode\x12\x1a\n" +
 	"\x16ERROR_CODE_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_CODE_INVALID_ARGUMENT\x10\x01\x12\x1d\n" +
@@ -340,7 +345,8 @@ const file_oncelog_v1_error_proto_rawDesc = "" +
 	"\x1dERROR_CODE_INSUFFICIENT_NODES\x10\x17\x12\x1b\n" +
 	"\x17ERROR_CODE_UNKNOWN_NODE\x10\x18\x12\x1d\n" +
 	"\x19ERROR_CODE_NODE_ID_IN_USE\x10\x19\x12\x1c\n" +
-	"\x18ERROR_CODE_WRONG_CLUSTER\x10\x1a\x12%\n" +
+	"\x18ERROR_CODE_WRONG_CLUSTER\x10\x1a\x12\x1c\n" +
+	"\x18ERROR_CODE_TOPIC_CHANGED\x10\x1b\x12%\n" +
 	"!ERROR_CODE_INVALID_PRODUCER_TOKEN\x10(\x12\x15\n" +
 	"\x11ERROR_CODE_FENCED\x10)\x12\x1f\n" +
 	"\x1bERROR_CODE_UNKNOWN_PRODUCER\x10*\x12$\n" +

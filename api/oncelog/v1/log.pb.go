@@ -1207,6 +1207,210 @@ func (x *OffsetAnswer) GetTimestampMs() int64 {
 	return 0
 }
 
+// DeleteRecordsRequest says what is not wanted any more.
+type DeleteRecordsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One element per partition, at most 1,000, all on one node.
+	Deletions     []*RecordDeletion `protobuf:"bytes,1,rep,name=deletions,proto3" json:"deletions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteRecordsRequest) Reset() {
+	*x = DeleteRecordsRequest{}
+	mi := &file_oncelog_v1_log_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteRecordsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteRecordsRequest) ProtoMessage() {}
+
+func (x *DeleteRecordsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_log_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteRecordsRequest.ProtoReflect.Descriptor instead.
+func (*DeleteRecordsRequest) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_log_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *DeleteRecordsRequest) GetDeletions() []*RecordDeletion {
+	if x != nil {
+		return x.Deletions
+	}
+	return nil
+}
+
+// RecordDeletion are the records of one partition below an offset.
+type RecordDeletion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The partition, with its id: by name alone a late copy of the request would
+	// hit a topic that was made since.
+	Partition *PartitionRef `protobuf:"bytes,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	// The log starts here afterwards, unless it starts later already. At most the
+	// stable end.
+	BeforeOffset  uint64 `protobuf:"varint,2,opt,name=before_offset,json=beforeOffset,proto3" json:"before_offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordDeletion) Reset() {
+	*x = RecordDeletion{}
+	mi := &file_oncelog_v1_log_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordDeletion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordDeletion) ProtoMessage() {}
+
+func (x *RecordDeletion) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_log_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordDeletion.ProtoReflect.Descriptor instead.
+func (*RecordDeletion) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_log_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *RecordDeletion) GetPartition() *PartitionRef {
+	if x != nil {
+		return x.Partition
+	}
+	return nil
+}
+
+func (x *RecordDeletion) GetBeforeOffset() uint64 {
+	if x != nil {
+		return x.BeforeOffset
+	}
+	return 0
+}
+
+// DeleteRecordsResponse tells where the logs start.
+type DeleteRecordsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of the request.
+	Starts        []*PartitionStart `protobuf:"bytes,1,rep,name=starts,proto3" json:"starts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteRecordsResponse) Reset() {
+	*x = DeleteRecordsResponse{}
+	mi := &file_oncelog_v1_log_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteRecordsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteRecordsResponse) ProtoMessage() {}
+
+func (x *DeleteRecordsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_log_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteRecordsResponse.ProtoReflect.Descriptor instead.
+func (*DeleteRecordsResponse) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_log_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *DeleteRecordsResponse) GetStarts() []*PartitionStart {
+	if x != nil {
+		return x.Starts
+	}
+	return nil
+}
+
+// PartitionStart is where a partition starts.
+type PartitionStart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The partition, with all its fields set.
+	Partition *PartitionRef `protobuf:"bytes,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	// First offset that is kept.
+	StartOffset   uint64 `protobuf:"varint,2,opt,name=start_offset,json=startOffset,proto3" json:"start_offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PartitionStart) Reset() {
+	*x = PartitionStart{}
+	mi := &file_oncelog_v1_log_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PartitionStart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PartitionStart) ProtoMessage() {}
+
+func (x *PartitionStart) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_log_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PartitionStart.ProtoReflect.Descriptor instead.
+func (*PartitionStart) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_log_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *PartitionStart) GetPartition() *PartitionRef {
+	if x != nil {
+		return x.Partition
+	}
+	return nil
+}
+
+func (x *PartitionStart) GetStartOffset() uint64 {
+	if x != nil {
+		return x.StartOffset
+	}
+	return 0
+}
+
 // DescribeProducersRequest names a partition.
 type DescribeProducersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1218,7 +1422,7 @@ type DescribeProducersRequest struct {
 
 func (x *DescribeProducersRequest) Reset() {
 	*x = DescribeProducersRequest{}
-	mi := &file_oncelog_v1_log_proto_msgTypes[15]
+	mi := &file_oncelog_v1_log_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1230,7 +1434,7 @@ func (x *DescribeProducersRequest) String() string {
 func (*DescribeProducersRequest) ProtoMessage() {}
 
 func (x *DescribeProducersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_log_proto_msgTypes[15]
+	mi := &file_oncelog_v1_log_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1243,7 +1447,7 @@ func (x *DescribeProducersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeProducersRequest.ProtoReflect.Descriptor instead.
 func (*DescribeProducersRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_log_proto_rawDescGZIP(), []int{15}
+	return file_oncelog_v1_log_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DescribeProducersRequest) GetPartition() *PartitionRef {
@@ -1264,7 +1468,7 @@ type DescribeProducersResponse struct {
 
 func (x *DescribeProducersResponse) Reset() {
 	*x = DescribeProducersResponse{}
-	mi := &file_oncelog_v1_log_proto_msgTypes[16]
+	mi := &file_oncelog_v1_log_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1276,7 +1480,7 @@ func (x *DescribeProducersResponse) String() string {
 func (*DescribeProducersResponse) ProtoMessage() {}
 
 func (x *DescribeProducersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_log_proto_msgTypes[16]
+	mi := &file_oncelog_v1_log_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1289,7 +1493,7 @@ func (x *DescribeProducersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeProducersResponse.ProtoReflect.Descriptor instead.
 func (*DescribeProducersResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_log_proto_rawDescGZIP(), []int{16}
+	return file_oncelog_v1_log_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DescribeProducersResponse) GetProducers() []*ProducerState {
@@ -1318,7 +1522,7 @@ type ProducerState struct {
 
 func (x *ProducerState) Reset() {
 	*x = ProducerState{}
-	mi := &file_oncelog_v1_log_proto_msgTypes[17]
+	mi := &file_oncelog_v1_log_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1330,7 +1534,7 @@ func (x *ProducerState) String() string {
 func (*ProducerState) ProtoMessage() {}
 
 func (x *ProducerState) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_log_proto_msgTypes[17]
+	mi := &file_oncelog_v1_log_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1343,7 +1547,7 @@ func (x *ProducerState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProducerState.ProtoReflect.Descriptor instead.
 func (*ProducerState) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_log_proto_rawDescGZIP(), []int{17}
+	return file_oncelog_v1_log_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ProducerState) GetTxn() *TxnRef {
@@ -1392,7 +1596,7 @@ type DescribePartitionsRequest struct {
 
 func (x *DescribePartitionsRequest) Reset() {
 	*x = DescribePartitionsRequest{}
-	mi := &file_oncelog_v1_log_proto_msgTypes[18]
+	mi := &file_oncelog_v1_log_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1404,7 +1608,7 @@ func (x *DescribePartitionsRequest) String() string {
 func (*DescribePartitionsRequest) ProtoMessage() {}
 
 func (x *DescribePartitionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_log_proto_msgTypes[18]
+	mi := &file_oncelog_v1_log_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1417,7 +1621,7 @@ func (x *DescribePartitionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribePartitionsRequest.ProtoReflect.Descriptor instead.
 func (*DescribePartitionsRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_log_proto_rawDescGZIP(), []int{18}
+	return file_oncelog_v1_log_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DescribePartitionsRequest) GetPartitions() []*PartitionRef {
@@ -1438,7 +1642,7 @@ type DescribePartitionsResponse struct {
 
 func (x *DescribePartitionsResponse) Reset() {
 	*x = DescribePartitionsResponse{}
-	mi := &file_oncelog_v1_log_proto_msgTypes[19]
+	mi := &file_oncelog_v1_log_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1450,7 +1654,7 @@ func (x *DescribePartitionsResponse) String() string {
 func (*DescribePartitionsResponse) ProtoMessage() {}
 
 func (x *DescribePartitionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_log_proto_msgTypes[19]
+	mi := &file_oncelog_v1_log_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1463,7 +1667,7 @@ func (x *DescribePartitionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribePartitionsResponse.ProtoReflect.Descriptor instead.
 func (*DescribePartitionsResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_log_proto_rawDescGZIP(), []int{19}
+	return file_oncelog_v1_log_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DescribePartitionsResponse) GetPartitions() []*PartitionStatus {
@@ -1492,13 +1696,16 @@ type PartitionStatus struct {
 	BlockedBy *TxnRef `protobuf:"bytes,7,opt,name=blocked_by,json=blockedBy,proto3" json:"blocked_by,omitempty"`
 	// When its first record was appended.
 	BlockedSinceMs int64 `protobuf:"varint,8,opt,name=blocked_since_ms,json=blockedSinceMs,proto3" json:"blocked_since_ms,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Bytes of the batches that are stored, as their producers encoded them, on
+	// one node. Batches of a segment that retention has not removed as a whole count.
+	SizeBytes     uint64 `protobuf:"varint,9,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PartitionStatus) Reset() {
 	*x = PartitionStatus{}
-	mi := &file_oncelog_v1_log_proto_msgTypes[20]
+	mi := &file_oncelog_v1_log_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1510,7 +1717,7 @@ func (x *PartitionStatus) String() string {
 func (*PartitionStatus) ProtoMessage() {}
 
 func (x *PartitionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_log_proto_msgTypes[20]
+	mi := &file_oncelog_v1_log_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1523,7 +1730,7 @@ func (x *PartitionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartitionStatus.ProtoReflect.Descriptor instead.
 func (*PartitionStatus) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_log_proto_rawDescGZIP(), []int{20}
+	return file_oncelog_v1_log_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PartitionStatus) GetPartition() *PartitionRef {
@@ -1578,6 +1785,13 @@ func (x *PartitionStatus) GetBlockedBy() *TxnRef {
 func (x *PartitionStatus) GetBlockedSinceMs() int64 {
 	if x != nil {
 		return x.BlockedSinceMs
+	}
+	return 0
+}
+
+func (x *PartitionStatus) GetSizeBytes() uint64 {
+	if x != nil {
+		return x.SizeBytes
 	}
 	return 0
 }
@@ -1667,7 +1881,17 @@ const file_oncelog_v1_log_proto_rawDesc = "" +
 	"\tpartition\x18\x01 \x01(\v2\x18.oncelog.v1.PartitionRefR\tpartition\x12\x1b\n" +
 	"\x06offset\x18\x02 \x01(\x04H\x00R\x06offset\x88\x01\x01\x12!\n" +
 	"\ftimestamp_ms\x18\x03 \x01(\x03R\vtimestampMsB\t\n" +
-	"\a_offset\"R\n" +
+	"\a_offset\"P\n" +
+	"\x14DeleteRecordsRequest\x128\n" +
+	"\tdeletions\x18\x01 \x03(\v2\x1a.oncelog.v1.RecordDeletionR\tdeletions\"m\n" +
+	"\x0eRecordDeletion\x126\n" +
+	"\tpartition\x18\x01 \x01(\v2\x18.oncelog.v1.PartitionRefR\tpartition\x12#\n" +
+	"\rbefore_offset\x18\x02 \x01(\x04R\fbeforeOffset\"K\n" +
+	"\x15DeleteRecordsResponse\x122\n" +
+	"\x06starts\x18\x01 \x03(\v2\x1a.oncelog.v1.PartitionStartR\x06starts\"k\n" +
+	"\x0ePartitionStart\x126\n" +
+	"\tpartition\x18\x01 \x01(\v2\x18.oncelog.v1.PartitionRefR\tpartition\x12!\n" +
+	"\fstart_offset\x18\x02 \x01(\x04R\vstartOffset\"R\n" +
 	"\x18DescribeProducersRequest\x126\n" +
 	"\tpartition\x18\x01 \x01(\v2\x18.oncelog.v1.PartitionRefR\tpartition\"T\n" +
 	"\x19DescribeProducersResponse\x127\n" +
@@ -1686,7 +1910,7 @@ const file_oncelog_v1_log_proto_rawDesc = "" +
 	"\x1aDescribePartitionsResponse\x12;\n" +
 	"\n" +
 	"partitions\x18\x01 \x03(\v2\x1b.oncelog.v1.PartitionStatusR\n" +
-	"partitions\"\xd1\x02\n" +
+	"partitions\"\xf0\x02\n" +
 	"\x0fPartitionStatus\x126\n" +
 	"\tpartition\x18\x01 \x01(\v2\x18.oncelog.v1.PartitionRefR\tpartition\x12\x19\n" +
 	"\bshard_id\x18\x02 \x01(\x04R\ashardId\x12!\n" +
@@ -1698,7 +1922,9 @@ const file_oncelog_v1_log_proto_rawDesc = "" +
 	"\x11open_transactions\x18\x06 \x01(\rR\x10openTransactions\x121\n" +
 	"\n" +
 	"blocked_by\x18\a \x01(\v2\x12.oncelog.v1.TxnRefR\tblockedBy\x12(\n" +
-	"\x10blocked_since_ms\x18\b \x01(\x03R\x0eblockedSinceMs*\x82\x01\n" +
+	"\x10blocked_since_ms\x18\b \x01(\x03R\x0eblockedSinceMs\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\t \x01(\x04R\tsizeBytes*\x82\x01\n" +
 	"\rStartPosition\x12\x1e\n" +
 	"\x1aSTART_POSITION_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15START_POSITION_OFFSET\x10\x01\x12\x1b\n" +
@@ -1707,13 +1933,14 @@ const file_oncelog_v1_log_proto_rawDesc = "" +
 	"\vFetchFormat\x12\x1c\n" +
 	"\x18FETCH_FORMAT_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14FETCH_FORMAT_RECORDS\x10\x01\x12\x18\n" +
-	"\x14FETCH_FORMAT_BATCHES\x10\x022\xfb\x03\n" +
+	"\x14FETCH_FORMAT_BATCHES\x10\x022\xd1\x04\n" +
 	"\n" +
 	"LogService\x12?\n" +
 	"\x06Append\x12\x19.oncelog.v1.AppendRequest\x1a\x1a.oncelog.v1.AppendResponse\x12U\n" +
 	"\fAppendStream\x12\x1f.oncelog.v1.AppendStreamRequest\x1a .oncelog.v1.AppendStreamResponse(\x010\x01\x12>\n" +
 	"\x05Fetch\x12\x18.oncelog.v1.FetchRequest\x1a\x19.oncelog.v1.FetchResponse0\x01\x12N\n" +
-	"\vListOffsets\x12\x1e.oncelog.v1.ListOffsetsRequest\x1a\x1f.oncelog.v1.ListOffsetsResponse\x12`\n" +
+	"\vListOffsets\x12\x1e.oncelog.v1.ListOffsetsRequest\x1a\x1f.oncelog.v1.ListOffsetsResponse\x12T\n" +
+	"\rDeleteRecords\x12 .oncelog.v1.DeleteRecordsRequest\x1a!.oncelog.v1.DeleteRecordsResponse\x12`\n" +
 	"\x11DescribeProducers\x12$.oncelog.v1.DescribeProducersRequest\x1a%.oncelog.v1.DescribeProducersResponse\x12c\n" +
 	"\x12DescribePartitions\x12%.oncelog.v1.DescribePartitionsRequest\x1a&.oncelog.v1.DescribePartitionsResponseB\x98\x01\n" +
 	"\x0ecom.oncelog.v1B\bLogProtoP\x01Z3github.com/oncelog/oncelog/api/oncelog/v1;oncelogv1\xa2\x02\x03OXX\xaa\x02\n" +
@@ -1733,7 +1960,7 @@ func file_oncelog_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_oncelog_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_oncelog_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_oncelog_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_oncelog_v1_log_proto_goTypes = []any{
 	(StartPosition)(0),                 // 0: oncelog.v1.StartPosition
 	(FetchFormat)(0),                   // 1: oncelog.v1.FetchFormat
@@ -1752,69 +1979,79 @@ var file_oncelog_v1_log_proto_goTypes = []any{
 	(*OffsetQuery)(nil),                // 14: oncelog.v1.OffsetQuery
 	(*ListOffsetsResponse)(nil),        // 15: oncelog.v1.ListOffsetsResponse
 	(*OffsetAnswer)(nil),               // 16: oncelog.v1.OffsetAnswer
-	(*DescribeProducersRequest)(nil),   // 17: oncelog.v1.DescribeProducersRequest
-	(*DescribeProducersResponse)(nil),  // 18: oncelog.v1.DescribeProducersResponse
-	(*ProducerState)(nil),              // 19: oncelog.v1.ProducerState
-	(*DescribePartitionsRequest)(nil),  // 20: oncelog.v1.DescribePartitionsRequest
-	(*DescribePartitionsResponse)(nil), // 21: oncelog.v1.DescribePartitionsResponse
-	(*PartitionStatus)(nil),            // 22: oncelog.v1.PartitionStatus
-	(*TxnRef)(nil),                     // 23: oncelog.v1.TxnRef
-	(*PartitionRef)(nil),               // 24: oncelog.v1.PartitionRef
-	(*Record)(nil),                     // 25: oncelog.v1.Record
-	(*Error)(nil),                      // 26: oncelog.v1.Error
-	(IsolationLevel)(0),                // 27: oncelog.v1.IsolationLevel
+	(*DeleteRecordsRequest)(nil),       // 17: oncelog.v1.DeleteRecordsRequest
+	(*RecordDeletion)(nil),             // 18: oncelog.v1.RecordDeletion
+	(*DeleteRecordsResponse)(nil),      // 19: oncelog.v1.DeleteRecordsResponse
+	(*PartitionStart)(nil),             // 20: oncelog.v1.PartitionStart
+	(*DescribeProducersRequest)(nil),   // 21: oncelog.v1.DescribeProducersRequest
+	(*DescribeProducersResponse)(nil),  // 22: oncelog.v1.DescribeProducersResponse
+	(*ProducerState)(nil),              // 23: oncelog.v1.ProducerState
+	(*DescribePartitionsRequest)(nil),  // 24: oncelog.v1.DescribePartitionsRequest
+	(*DescribePartitionsResponse)(nil), // 25: oncelog.v1.DescribePartitionsResponse
+	(*PartitionStatus)(nil),            // 26: oncelog.v1.PartitionStatus
+	(*TxnRef)(nil),                     // 27: oncelog.v1.TxnRef
+	(*PartitionRef)(nil),               // 28: oncelog.v1.PartitionRef
+	(*Record)(nil),                     // 29: oncelog.v1.Record
+	(*Error)(nil),                      // 30: oncelog.v1.Error
+	(IsolationLevel)(0),                // 31: oncelog.v1.IsolationLevel
 }
 var file_oncelog_v1_log_proto_depIdxs = []int32{
-	23, // 0: oncelog.v1.AppendRequest.txn:type_name -> oncelog.v1.TxnRef
+	27, // 0: oncelog.v1.AppendRequest.txn:type_name -> oncelog.v1.TxnRef
 	5,  // 1: oncelog.v1.AppendRequest.partitions:type_name -> oncelog.v1.PartitionAppend
 	2,  // 2: oncelog.v1.AppendStreamRequest.requests:type_name -> oncelog.v1.AppendRequest
 	7,  // 3: oncelog.v1.AppendStreamResponse.responses:type_name -> oncelog.v1.AppendResponse
-	24, // 4: oncelog.v1.PartitionAppend.partition:type_name -> oncelog.v1.PartitionRef
+	28, // 4: oncelog.v1.PartitionAppend.partition:type_name -> oncelog.v1.PartitionRef
 	6,  // 5: oncelog.v1.PartitionAppend.records:type_name -> oncelog.v1.RecordList
-	25, // 6: oncelog.v1.RecordList.records:type_name -> oncelog.v1.Record
+	29, // 6: oncelog.v1.RecordList.records:type_name -> oncelog.v1.Record
 	8,  // 7: oncelog.v1.AppendResponse.results:type_name -> oncelog.v1.AppendResult
-	26, // 8: oncelog.v1.AppendResponse.error:type_name -> oncelog.v1.Error
-	24, // 9: oncelog.v1.AppendResult.partition:type_name -> oncelog.v1.PartitionRef
-	26, // 10: oncelog.v1.AppendResult.error:type_name -> oncelog.v1.Error
-	24, // 11: oncelog.v1.FetchRequest.partition:type_name -> oncelog.v1.PartitionRef
+	30, // 8: oncelog.v1.AppendResponse.error:type_name -> oncelog.v1.Error
+	28, // 9: oncelog.v1.AppendResult.partition:type_name -> oncelog.v1.PartitionRef
+	30, // 10: oncelog.v1.AppendResult.error:type_name -> oncelog.v1.Error
+	28, // 11: oncelog.v1.FetchRequest.partition:type_name -> oncelog.v1.PartitionRef
 	0,  // 12: oncelog.v1.FetchRequest.start:type_name -> oncelog.v1.StartPosition
-	27, // 13: oncelog.v1.FetchRequest.isolation:type_name -> oncelog.v1.IsolationLevel
+	31, // 13: oncelog.v1.FetchRequest.isolation:type_name -> oncelog.v1.IsolationLevel
 	1,  // 14: oncelog.v1.FetchRequest.format:type_name -> oncelog.v1.FetchFormat
 	11, // 15: oncelog.v1.FetchResponse.records:type_name -> oncelog.v1.FetchedRecord
 	12, // 16: oncelog.v1.FetchResponse.batches:type_name -> oncelog.v1.FetchedBatch
-	25, // 17: oncelog.v1.FetchedRecord.record:type_name -> oncelog.v1.Record
-	23, // 18: oncelog.v1.FetchedRecord.txn:type_name -> oncelog.v1.TxnRef
-	23, // 19: oncelog.v1.FetchedBatch.txn:type_name -> oncelog.v1.TxnRef
+	29, // 17: oncelog.v1.FetchedRecord.record:type_name -> oncelog.v1.Record
+	27, // 18: oncelog.v1.FetchedRecord.txn:type_name -> oncelog.v1.TxnRef
+	27, // 19: oncelog.v1.FetchedBatch.txn:type_name -> oncelog.v1.TxnRef
 	14, // 20: oncelog.v1.ListOffsetsRequest.queries:type_name -> oncelog.v1.OffsetQuery
-	27, // 21: oncelog.v1.ListOffsetsRequest.isolation:type_name -> oncelog.v1.IsolationLevel
-	24, // 22: oncelog.v1.OffsetQuery.partition:type_name -> oncelog.v1.PartitionRef
+	31, // 21: oncelog.v1.ListOffsetsRequest.isolation:type_name -> oncelog.v1.IsolationLevel
+	28, // 22: oncelog.v1.OffsetQuery.partition:type_name -> oncelog.v1.PartitionRef
 	0,  // 23: oncelog.v1.OffsetQuery.position:type_name -> oncelog.v1.StartPosition
 	16, // 24: oncelog.v1.ListOffsetsResponse.answers:type_name -> oncelog.v1.OffsetAnswer
-	24, // 25: oncelog.v1.OffsetAnswer.partition:type_name -> oncelog.v1.PartitionRef
-	24, // 26: oncelog.v1.DescribeProducersRequest.partition:type_name -> oncelog.v1.PartitionRef
-	19, // 27: oncelog.v1.DescribeProducersResponse.producers:type_name -> oncelog.v1.ProducerState
-	23, // 28: oncelog.v1.ProducerState.txn:type_name -> oncelog.v1.TxnRef
-	24, // 29: oncelog.v1.DescribePartitionsRequest.partitions:type_name -> oncelog.v1.PartitionRef
-	22, // 30: oncelog.v1.DescribePartitionsResponse.partitions:type_name -> oncelog.v1.PartitionStatus
-	24, // 31: oncelog.v1.PartitionStatus.partition:type_name -> oncelog.v1.PartitionRef
-	23, // 32: oncelog.v1.PartitionStatus.blocked_by:type_name -> oncelog.v1.TxnRef
-	2,  // 33: oncelog.v1.LogService.Append:input_type -> oncelog.v1.AppendRequest
-	3,  // 34: oncelog.v1.LogService.AppendStream:input_type -> oncelog.v1.AppendStreamRequest
-	9,  // 35: oncelog.v1.LogService.Fetch:input_type -> oncelog.v1.FetchRequest
-	13, // 36: oncelog.v1.LogService.ListOffsets:input_type -> oncelog.v1.ListOffsetsRequest
-	17, // 37: oncelog.v1.LogService.DescribeProducers:input_type -> oncelog.v1.DescribeProducersRequest
-	20, // 38: oncelog.v1.LogService.DescribePartitions:input_type -> oncelog.v1.DescribePartitionsRequest
-	7,  // 39: oncelog.v1.LogService.Append:output_type -> oncelog.v1.AppendResponse
-	4,  // 40: oncelog.v1.LogService.AppendStream:output_type -> oncelog.v1.AppendStreamResponse
-	10, // 41: oncelog.v1.LogService.Fetch:output_type -> oncelog.v1.FetchResponse
-	15, // 42: oncelog.v1.LogService.ListOffsets:output_type -> oncelog.v1.ListOffsetsResponse
-	18, // 43: oncelog.v1.LogService.DescribeProducers:output_type -> oncelog.v1.DescribeProducersResponse
-	21, // 44: oncelog.v1.LogService.DescribePartitions:output_type -> oncelog.v1.DescribePartitionsResponse
-	39, // [39:45] is the sub-list for method output_type
-	33, // [33:39] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	28, // 25: oncelog.v1.OffsetAnswer.partition:type_name -> oncelog.v1.PartitionRef
+	18, // 26: oncelog.v1.DeleteRecordsRequest.deletions:type_name -> oncelog.v1.RecordDeletion
+	28, // 27: oncelog.v1.RecordDeletion.partition:type_name -> oncelog.v1.PartitionRef
+	20, // 28: oncelog.v1.DeleteRecordsResponse.starts:type_name -> oncelog.v1.PartitionStart
+	28, // 29: oncelog.v1.PartitionStart.partition:type_name -> oncelog.v1.PartitionRef
+	28, // 30: oncelog.v1.DescribeProducersRequest.partition:type_name -> oncelog.v1.PartitionRef
+	23, // 31: oncelog.v1.DescribeProducersResponse.producers:type_name -> oncelog.v1.ProducerState
+	27, // 32: oncelog.v1.ProducerState.txn:type_name -> oncelog.v1.TxnRef
+	28, // 33: oncelog.v1.DescribePartitionsRequest.partitions:type_name -> oncelog.v1.PartitionRef
+	26, // 34: oncelog.v1.DescribePartitionsResponse.partitions:type_name -> oncelog.v1.PartitionStatus
+	28, // 35: oncelog.v1.PartitionStatus.partition:type_name -> oncelog.v1.PartitionRef
+	27, // 36: oncelog.v1.PartitionStatus.blocked_by:type_name -> oncelog.v1.TxnRef
+	2,  // 37: oncelog.v1.LogService.Append:input_type -> oncelog.v1.AppendRequest
+	3,  // 38: oncelog.v1.LogService.AppendStream:input_type -> oncelog.v1.AppendStreamRequest
+	9,  // 39: oncelog.v1.LogService.Fetch:input_type -> oncelog.v1.FetchRequest
+	13, // 40: oncelog.v1.LogService.ListOffsets:input_type -> oncelog.v1.ListOffsetsRequest
+	17, // 41: oncelog.v1.LogService.DeleteRecords:input_type -> oncelog.v1.DeleteRecordsRequest
+	21, // 42: oncelog.v1.LogService.DescribeProducers:input_type -> oncelog.v1.DescribeProducersRequest
+	24, // 43: oncelog.v1.LogService.DescribePartitions:input_type -> oncelog.v1.DescribePartitionsRequest
+	7,  // 44: oncelog.v1.LogService.Append:output_type -> oncelog.v1.AppendResponse
+	4,  // 45: oncelog.v1.LogService.AppendStream:output_type -> oncelog.v1.AppendStreamResponse
+	10, // 46: oncelog.v1.LogService.Fetch:output_type -> oncelog.v1.FetchResponse
+	15, // 47: oncelog.v1.LogService.ListOffsets:output_type -> oncelog.v1.ListOffsetsResponse
+	19, // 48: oncelog.v1.LogService.DeleteRecords:output_type -> oncelog.v1.DeleteRecordsResponse
+	22, // 49: oncelog.v1.LogService.DescribeProducers:output_type -> oncelog.v1.DescribeProducersResponse
+	25, // 50: oncelog.v1.LogService.DescribePartitions:output_type -> oncelog.v1.DescribePartitionsResponse
+	44, // [44:51] is the sub-list for method output_type
+	37, // [37:44] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_oncelog_v1_log_proto_init() }
@@ -1834,14 +2071,14 @@ func file_oncelog_v1_log_proto_init() {
 		(*OffsetQuery_Position)(nil),
 	}
 	file_oncelog_v1_log_proto_msgTypes[14].OneofWrappers = []any{}
-	file_oncelog_v1_log_proto_msgTypes[17].OneofWrappers = []any{}
+	file_oncelog_v1_log_proto_msgTypes[21].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_oncelog_v1_log_proto_rawDesc), len(file_oncelog_v1_log_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   21,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

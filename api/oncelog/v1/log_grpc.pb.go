@@ -23,6 +23,7 @@ const (
 	LogService_AppendStream_FullMethodName       = "/oncelog.v1.LogService/AppendStream"
 	LogService_Fetch_FullMethodName              = "/oncelog.v1.LogService/Fetch"
 	LogService_ListOffsets_FullMethodName        = "/oncelog.v1.LogService/ListOffsets"
+	LogService_DeleteRecords_FullMethodName      = "/oncelog.v1.LogService/DeleteRecords"
 	LogService_DescribeProducers_FullMethodName  = "/oncelog.v1.LogService/DescribeProducers"
 	LogService_DescribePartitions_FullMethodName = "/oncelog.v1.LogService/DescribePartitions"
 )
@@ -50,10 +51,17 @@ type LogServiceClient interface {
 	AppendStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AppendStreamRequest, AppendStreamResponse], error)
 	// Fetch reads one partition from an offset on. Records of aborted
 	// transactions are left out by the server when reading committed; the position
-	// moves over them. Errors: NOT_LEADER, UNKNOWN_PARTITION, OFFSET_OUT_OF_RANGE.
+	// moves over them. Where retention overtakes a stream it ends with
+	// OFFSET_OUT_OF_RANGE: there is never a gap without it. Errors: NOT_LEADER,
+	// UNKNOWN_PARTITION, OFFSET_OUT_OF_RANGE.
 	Fetch(ctx context.Context, in *FetchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchResponse], error)
 	// ListOffsets finds offsets by position or time, under an isolation level.
 	ListOffsets(ctx context.Context, in *ListOffsetsRequest, opts ...grpc.CallOption) (*ListOffsetsResponse, error)
+	// DeleteRecords removes the oldest records of partitions at once, as Kafka's
+	// AdminClient.deleteRecords. It answers when that is durable on a majority.
+	// Repeating it is harmless. Errors: NOT_LEADER, UNKNOWN_PARTITION,
+	// OFFSET_OUT_OF_RANGE (above the stable end; nothing was removed anywhere).
+	DeleteRecords(ctx context.Context, in *DeleteRecordsRequest, opts ...grpc.CallOption) (*DeleteRecordsResponse, error)
 	// DescribeProducers lists the producers that a partition remembers.
 	DescribeProducers(ctx context.Context, in *DescribeProducersRequest, opts ...grpc.CallOption) (*DescribeProducersResponse, error)
 	// DescribePartitions tells ends, stable ends and what holds them back.
@@ -120,6 +128,16 @@ func (c *logServiceClient) ListOffsets(ctx context.Context, in *ListOffsetsReque
 	return out, nil
 }
 
+func (c *logServiceClient) DeleteRecords(ctx context.Context, in *DeleteRecordsRequest, opts ...grpc.CallOption) (*DeleteRecordsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteRecordsResponse)
+	err := c.cc.Invoke(ctx, LogService_DeleteRecords_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *logServiceClient) DescribeProducers(ctx context.Context, in *DescribeProducersRequest, opts ...grpc.CallOption) (*DescribeProducersResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DescribeProducersResponse)
@@ -163,10 +181,17 @@ type LogServiceServer interface {
 	AppendStream(grpc.BidiStreamingServer[AppendStreamRequest, AppendStreamResponse]) error
 	// Fetch reads one partition from an offset on. Records of aborted
 	// transactions are left out by the server when reading committed; the position
-	// moves over them. Errors: NOT_LEADER, UNKNOWN_PARTITION, OFFSET_OUT_OF_RANGE.
+	// moves over them. Where retention overtakes a stream it ends with
+	// OFFSET_OUT_OF_RANGE: there is never a gap without it. Errors: NOT_LEADER,
+	// UNKNOWN_PARTITION, OFFSET_OUT_OF_RANGE.
 	Fetch(*FetchRequest, grpc.ServerStreamingServer[FetchResponse]) error
 	// ListOffsets finds offsets by position or time, under an isolation level.
 	ListOffsets(context.Context, *ListOffsetsRequest) (*ListOffsetsResponse, error)
+	// DeleteRecords removes the oldest records of partitions at once, as Kafka's
+	// AdminClient.deleteRecords. It answers when that is durable on a majority.
+	// Repeating it is harmless. Errors: NOT_LEADER, UNKNOWN_PARTITION,
+	// OFFSET_OUT_OF_RANGE (above the stable end; nothing was removed anywhere).
+	DeleteRecords(context.Context, *DeleteRecordsRequest) (*DeleteRecordsResponse, error)
 	// DescribeProducers lists the producers that a partition remembers.
 	DescribeProducers(context.Context, *DescribeProducersRequest) (*DescribeProducersResponse, error)
 	// DescribePartitions tells ends, stable ends and what holds them back.
@@ -192,6 +217,9 @@ func (UnimplementedLogServiceServer) Fetch(*FetchRequest, grpc.ServerStreamingSe
 }
 func (UnimplementedLogServiceServer) ListOffsets(context.Context, *ListOffsetsRequest) (*ListOffsetsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListOffsets not implemented")
+}
+func (UnimplementedLogServiceServer) DeleteRecords(context.Context, *DeleteRecordsRequest) (*DeleteRecordsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteRecords not implemented")
 }
 func (UnimplementedLogServiceServer) DescribeProducers(context.Context, *DescribeProducersRequest) (*DescribeProducersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DescribeProducers not implemented")
@@ -274,6 +302,24 @@ func _LogService_ListOffsets_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LogService_DeleteRecords_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteRecordsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LogServiceServer).DeleteRecords(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LogService_DeleteRecords_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LogServiceServer).DeleteRecords(ctx, req.(*DeleteRecordsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _LogService_DescribeProducers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DescribeProducersRequest)
 	if err := dec(in); err != nil {
@@ -324,6 +370,10 @@ var LogService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListOffsets",
 			Handler:    _LogService_ListOffsets_Handler,
+		},
+		{
+			MethodName: "DeleteRecords",
+			Handler:    _LogService_DeleteRecords_Handler,
 		},
 		{
 			MethodName: "DescribeProducers",

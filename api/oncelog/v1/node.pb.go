@@ -287,7 +287,10 @@ type HeartbeatRequest struct {
 	// How long the answer may wait for a change, at most 5,000.
 	WaitMs int64 `protobuf:"varint,4,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
 	// Its shards.
-	Shards        []*ShardReport `protobuf:"bytes,5,rep,name=shards,proto3" json:"shards,omitempty"`
+	Shards []*ShardReport `protobuf:"bytes,5,rep,name=shards,proto3" json:"shards,omitempty"`
+	// Its disk is below the low-water mark: it gets no new shards where others
+	// suffice.
+	DiskLow       bool `protobuf:"varint,6,opt,name=disk_low,json=diskLow,proto3" json:"disk_low,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -355,6 +358,13 @@ func (x *HeartbeatRequest) GetShards() []*ShardReport {
 		return x.Shards
 	}
 	return nil
+}
+
+func (x *HeartbeatRequest) GetDiskLow() bool {
+	if x != nil {
+		return x.DiskLow
+	}
+	return false
 }
 
 // ShardReport is a node's view of one of its shards.
@@ -595,9 +605,13 @@ type AssignedPartition struct {
 	// Topic name.
 	Topic string `protobuf:"bytes,3,opt,name=topic,proto3" json:"topic,omitempty"`
 	// Index within the topic.
-	Partition     uint32 `protobuf:"varint,4,opt,name=partition,proto3" json:"partition,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Partition uint32 `protobuf:"varint,4,opt,name=partition,proto3" json:"partition,omitempty"`
+	// The topic's retention.ms; 0: for ever.
+	RetentionMs int64 `protobuf:"varint,5,opt,name=retention_ms,json=retentionMs,proto3" json:"retention_ms,omitempty"`
+	// The topic's retention.bytes; 0: no bound.
+	RetentionBytes int64 `protobuf:"varint,6,opt,name=retention_bytes,json=retentionBytes,proto3" json:"retention_bytes,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *AssignedPartition) Reset() {
@@ -654,6 +668,20 @@ func (x *AssignedPartition) GetTopic() string {
 func (x *AssignedPartition) GetPartition() uint32 {
 	if x != nil {
 		return x.Partition
+	}
+	return 0
+}
+
+func (x *AssignedPartition) GetRetentionMs() int64 {
+	if x != nil {
+		return x.RetentionMs
+	}
+	return 0
+}
+
+func (x *AssignedPartition) GetRetentionBytes() int64 {
+	if x != nil {
+		return x.RetentionBytes
 	}
 	return 0
 }
@@ -1457,14 +1485,15 @@ const file_oncelog_v1_node_proto_rawDesc = "" +
 	"cluster_id\x18\x05 \x01(\tR\tclusterId\"5\n" +
 	"\x14RegisterNodeResponse\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x01 \x01(\tR\tclusterId\"\xbb\x01\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\"\xd6\x01\n" +
 	"\x10HeartbeatRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x04R\x06nodeId\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
 	"instanceId\x12#\n" +
 	"\rknown_version\x18\x03 \x01(\x04R\fknownVersion\x12\x17\n" +
 	"\await_ms\x18\x04 \x01(\x03R\x06waitMs\x12/\n" +
-	"\x06shards\x18\x05 \x03(\v2\x17.oncelog.v1.ShardReportR\x06shards\"\x99\x01\n" +
+	"\x06shards\x18\x05 \x03(\v2\x17.oncelog.v1.ShardReportR\x06shards\x12\x19\n" +
+	"\bdisk_low\x18\x06 \x01(\bR\adiskLow\"\x99\x01\n" +
 	"\vShardReport\x12\x19\n" +
 	"\bshard_id\x18\x01 \x01(\x04R\ashardId\x12\x16\n" +
 	"\x06leader\x18\x02 \x01(\x04R\x06leader\x12\x12\n" +
@@ -1483,12 +1512,14 @@ const file_oncelog_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"partitions\x18\x03 \x03(\v2\x1d.oncelog.v1.AssignedPartitionR\n" +
 	"partitions\x12\x18\n" +
-	"\aversion\x18\x04 \x01(\x04R\aversion\"\x85\x01\n" +
+	"\aversion\x18\x04 \x01(\x04R\aversion\"\xd1\x01\n" +
 	"\x11AssignedPartition\x12!\n" +
 	"\fpartition_id\x18\x01 \x01(\x04R\vpartitionId\x12\x19\n" +
 	"\btopic_id\x18\x02 \x01(\x04R\atopicId\x12\x14\n" +
 	"\x05topic\x18\x03 \x01(\tR\x05topic\x12\x1c\n" +
-	"\tpartition\x18\x04 \x01(\rR\tpartition\"9\n" +
+	"\tpartition\x18\x04 \x01(\rR\tpartition\x12!\n" +
+	"\fretention_ms\x18\x05 \x01(\x03R\vretentionMs\x12'\n" +
+	"\x0fretention_bytes\x18\x06 \x01(\x03R\x0eretentionBytes\"9\n" +
 	"\bTokenKey\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\rR\x05keyId\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\fR\x06secret\"b\n" +

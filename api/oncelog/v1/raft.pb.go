@@ -189,13 +189,28 @@ func (*ExchangeResponse) Descriptor() ([]byte, []int) {
 // SendSnapshotRequest is a part of a snapshot.
 type SendSnapshotRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which part.
-	//
-	// Types that are valid to be assigned to Part:
-	//
-	//	*SendSnapshotRequest_Header
-	//	*SendSnapshotRequest_Chunk
-	Part          isSendSnapshotRequest_Part `protobuf_oneof:"part"`
+	// Cluster that the sender belongs to.
+	ClusterId string `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	// Sender.
+	FromNode uint64 `protobuf:"varint,2,opt,name=from_node,json=fromNode,proto3" json:"from_node,omitempty"`
+	// Receiver.
+	ToNode uint64 `protobuf:"varint,3,opt,name=to_node,json=toNode,proto3" json:"to_node,omitempty"`
+	// The group.
+	GroupId uint64 `protobuf:"varint,4,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	// Tells one snapshot from any other that the sender ever sent.
+	Stream uint64 `protobuf:"varint,5,opt,name=stream,proto3" json:"stream,omitempty"`
+	// Number of the part in its stream, from 0.
+	Seq uint64 `protobuf:"varint,6,opt,name=seq,proto3" json:"seq,omitempty"`
+	// No part follows.
+	Last bool `protobuf:"varint,7,opt,name=last,proto3" json:"last,omitempty"`
+	// A raftpb.Message of type MsgSnap whose snapshot has a manifest for its data.
+	// In part 0 and in no other.
+	Header []byte `protobuf:"bytes,8,opt,name=header,proto3" json:"header,omitempty"`
+	// Records of the checkpoint, the rows and the entries: 1 MiB, or up to 4 MiB if
+	// so configured, and one record more; at most 16 MiB with everything else.
+	Data []byte `protobuf:"bytes,9,opt,name=data,proto3" json:"data,omitempty"`
+	// CRC32C of the data.
+	Crc32C        uint32 `protobuf:"varint,10,opt,name=crc32c,proto3" json:"crc32c,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -230,223 +245,90 @@ func (*SendSnapshotRequest) Descriptor() ([]byte, []int) {
 	return file_oncelog_v1_raft_proto_rawDescGZIP(), []int{3}
 }
 
-func (x *SendSnapshotRequest) GetPart() isSendSnapshotRequest_Part {
-	if x != nil {
-		return x.Part
-	}
-	return nil
-}
-
-func (x *SendSnapshotRequest) GetHeader() *SnapshotHeader {
-	if x != nil {
-		if x, ok := x.Part.(*SendSnapshotRequest_Header); ok {
-			return x.Header
-		}
-	}
-	return nil
-}
-
-func (x *SendSnapshotRequest) GetChunk() *SnapshotChunk {
-	if x != nil {
-		if x, ok := x.Part.(*SendSnapshotRequest_Chunk); ok {
-			return x.Chunk
-		}
-	}
-	return nil
-}
-
-type isSendSnapshotRequest_Part interface {
-	isSendSnapshotRequest_Part()
-}
-
-type SendSnapshotRequest_Header struct {
-	// First.
-	Header *SnapshotHeader `protobuf:"bytes,1,opt,name=header,proto3,oneof"`
-}
-
-type SendSnapshotRequest_Chunk struct {
-	// Then, in order.
-	Chunk *SnapshotChunk `protobuf:"bytes,2,opt,name=chunk,proto3,oneof"`
-}
-
-func (*SendSnapshotRequest_Header) isSendSnapshotRequest_Part() {}
-
-func (*SendSnapshotRequest_Chunk) isSendSnapshotRequest_Part() {}
-
-// SnapshotHeader describes a snapshot.
-type SnapshotHeader struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Cluster that the sender belongs to.
-	ClusterId string `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	// Sender.
-	FromNode uint64 `protobuf:"varint,2,opt,name=from_node,json=fromNode,proto3" json:"from_node,omitempty"`
-	// Receiver.
-	ToNode uint64 `protobuf:"varint,3,opt,name=to_node,json=toNode,proto3" json:"to_node,omitempty"`
-	// The group.
-	GroupId uint64 `protobuf:"varint,4,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
-	// A raftpb.Message of type MsgSnap whose snapshot has no data.
-	Message []byte `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
-	// Size of the data in bytes.
-	Size uint64 `protobuf:"varint,6,opt,name=size,proto3" json:"size,omitempty"`
-	// CRC32C of the data.
-	Crc32C        uint32 `protobuf:"varint,7,opt,name=crc32c,proto3" json:"crc32c,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *SnapshotHeader) Reset() {
-	*x = SnapshotHeader{}
-	mi := &file_oncelog_v1_raft_proto_msgTypes[4]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *SnapshotHeader) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*SnapshotHeader) ProtoMessage() {}
-
-func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_raft_proto_msgTypes[4]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
-func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_raft_proto_rawDescGZIP(), []int{4}
-}
-
-func (x *SnapshotHeader) GetClusterId() string {
+func (x *SendSnapshotRequest) GetClusterId() string {
 	if x != nil {
 		return x.ClusterId
 	}
 	return ""
 }
 
-func (x *SnapshotHeader) GetFromNode() uint64 {
+func (x *SendSnapshotRequest) GetFromNode() uint64 {
 	if x != nil {
 		return x.FromNode
 	}
 	return 0
 }
 
-func (x *SnapshotHeader) GetToNode() uint64 {
+func (x *SendSnapshotRequest) GetToNode() uint64 {
 	if x != nil {
 		return x.ToNode
 	}
 	return 0
 }
 
-func (x *SnapshotHeader) GetGroupId() uint64 {
+func (x *SendSnapshotRequest) GetGroupId() uint64 {
 	if x != nil {
 		return x.GroupId
 	}
 	return 0
 }
 
-func (x *SnapshotHeader) GetMessage() []byte {
+func (x *SendSnapshotRequest) GetStream() uint64 {
 	if x != nil {
-		return x.Message
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *SendSnapshotRequest) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *SendSnapshotRequest) GetLast() bool {
+	if x != nil {
+		return x.Last
+	}
+	return false
+}
+
+func (x *SendSnapshotRequest) GetHeader() []byte {
+	if x != nil {
+		return x.Header
 	}
 	return nil
 }
 
-func (x *SnapshotHeader) GetSize() uint64 {
-	if x != nil {
-		return x.Size
-	}
-	return 0
-}
-
-func (x *SnapshotHeader) GetCrc32C() uint32 {
-	if x != nil {
-		return x.Crc32C
-	}
-	return 0
-}
-
-// SnapshotChunk is a part of the data.
-type SnapshotChunk struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where it belongs.
-	Offset uint64 `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"`
-	// The bytes, at most 1 MiB.
-	Data []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
-	// CRC32C of the bytes.
-	Crc32C        uint32 `protobuf:"varint,3,opt,name=crc32c,proto3" json:"crc32c,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *SnapshotChunk) Reset() {
-	*x = SnapshotChunk{}
-	mi := &file_oncelog_v1_raft_proto_msgTypes[5]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *SnapshotChunk) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*SnapshotChunk) ProtoMessage() {}
-
-func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_raft_proto_msgTypes[5]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
-func (*SnapshotChunk) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_raft_proto_rawDescGZIP(), []int{5}
-}
-
-func (x *SnapshotChunk) GetOffset() uint64 {
-	if x != nil {
-		return x.Offset
-	}
-	return 0
-}
-
-func (x *SnapshotChunk) GetData() []byte {
+func (x *SendSnapshotRequest) GetData() []byte {
 	if x != nil {
 		return x.Data
 	}
 	return nil
 }
 
-func (x *SnapshotChunk) GetCrc32C() uint32 {
+func (x *SendSnapshotRequest) GetCrc32C() uint32 {
 	if x != nil {
 		return x.Crc32C
 	}
 	return 0
 }
 
-// SendSnapshotResponse says that the snapshot has arrived whole.
+// SendSnapshotResponse says what the receiver has.
 type SendSnapshotResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Number of the part that it waits for; 0 of a stream that it does not know.
+	Next uint64 `protobuf:"varint,1,opt,name=next,proto3" json:"next,omitempty"`
+	// It needs nothing more of the stream.
+	Done          bool `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SendSnapshotResponse) Reset() {
 	*x = SendSnapshotResponse{}
-	mi := &file_oncelog_v1_raft_proto_msgTypes[6]
+	mi := &file_oncelog_v1_raft_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -458,7 +340,7 @@ func (x *SendSnapshotResponse) String() string {
 func (*SendSnapshotResponse) ProtoMessage() {}
 
 func (x *SendSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_raft_proto_msgTypes[6]
+	mi := &file_oncelog_v1_raft_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -471,7 +353,21 @@ func (x *SendSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*SendSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_raft_proto_rawDescGZIP(), []int{6}
+	return file_oncelog_v1_raft_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SendSnapshotResponse) GetNext() uint64 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
+func (x *SendSnapshotResponse) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
 }
 
 var File_oncelog_v1_raft_proto protoreflect.FileDescriptor
@@ -489,28 +385,26 @@ const file_oncelog_v1_raft_proto_rawDesc = "" +
 	"\vRaftMessage\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\fR\amessage\"\x12\n" +
-	"\x10ExchangeResponse\"\x86\x01\n" +
-	"\x13SendSnapshotRequest\x124\n" +
-	"\x06header\x18\x01 \x01(\v2\x1a.oncelog.v1.SnapshotHeaderH\x00R\x06header\x121\n" +
-	"\x05chunk\x18\x02 \x01(\v2\x19.oncelog.v1.SnapshotChunkH\x00R\x05chunkB\x06\n" +
-	"\x04part\"\xc6\x01\n" +
-	"\x0eSnapshotHeader\x12\x1d\n" +
+	"\x10ExchangeResponse\"\x87\x02\n" +
+	"\x13SendSnapshotRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x1b\n" +
 	"\tfrom_node\x18\x02 \x01(\x04R\bfromNode\x12\x17\n" +
 	"\ato_node\x18\x03 \x01(\x04R\x06toNode\x12\x19\n" +
-	"\bgroup_id\x18\x04 \x01(\x04R\agroupId\x12\x18\n" +
-	"\amessage\x18\x05 \x01(\fR\amessage\x12\x12\n" +
-	"\x04size\x18\x06 \x01(\x04R\x04size\x12\x16\n" +
-	"\x06crc32c\x18\a \x01(\rR\x06crc32c\"S\n" +
-	"\rSnapshotChunk\x12\x16\n" +
-	"\x06offset\x18\x01 \x01(\x04R\x06offset\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data\x12\x16\n" +
-	"\x06crc32c\x18\x03 \x01(\rR\x06crc32c\"\x16\n" +
-	"\x14SendSnapshotResponse2\xab\x01\n" +
+	"\bgroup_id\x18\x04 \x01(\x04R\agroupId\x12\x16\n" +
+	"\x06stream\x18\x05 \x01(\x04R\x06stream\x12\x10\n" +
+	"\x03seq\x18\x06 \x01(\x04R\x03seq\x12\x12\n" +
+	"\x04last\x18\a \x01(\bR\x04last\x12\x16\n" +
+	"\x06header\x18\b \x01(\fR\x06header\x12\x12\n" +
+	"\x04data\x18\t \x01(\fR\x04data\x12\x16\n" +
+	"\x06crc32c\x18\n" +
+	" \x01(\rR\x06crc32c\">\n" +
+	"\x14SendSnapshotResponse\x12\x12\n" +
+	"\x04next\x18\x01 \x01(\x04R\x04next\x12\x12\n" +
+	"\x04done\x18\x02 \x01(\bR\x04done2\xa9\x01\n" +
 	"\vRaftService\x12G\n" +
-	"\bExchange\x12\x1b.oncelog.v1.ExchangeRequest\x1a\x1c.oncelog.v1.ExchangeResponse(\x01\x12S\n" +
-	"\fSendSnapshot\x12\x1f.oncelog.v1.SendSnapshotRequest\x1a .oncelog.v1.SendSnapshotResponse(\x01B\x99\x01\n" +
+	"\bExchange\x12\x1b.oncelog.v1.ExchangeRequest\x1a\x1c.oncelog.v1.ExchangeResponse(\x01\x12Q\n" +
+	"\fSendSnapshot\x12\x1f.oncelog.v1.SendSnapshotRequest\x1a .oncelog.v1.SendSnapshotResponseB\x99\x01\n" +
 	"\x0ecom.oncelog.v1B\tRaftProtoP\x01Z3github.com/oncelog/oncelog/api/oncelog/v1;oncelogv1\xa2\x02\x03OXX\xaa\x02\n" +
 	"Oncelog.V1\xca\x02\n" +
 	"Oncelog\\V1\xe2\x02\x16Oncelog\\V1\\GPBMetadata\xea\x02\vOncelog::V1b\x06proto3"
@@ -527,29 +421,25 @@ func file_oncelog_v1_raft_proto_rawDescGZIP() []byte {
 	return file_oncelog_v1_raft_proto_rawDescData
 }
 
-var file_oncelog_v1_raft_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_oncelog_v1_raft_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_oncelog_v1_raft_proto_goTypes = []any{
 	(*ExchangeRequest)(nil),      // 0: oncelog.v1.ExchangeRequest
 	(*RaftMessage)(nil),          // 1: oncelog.v1.RaftMessage
 	(*ExchangeResponse)(nil),     // 2: oncelog.v1.ExchangeResponse
 	(*SendSnapshotRequest)(nil),  // 3: oncelog.v1.SendSnapshotRequest
-	(*SnapshotHeader)(nil),       // 4: oncelog.v1.SnapshotHeader
-	(*SnapshotChunk)(nil),        // 5: oncelog.v1.SnapshotChunk
-	(*SendSnapshotResponse)(nil), // 6: oncelog.v1.SendSnapshotResponse
+	(*SendSnapshotResponse)(nil), // 4: oncelog.v1.SendSnapshotResponse
 }
 var file_oncelog_v1_raft_proto_depIdxs = []int32{
 	1, // 0: oncelog.v1.ExchangeRequest.messages:type_name -> oncelog.v1.RaftMessage
-	4, // 1: oncelog.v1.SendSnapshotRequest.header:type_name -> oncelog.v1.SnapshotHeader
-	5, // 2: oncelog.v1.SendSnapshotRequest.chunk:type_name -> oncelog.v1.SnapshotChunk
-	0, // 3: oncelog.v1.RaftService.Exchange:input_type -> oncelog.v1.ExchangeRequest
-	3, // 4: oncelog.v1.RaftService.SendSnapshot:input_type -> oncelog.v1.SendSnapshotRequest
-	2, // 5: oncelog.v1.RaftService.Exchange:output_type -> oncelog.v1.ExchangeResponse
-	6, // 6: oncelog.v1.RaftService.SendSnapshot:output_type -> oncelog.v1.SendSnapshotResponse
-	5, // [5:7] is the sub-list for method output_type
-	3, // [3:5] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	0, // 1: oncelog.v1.RaftService.Exchange:input_type -> oncelog.v1.ExchangeRequest
+	3, // 2: oncelog.v1.RaftService.SendSnapshot:input_type -> oncelog.v1.SendSnapshotRequest
+	2, // 3: oncelog.v1.RaftService.Exchange:output_type -> oncelog.v1.ExchangeResponse
+	4, // 4: oncelog.v1.RaftService.SendSnapshot:output_type -> oncelog.v1.SendSnapshotResponse
+	3, // [3:5] is the sub-list for method output_type
+	1, // [1:3] is the sub-list for method input_type
+	1, // [1:1] is the sub-list for extension type_name
+	1, // [1:1] is the sub-list for extension extendee
+	0, // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_oncelog_v1_raft_proto_init() }
@@ -557,17 +447,13 @@ func file_oncelog_v1_raft_proto_init() {
 	if File_oncelog_v1_raft_proto != nil {
 		return
 	}
-	file_oncelog_v1_raft_proto_msgTypes[3].OneofWrappers = []any{
-		(*SendSnapshotRequest_Header)(nil),
-		(*SendSnapshotRequest_Chunk)(nil),
-	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_oncelog_v1_raft_proto_rawDesc), len(file_oncelog_v1_raft_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

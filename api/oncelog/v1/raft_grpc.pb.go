@@ -34,8 +34,12 @@ type RaftServiceClient interface {
 	// that are ready travel in one frame. Errors: FAILED_PRECONDITION for a wrong
 	// cluster or node.
 	Exchange(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ExchangeRequest, ExchangeResponse], error)
-	// SendSnapshot carries one snapshot, a header and then its chunks in order.
-	SendSnapshot(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[SendSnapshotRequest, SendSnapshotResponse], error)
+	// SendSnapshot carries a part of a snapshot, one at a time and in order. The
+	// answer says which part is waited for, so that a broken connection costs one
+	// part and a receiver that has forgotten gets all of them again. Errors:
+	// FAILED_PRECONDITION for a wrong cluster or node, INVALID_ARGUMENT,
+	// RESOURCE_EXHAUSTED, UNAVAILABLE; the part may be sent again.
+	SendSnapshot(ctx context.Context, in *SendSnapshotRequest, opts ...grpc.CallOption) (*SendSnapshotResponse, error)
 }
 
 type raftServiceClient struct {
@@ -59,18 +63,15 @@ func (c *raftServiceClient) Exchange(ctx context.Context, opts ...grpc.CallOptio
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RaftService_ExchangeClient = grpc.ClientStreamingClient[ExchangeRequest, ExchangeResponse]
 
-func (c *raftServiceClient) SendSnapshot(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[SendSnapshotRequest, SendSnapshotResponse], error) {
+func (c *raftServiceClient) SendSnapshot(ctx context.Context, in *SendSnapshotRequest, opts ...grpc.CallOption) (*SendSnapshotResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &RaftService_ServiceDesc.Streams[1], RaftService_SendSnapshot_FullMethodName, cOpts...)
+	out := new(SendSnapshotResponse)
+	err := c.cc.Invoke(ctx, RaftService_SendSnapshot_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	x := &grpc.GenericClientStream[SendSnapshotRequest, SendSnapshotResponse]{ClientStream: stream}
-	return x, nil
+	return out, nil
 }
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type RaftService_SendSnapshotClient = grpc.ClientStreamingClient[SendSnapshotRequest, SendSnapshotResponse]
 
 // RaftServiceServer is the server API for RaftService service.
 // All implementations must embed UnimplementedRaftServiceServer
@@ -83,8 +84,12 @@ type RaftServiceServer interface {
 	// that are ready travel in one frame. Errors: FAILED_PRECONDITION for a wrong
 	// cluster or node.
 	Exchange(grpc.ClientStreamingServer[ExchangeRequest, ExchangeResponse]) error
-	// SendSnapshot carries one snapshot, a header and then its chunks in order.
-	SendSnapshot(grpc.ClientStreamingServer[SendSnapshotRequest, SendSnapshotResponse]) error
+	// SendSnapshot carries a part of a snapshot, one at a time and in order. The
+	// answer says which part is waited for, so that a broken connection costs one
+	// part and a receiver that has forgotten gets all of them again. Errors:
+	// FAILED_PRECONDITION for a wrong cluster or node, INVALID_ARGUMENT,
+	// RESOURCE_EXHAUSTED, UNAVAILABLE; the part may be sent again.
+	SendSnapshot(context.Context, *SendSnapshotRequest) (*SendSnapshotResponse, error)
 	mustEmbedUnimplementedRaftServiceServer()
 }
 
@@ -98,8 +103,8 @@ type UnimplementedRaftServiceServer struct{}
 func (UnimplementedRaftServiceServer) Exchange(grpc.ClientStreamingServer[ExchangeRequest, ExchangeResponse]) error {
 	return status.Error(codes.Unimplemented, "method Exchange not implemented")
 }
-func (UnimplementedRaftServiceServer) SendSnapshot(grpc.ClientStreamingServer[SendSnapshotRequest, SendSnapshotResponse]) error {
-	return status.Error(codes.Unimplemented, "method SendSnapshot not implemented")
+func (UnimplementedRaftServiceServer) SendSnapshot(context.Context, *SendSnapshotRequest) (*SendSnapshotResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SendSnapshot not implemented")
 }
 func (UnimplementedRaftServiceServer) mustEmbedUnimplementedRaftServiceServer() {}
 func (UnimplementedRaftServiceServer) testEmbeddedByValue()                     {}
@@ -129,12 +134,23 @@ func _RaftService_Exchange_Handler(srv interface{}, stream grpc.ServerStream) er
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RaftService_ExchangeServer = grpc.ClientStreamingServer[ExchangeRequest, ExchangeResponse]
 
-func _RaftService_SendSnapshot_Handler(srv interface{}, stream grpc.ServerStream) error {
-	return srv.(RaftServiceServer).SendSnapshot(&grpc.GenericServerStream[SendSnapshotRequest, SendSnapshotResponse]{ServerStream: stream})
+func _RaftService_SendSnapshot_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SendSnapshotRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RaftServiceServer).SendSnapshot(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RaftService_SendSnapshot_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RaftServiceServer).SendSnapshot(ctx, req.(*SendSnapshotRequest))
+	}
+	return interceptor(ctx, in, info, handler)
 }
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type RaftService_SendSnapshotServer = grpc.ClientStreamingServer[SendSnapshotRequest, SendSnapshotResponse]
 
 // RaftService_ServiceDesc is the grpc.ServiceDesc for RaftService service.
 // It's only intended for direct use with grpc.RegisterService,
@@ -142,16 +158,16 @@ type RaftService_SendSnapshotServer = grpc.ClientStreamingServer[SendSnapshotReq
 var RaftService_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "oncelog.v1.RaftService",
 	HandlerType: (*RaftServiceServer)(nil),
-	Methods:     []grpc.MethodDesc{},
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "SendSnapshot",
+			Handler:    _RaftService_SendSnapshot_Handler,
+		},
+	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Exchange",
 			Handler:       _RaftService_Exchange_Handler,
-			ClientStreams: true,
-		},
-		{
-			StreamName:    "SendSnapshot",
-			Handler:       _RaftService_SendSnapshot_Handler,
 			ClientStreams: true,
 		},
 	},

@@ -127,7 +127,9 @@ type GetStatusResponse struct {
 	// Its Raft groups.
 	Groups []*GroupStatus `protobuf:"bytes,6,rep,name=groups,proto3" json:"groups,omitempty"`
 	// Counters since the process started.
-	Counters      *NodeCounters `protobuf:"bytes,7,opt,name=counters,proto3" json:"counters,omitempty"`
+	Counters *NodeCounters `protobuf:"bytes,7,opt,name=counters,proto3" json:"counters,omitempty"`
+	// Space on the device of its log.
+	Disk          *DiskStatus `protobuf:"bytes,8,opt,name=disk,proto3" json:"disk,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -211,6 +213,78 @@ func (x *GetStatusResponse) GetCounters() *NodeCounters {
 	return nil
 }
 
+func (x *GetStatusResponse) GetDisk() *DiskStatus {
+	if x != nil {
+		return x.Disk
+	}
+	return nil
+}
+
+// DiskStatus is the space on the device of a node's log, as of about a second ago.
+type DiskStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Bytes that are free; 0 before the first look.
+	FreeBytes uint64 `protobuf:"varint,1,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"`
+	// The node's low-water mark, min_free_bytes of its settings; 0: it has none.
+	MinFreeBytes uint64 `protobuf:"varint,2,opt,name=min_free_bytes,json=minFreeBytes,proto3" json:"min_free_bytes,omitempty"`
+	// Less is free than the mark. The node leads nothing that another can lead, and
+	// refuses writes with OVERLOADED, until there is room again.
+	Low           bool `protobuf:"varint,3,opt,name=low,proto3" json:"low,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiskStatus) Reset() {
+	*x = DiskStatus{}
+	mi := &file_oncelog_v1_status_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiskStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiskStatus) ProtoMessage() {}
+
+func (x *DiskStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_status_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
+func (*DiskStatus) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_status_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *DiskStatus) GetFreeBytes() uint64 {
+	if x != nil {
+		return x.FreeBytes
+	}
+	return 0
+}
+
+func (x *DiskStatus) GetMinFreeBytes() uint64 {
+	if x != nil {
+		return x.MinFreeBytes
+	}
+	return 0
+}
+
+func (x *DiskStatus) GetLow() bool {
+	if x != nil {
+		return x.Low
+	}
+	return false
+}
+
 // GroupStatus is a node's view of one Raft group.
 type GroupStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -238,7 +312,7 @@ type GroupStatus struct {
 
 func (x *GroupStatus) Reset() {
 	*x = GroupStatus{}
-	mi := &file_oncelog_v1_status_proto_msgTypes[2]
+	mi := &file_oncelog_v1_status_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -250,7 +324,7 @@ func (x *GroupStatus) String() string {
 func (*GroupStatus) ProtoMessage() {}
 
 func (x *GroupStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_status_proto_msgTypes[2]
+	mi := &file_oncelog_v1_status_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -263,7 +337,7 @@ func (x *GroupStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupStatus.ProtoReflect.Descriptor instead.
 func (*GroupStatus) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_status_proto_rawDescGZIP(), []int{2}
+	return file_oncelog_v1_status_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *GroupStatus) GetGroupId() uint64 {
@@ -356,7 +430,7 @@ type NodeCounters struct {
 
 func (x *NodeCounters) Reset() {
 	*x = NodeCounters{}
-	mi := &file_oncelog_v1_status_proto_msgTypes[3]
+	mi := &file_oncelog_v1_status_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -368,7 +442,7 @@ func (x *NodeCounters) String() string {
 func (*NodeCounters) ProtoMessage() {}
 
 func (x *NodeCounters) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_status_proto_msgTypes[3]
+	mi := &file_oncelog_v1_status_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -381,7 +455,7 @@ func (x *NodeCounters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeCounters.ProtoReflect.Descriptor instead.
 func (*NodeCounters) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_status_proto_rawDescGZIP(), []int{3}
+	return file_oncelog_v1_status_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *NodeCounters) GetFsyncs() uint64 {
@@ -453,7 +527,7 @@ const file_oncelog_v1_status_proto_rawDesc = "" +
 	"\n" +
 	"\x17oncelog/v1/status.proto\x12\n" +
 	"oncelog.v1\"\x12\n" +
-	"\x10GetStatusRequest\"\x9a\x02\n" +
+	"\x10GetStatusRequest\"\xc6\x02\n" +
 	"\x11GetStatusResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x17\n" +
@@ -462,7 +536,14 @@ const file_oncelog_v1_status_proto_rawDesc = "" +
 	"\aversion\x18\x04 \x01(\tR\aversion\x12\"\n" +
 	"\rstarted_at_ms\x18\x05 \x01(\x03R\vstartedAtMs\x12/\n" +
 	"\x06groups\x18\x06 \x03(\v2\x17.oncelog.v1.GroupStatusR\x06groups\x124\n" +
-	"\bcounters\x18\a \x01(\v2\x18.oncelog.v1.NodeCountersR\bcounters\"\xf6\x01\n" +
+	"\bcounters\x18\a \x01(\v2\x18.oncelog.v1.NodeCountersR\bcounters\x12*\n" +
+	"\x04disk\x18\b \x01(\v2\x16.oncelog.v1.DiskStatusR\x04disk\"c\n" +
+	"\n" +
+	"DiskStatus\x12\x1d\n" +
+	"\n" +
+	"free_bytes\x18\x01 \x01(\x04R\tfreeBytes\x12$\n" +
+	"\x0emin_free_bytes\x18\x02 \x01(\x04R\fminFreeBytes\x12\x10\n" +
+	"\x03low\x18\x03 \x01(\bR\x03low\"\xf6\x01\n" +
 	"\vGroupStatus\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12\x16\n" +
 	"\x06leader\x18\x02 \x01(\x04R\x06leader\x12\x12\n" +
@@ -509,25 +590,27 @@ func file_oncelog_v1_status_proto_rawDescGZIP() []byte {
 }
 
 var file_oncelog_v1_status_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_oncelog_v1_status_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_oncelog_v1_status_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_oncelog_v1_status_proto_goTypes = []any{
 	(NodeRole)(0),             // 0: oncelog.v1.NodeRole
 	(*GetStatusRequest)(nil),  // 1: oncelog.v1.GetStatusRequest
 	(*GetStatusResponse)(nil), // 2: oncelog.v1.GetStatusResponse
-	(*GroupStatus)(nil),       // 3: oncelog.v1.GroupStatus
-	(*NodeCounters)(nil),      // 4: oncelog.v1.NodeCounters
+	(*DiskStatus)(nil),        // 3: oncelog.v1.DiskStatus
+	(*GroupStatus)(nil),       // 4: oncelog.v1.GroupStatus
+	(*NodeCounters)(nil),      // 5: oncelog.v1.NodeCounters
 }
 var file_oncelog_v1_status_proto_depIdxs = []int32{
 	0, // 0: oncelog.v1.GetStatusResponse.role:type_name -> oncelog.v1.NodeRole
-	3, // 1: oncelog.v1.GetStatusResponse.groups:type_name -> oncelog.v1.GroupStatus
-	4, // 2: oncelog.v1.GetStatusResponse.counters:type_name -> oncelog.v1.NodeCounters
-	1, // 3: oncelog.v1.StatusService.GetStatus:input_type -> oncelog.v1.GetStatusRequest
-	2, // 4: oncelog.v1.StatusService.GetStatus:output_type -> oncelog.v1.GetStatusResponse
-	4, // [4:5] is the sub-list for method output_type
-	3, // [3:4] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	4, // 1: oncelog.v1.GetStatusResponse.groups:type_name -> oncelog.v1.GroupStatus
+	5, // 2: oncelog.v1.GetStatusResponse.counters:type_name -> oncelog.v1.NodeCounters
+	3, // 3: oncelog.v1.GetStatusResponse.disk:type_name -> oncelog.v1.DiskStatus
+	1, // 4: oncelog.v1.StatusService.GetStatus:input_type -> oncelog.v1.GetStatusRequest
+	2, // 5: oncelog.v1.StatusService.GetStatus:output_type -> oncelog.v1.GetStatusResponse
+	5, // [5:6] is the sub-list for method output_type
+	4, // [4:5] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_oncelog_v1_status_proto_init() }
@@ -541,7 +624,7 @@ func file_oncelog_v1_status_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_oncelog_v1_status_proto_rawDesc), len(file_oncelog_v1_status_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -207,12 +207,24 @@ func readTopic(ctx context.Context, cfg Config, topic string) ([]history.Log, er
 		if err != nil {
 			return nil, err
 		}
+		// Retention may have gone on meanwhile: what counts is what both have read.
+		after, err := cfg.Client.Admin().DescribePartitions(ctx, topic)
+		if err != nil {
+			return nil, err
+		}
+		start := int64(after[p.GetPartition()].GetStartOffset())
+		committed, uncommitted = from(committed, start), from(uncommitted, start)
 		at := ends[p.GetPartition()]
 		out = append(out, history.LogFromReads(log, history.Ends{
-			Start: int64(at.GetStartOffset()), Stable: int64(at.GetStableEnd()), End: int64(at.GetAppliedEnd()),
+			Start: start, Stable: int64(at.GetStableEnd()), End: int64(at.GetAppliedEnd()),
 		}, committed, uncommitted))
 	}
 	return out, nil
+}
+
+// from leaves out what is below the log start.
+func from(records []history.LogRecord, start int64) []history.LogRecord {
+	return slices.DeleteFunc(records, func(r history.LogRecord) bool { return r.Offset < start })
 }
 
 // readAll reads a partition from its start to the end that the isolation level

@@ -176,11 +176,13 @@ func TestBadEnds(t *testing.T) {
 		}, "I8"},
 		{"the start of a node goes back", func(s *scene) {
 			s.event("ends of reader").Ends.Start = 1
+			s.trim(bank0, 1)
 			s.more(func() {
 				s.rec.Ends("node 2", bank0, Ends{Start: 1, Stable: 4, End: 4})
 				s.rec.Ends("node 2", bank0, Ends{Stable: 4, End: 4})
 			})
 		}, "I8"},
+		{"the start of a log goes back", func(s *scene) { s.event("ends of node").Ends.Start = 1 }, "I8"},
 		{"a node tells of more than there is in the end", func(s *scene) { s.event("ends of node").Ends.End = 5 }, "I8"},
 		{"a node tells of an LSO that was taken back", func(s *scene) {
 			s.h.Rules = Rules{}

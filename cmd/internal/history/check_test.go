@@ -50,3 +50,26 @@ func testBadScenes(t *testing.T, scenes []badScene) {
 		})
 	}
 }
+
+// What retention has removed is no loss, wherever it stopped; what is missing
+// above that is.
+func TestRecordsBelowALogStartMayBeGone(t *testing.T) {
+	t.Parallel()
+	for _, p := range []Partition{bank0, bank1} {
+		for start := int64(0); start <= newScene().log(p).End; start++ {
+			s := newScene()
+			s.trim(p, start)
+			for _, v := range Check(s.h).Violations {
+				t.Errorf("%v starts at %d: %v", p, start, v)
+			}
+		}
+	}
+	for missing := int64(2); missing <= 4; missing++ {
+		s := newScene()
+		s.trim(bank0, missing)
+		s.log(bank0).Start = 1
+		if len(Check(s.h).Violations) == 0 {
+			t.Errorf("records below %d are missing, and the log starts at 1", missing)
+		}
+	}
+}

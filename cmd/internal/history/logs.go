@@ -205,7 +205,7 @@ func (c *checker) checkRecords() {
 			c.checkAck(t, r, p)
 			switch {
 			case t.plain:
-				if r.ackAt >= 0 && !r.stored && p.log.Start == 0 {
+				if r.ackAt >= 0 && !r.stored && !p.gone(r) {
 					c.violate(t.about(Durable, AnomalyLostWrite, "acknowledged record %d is not in the log", j).in(p.name, r.ack))
 				}
 			case t.outcome == Committed:
@@ -215,6 +215,20 @@ func (c *checker) checkRecords() {
 			}
 		}
 		c.checkTorn(t)
+	}
+}
+
+// gone reports whether retention may have removed a record that nobody has: it
+// was below the log start, or may have been. Where nobody was told its offset, that
+// is above every one that had been acknowledged when it was sent.
+func (p *part) gone(r *record) bool {
+	switch {
+	case r.stored || p.log.Start == 0:
+		return false
+	case r.ack >= 0:
+		return r.ack < p.log.Start
+	default:
+		return r.floor+1 < p.log.Start
 	}
 }
 
@@ -260,7 +274,7 @@ func (c *checker) checkCommitted(t *txn, j int, r *record, p *part) {
 	switch {
 	case r.refused && r.stored && r.status == StatusVisible:
 		c.violate(t.about(CommittedOnly, "", "record %d was refused, and is visible", j).in(p.name, r.offset))
-	case r.refused || !r.stored && p.log.Start > 0:
+	case r.refused || p.gone(r):
 	case r.ackAt >= 0 && (!r.stored || r.status == StatusHidden):
 		c.violate(t.about(Readable, AnomalyLostWrite, "acknowledged record %d of a committed transaction cannot be read: it is %s",
 			j, r.state()).in(p.name, r.ack))
@@ -286,7 +300,7 @@ func (c *checker) checkTorn(t *txn) {
 		r := &t.records[j]
 		p := &c.parts[r.part]
 		undecided := r.stored && r.status == StatusOpen && !c.h.Rules.Healed
-		if r.refused || undecided || p.log == nil || !r.stored && p.log.Start > 0 || r.stored && r.status == StatusVisible {
+		if r.refused || undecided || p.log == nil || p.gone(r) || r.stored && r.status == StatusVisible {
 			continue
 		}
 		c.violate(t.about(Atomic, AnomalyTorn, "%s, but record %d is %s, and %d of its %d are visible",

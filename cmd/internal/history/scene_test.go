@@ -1,5 +1,7 @@
 package history
 
+import "slices"
+
 // The scene is a small history in which everything happens once, by hand. Tests
 // take one thing of it and make it wrong.
 
@@ -243,6 +245,13 @@ func (s *scene) log(p Partition) *Log {
 		}
 	}
 	panic("no log of " + p.String())
+}
+
+// trim has retention remove the records of a final log below an offset.
+func (s *scene) trim(p Partition, start int64) {
+	l := s.log(p)
+	l.Start = start
+	l.Records = slices.DeleteFunc(l.Records, func(r LogRecord) bool { return r.Offset < start })
 }
 
 // more goes on with the history: what it records is appended.

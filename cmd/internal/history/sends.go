@@ -84,6 +84,8 @@ func (c *checker) checkToldEnds(e *Event) {
 	switch log := c.parts[c.partitions[e.Partition]].log; {
 	case e.Ends.Start < 0 || e.Ends.Stable < e.Ends.Start || e.Ends.End < e.Ends.Stable:
 		c.endsViolation(e, fmt.Sprintf("the LSO %d is not between start %d and end %d", e.Ends.Stable, e.Ends.Start, e.Ends.End))
+	case log != nil && e.Ends.Start > log.Start:
+		c.endsViolation(e, fmt.Sprintf("the start %d is above the final one, %d", e.Ends.Start, log.Start))
 	case log != nil && (e.Ends.Stable > log.Stable || e.Ends.End > log.End):
 		c.endsViolation(e, fmt.Sprintf("LSO %d and end %d are above the final %d and %d", e.Ends.Stable, e.Ends.End, log.Stable, log.End))
 	}

@@ -32,6 +32,7 @@ const (
 	unknownResult         = answer(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_RESULT)
 	deadline              = answer(oncelogv1.ErrorCode_ERROR_CODE_DEADLINE)
 	unknownTopic          = answer(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_TOPIC)
+	topicChanged          = answer(oncelogv1.ErrorCode_ERROR_CODE_TOPIC_CHANGED)
 	unknownPartition      = answer(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION)
 	topicExists           = answer(oncelogv1.ErrorCode_ERROR_CODE_TOPIC_EXISTS)
 	insufficientNodes     = answer(oncelogv1.ErrorCode_ERROR_CODE_INSUFFICIENT_NODES)
@@ -184,6 +185,8 @@ func (m *meddler) judge(what string, a answer, err error, may []answer) verdict 
 		return later
 	case a == unknownProducer && m.aged(m.Txn.IDExpiration):
 		return wrong // whatever the act has begun with may have expired
+	case a == limitExceeded && m.Txn.MaxIDs <= mostSteps && what == oncelogv1.TransactionService_InitProducer_FullMethodName:
+		return wrong // ids of acts that lost their footing are still there
 	}
 	m.violation("%s was answered %v (%v); it may be %v", what[strings.LastIndexByte(what, '/')+1:], a, err, m.allowed(may))
 	return wrong

@@ -210,11 +210,12 @@ func (m *meddler) positionsByForce() {
 	})
 }
 
-// nonsense: entries that no core can read are skipped by every replica alike.
+// nonsense: entries that make no sense in a version that everybody knows are
+// skipped by every replica alike. Another version ends a node, as it should.
 func (m *meddler) nonsense() {
 	good := txn.AppendCommand([]byte{coreTxn}, m.now(), txn.Expire{Refs: []txn.Ref{{ProducerID: 1 << 50}}})
 	for _, entry := range [][]byte{
-		{}, {9}, {coreTxn, 7}, {coreTxn, 1, 99, 0}, {coreCatalog, 7}, {coreCatalog, 1, 99, 0}, {coreGroup, 7}, {coreGroup, 1, 99, 0},
+		{}, {coreTxn, 1}, {coreTxn, 1, 2, 0}, {coreCatalog, 1}, {coreCatalog, 1, 8, 0}, {coreGroup, 1}, {coreGroup, 1, 4, 0},
 		good[:len(good)-1], append(bytes.Clone(good), 1), append([]byte{coreCatalog}, make([]byte, catalog.MaxCommandBytes+1)...),
 	} {
 		if len(entry) < 1000 || m.chance(8) {
@@ -312,8 +313,11 @@ func (m *meddler) retention() {
 			return
 		}
 		to := p.start + uint64(m.upTo(len(p.cells)-int(p.start)))
-		m.propose(p.shard, pstate.EncodeAdvanceLogStart(nil, pstate.AdvanceLogStart{At: m.now(), Partition: 1 << 50, Start: 1}))
-		m.propose(p.shard, pstate.EncodeAdvanceLogStart(nil, pstate.AdvanceLogStart{At: m.now(), Partition: p.id.GetPartitionId(), Start: to}))
+		entry, err := pstate.EncodeAdvanceLogStarts(nil, pstate.AdvanceLogStarts{At: m.now(), Starts: []pstate.LogStart{
+			{Partition: 1 << 50, Start: 1}, {Partition: p.id.GetPartitionId(), Start: to},
+		}})
+		m.check(err == nil, "log starts cannot be encoded: %v", err)
+		m.propose(p.shard, entry)
 		if m.shaky {
 			m.lost = true
 			return
@@ -381,9 +385,7 @@ func (m *meddler) configurations() {
 		pr := m.plainProducer()
 		big := m.records(1)
 		big[0].Value = make([]byte, 100)
-		if a, _ := m.append(p, nil, appends(p, &oncelogv1.TxnRef{ProducerId: pr.pid}, pr.token, 0, big), big, batchTooLarge, ok|ifLoose); a != ok {
-			defer m.mayComeAgain()
-		}
+		a, _ := m.append(p, nil, appends(p, &oncelogv1.TxnRef{ProducerId: pr.pid}, pr.token, 0, big), big, batchTooLarge, ok|ifLoose)
 		later := m.newGround(8, 3)
 		m.wait(2 * retryPause)
 		m.lost = false // whatever was said meanwhile, the rules must become wide again
@@ -399,6 +401,9 @@ func (m *meddler) configurations() {
 		if len(later.parts) > 0 {
 			m.writePlain(m.plainProducer(), later.any(m))
 			m.deleteTopic(later)
+		}
+		if a != ok {
+			m.mayComeAgain() // a copy that arrives by now is small enough
 		}
 		m.inspect(g)
 	})

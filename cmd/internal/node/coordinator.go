@@ -18,6 +18,7 @@ import (
 	"github.com/oncelog/oncelog/cmd/internal/config"
 	"github.com/oncelog/oncelog/coordinator"
 	"github.com/oncelog/oncelog/coordinator/catalog"
+	"github.com/oncelog/oncelog/internal/datafile"
 	"github.com/oncelog/oncelog/raftstore"
 	"github.com/oncelog/oncelog/raftstore/pebblelog"
 	"github.com/oncelog/oncelog/raftstore/rafttransport"
@@ -45,18 +46,16 @@ func StartCoordinator(cfg *config.Coordinator, log *slog.Logger) (_ *Coordinator
 			n.Close(context.Background())
 		}
 	}()
-	identity := identityOf(cfg)
-	if err := identity.check(cfg.DataDir); err != nil {
+	if err := ownedBy(cfg.DataDir, partitionFile, "partition node"); err != nil {
 		return nil, err
 	}
-	if n.store, n.transport, err = openCoordinatorStore(cfg, log, n.fail); err != nil {
-		return nil, err
-	}
-	if err := identity.write(cfg.DataDir); err != nil {
+	var logID string
+	if n.store, n.transport, logID, err = openCoordinatorStore(cfg, log, n.fail); err != nil {
 		return nil, err
 	}
 	n.coordinator, err = coordinator.New(coordinator.Config{
 		NodeID: cfg.NodeID, Members: coordinatorMembers(cfg.Members),
+		Files: datafile.Directory(cfg.DataDir), LogID: logID,
 		Store: n.store, DialPeer: dialPeer, Logger: log, Version: Version(),
 		DefaultTimeout: cfg.TransactionTimeoutDefault, MaxTimeout: cfg.TransactionTimeoutMax,
 		IDExpiration: cfg.TransactionalIDExpiration,
@@ -73,7 +72,18 @@ func StartCoordinator(cfg *config.Coordinator, log *slog.Logger) (_ *Coordinator
 	oncelogv1.RegisterRaftServiceServer(n.peer.server,
 		rafttransport.NewServer(raftstore.NodeID(cfg.NodeID), coordinatorRaft, n.store))
 	n.serve()
+	go n.watch()
+	go n.followDisk(n.store, oncelogv1.TransactionService_ServiceDesc.ServiceName)
 	return n, nil
+}
+
+// watch passes on that the coordinator itself cannot go on.
+func (n *Coordinator) watch() {
+	select {
+	case err := <-n.coordinator.Fatal():
+		n.fail(err)
+	case <-n.closed:
+	}
 }
 
 // Close hands leadership over, ends the calls that are under way and closes the
@@ -100,7 +110,7 @@ func (n *Coordinator) Close(ctx context.Context) {
 	})
 }
 
-func openCoordinatorStore(cfg *config.Coordinator, log *slog.Logger, failed func(error)) (*raftstore.Store, *rafttransport.Transport, error) {
+func openCoordinatorStore(cfg *config.Coordinator, log *slog.Logger, failed func(error)) (*raftstore.Store, *rafttransport.Transport, string, error) {
 	addresses := map[raftstore.NodeID]string{}
 	for _, m := range cfg.Members {
 		addresses[raftstore.NodeID(m.ID)] = m.PeerAddress
@@ -127,15 +137,16 @@ type storeConfig struct {
 	separateFrom int
 }
 
-// openStore opens the log device of a node and the transport that serves it.
-func openStore(c storeConfig) (*raftstore.Store, *rafttransport.Transport, error) {
+// openStore opens the log device of a node and the transport that serves it. id
+// names the device.
+func openStore(c storeConfig) (_ *raftstore.Store, _ *rafttransport.Transport, id string, err error) {
 	dir := filepath.Join(c.dir, "log")
 	device, err := pebblelog.Open(pebblelog.Config{Dir: dir, SeparateValuesFrom: c.separateFrom, Logger: c.log})
 	if errors.Is(err, syscall.EAGAIN) { // what locking the directory answers
-		return nil, nil, fmt.Errorf("%s is in use by another process: stop that, or give another data directory (%w)", c.dir, err)
+		return nil, nil, "", fmt.Errorf("%s is in use by another process: stop that, or give another data directory (%w)", c.dir, err)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, "", err
 	}
 	transport := rafttransport.New(rafttransport.Config{
 		Self: raftstore.NodeID(c.node), ClusterID: c.cluster, Resolve: c.resolve,
@@ -151,9 +162,9 @@ func openStore(c storeConfig) (*raftstore.Store, *rafttransport.Transport, error
 		MinFreeBytes: int64(c.raft.MinFreeBytes), Logger: c.log, OnFatal: c.failed,
 	})
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("open the log in %s: %w", dir, err), device.Close(), transport.Close())
+		return nil, nil, "", errors.Join(fmt.Errorf("open the log in %s: %w", dir, err), device.Close(), transport.Close())
 	}
-	return store, transport, nil
+	return store, transport, device.ID(), nil
 }
 
 func coordinatorMembers(members []config.Member) []coordinator.Member {

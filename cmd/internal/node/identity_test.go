@@ -49,7 +49,7 @@ func TestCoordinatorDirectoryBelongsToOneNode(t *testing.T) {
 		t.Errorf("its own directory again: %v", err)
 	}
 
-	if err := os.WriteFile(filepath.Join(dir, "coordinator.json"), []byte("{"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "coordinator"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := start(coordinatorConfig(dir, 1, 1)); err == nil || !strings.Contains(err.Error(), "is damaged") {

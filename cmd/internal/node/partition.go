@@ -53,7 +53,8 @@ func StartPartition(ctx context.Context, cfg *config.Partition, log *slog.Logger
 		NodeID: cfg.NodeID, ClientAddress: cfg.ClientAddress(), PeerAddress: cfg.PeerAddress(),
 		DataDir: cfg.DataDir, Coordinator: n.coordinator, Logger: log, Version: Version(),
 		EnlistDelay: cfg.EnlistDelay, EnlistInterval: cfg.EnlistInterval,
-		OpenStore: func(cluster string) (*raftstore.Store, error) { return n.openStore(cfg, cluster) },
+		RetentionInterval: cfg.RetentionCheckInterval,
+		OpenStore:         func(cluster string) (*raftstore.Store, error) { return n.openStore(cfg, cluster) },
 	}); err != nil {
 		return nil, err
 	}
@@ -70,12 +71,13 @@ func StartPartition(ctx context.Context, cfg *config.Partition, log *slog.Logger
 		rafttransport.NewServer(raftstore.NodeID(cfg.NodeID), n.cluster, n.store))
 	n.serve()
 	go n.watch()
+	go n.followDisk(n.store, oncelogv1.LogService_ServiceDesc.ServiceName)
 	return n, nil
 }
 
 // openStore is called by the node once its cluster is known.
 func (n *Partition) openStore(cfg *config.Partition, cluster string) (*raftstore.Store, error) {
-	store, transport, err := openStore(storeConfig{
+	store, transport, _, err := openStore(storeConfig{
 		node: cfg.NodeID, cluster: cluster, dir: cfg.DataDir, raft: cfg.Raft,
 		resolve: n.node.ResolvePeer, failed: n.fail, log: n.log, separateFrom: separateFrom,
 	})

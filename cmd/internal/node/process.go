@@ -5,6 +5,9 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"time"
+
+	"github.com/oncelog/oncelog/raftstore"
 )
 
 // process is what both kinds of node have in common: two listeners and an end.
@@ -51,6 +54,28 @@ func (p *process) serve() {
 	p.peer.serve(p.fail)
 	p.client.serve(p.fail)
 	p.log.Info("serving", "client_address", p.client.address(), "peer_address", p.peer.address())
+}
+
+// diskInterval is how often the health of a service follows the disk. The store
+// looks about once a second.
+const diskInterval = time.Second
+
+// followDisk has the health of a service for clients say NOT_SERVING while the
+// disk is below the low-water mark, until the node closes.
+func (p *process) followDisk(store *raftstore.Store, service string) {
+	ticks := time.NewTicker(diskInterval)
+	defer ticks.Stop()
+	for low := false; ; {
+		if now := store.Disk().Low; now != low {
+			low = now
+			p.client.writable(service, !low)
+		}
+		select {
+		case <-ticks.C:
+		case <-p.closed:
+			return
+		}
+	}
 }
 
 // drain tells health checks that the node goes away.

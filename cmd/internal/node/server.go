@@ -79,11 +79,24 @@ func (l *listener) address() string { return l.net.Addr().String() }
 // serve accepts connections until stop; failed is told when it ends by itself.
 func (l *listener) serve(failed func(error)) {
 	l.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
+	for service := range l.server.GetServiceInfo() {
+		l.health.SetServingStatus(service, healthv1.HealthCheckResponse_SERVING)
+	}
 	go func() {
 		if err := l.server.Serve(l.net); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			failed(fmt.Errorf("%s listener %s ended: %w", l.name, l.address(), err))
 		}
 	}()
+}
+
+// writable tells health checks of one service whether it takes writes. The node as
+// a whole serves in any case: to start it again would help nothing.
+func (l *listener) writable(service string, yes bool) {
+	status := healthv1.HealthCheckResponse_SERVING
+	if !yes {
+		status = healthv1.HealthCheckResponse_NOT_SERVING
+	}
+	l.health.SetServingStatus(service, status) // ignored once the node goes away
 }
 
 // drain tells health checks that the node is going away.

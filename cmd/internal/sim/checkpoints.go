@@ -2,26 +2,61 @@ package sim
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"hash/fnv"
-	"math"
 	"math/rand/v2"
 	"runtime/debug"
 	"slices"
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"github.com/oncelog/oncelog/api/codec"
 	"github.com/oncelog/oncelog/coordinator"
 	"github.com/oncelog/oncelog/partition"
 	"github.com/oncelog/oncelog/raftstore"
 	"github.com/oncelog/oncelog/raftstore/memlog"
 )
 
-// watchedBatch shows the checkpoints that are written. It implements
+// watchedBatch shows the checkpoints and entries that are written. It implements
 // raftstore.LogBatch.
 type watchedBatch struct {
 	raftstore.LogBatch
-	seen func(g raftstore.GroupID, data []byte)
+	seen  func(g raftstore.GroupID, data []byte)
+	wrote func(g raftstore.GroupID, entries []*raftpb.Entry)
+}
+
+// Append implements raftstore.LogBatch.
+func (b watchedBatch) Append(g raftstore.GroupID, entries []*raftpb.Entry, last uint64) {
+	b.LogBatch.Append(g, entries, last)
+	b.wrote(g, entries)
+}
+
+// archive has what was written at each index of a group's log in the highest term.
+// Where something was committed it is that: who leads later has it, and writes
+// nothing else there.
+type archive map[uint64]*raftpb.Entry
+
+func (c *cluster) keep(g groupKey, entries []*raftpb.Entry) {
+	if c.written[g] == nil {
+		c.written[g] = archive{}
+	}
+	for _, e := range entries {
+		if was := c.written[g][e.GetIndex()]; was == nil || was.GetTerm() < e.GetTerm() {
+			c.written[g][e.GetIndex()] = e
+		}
+	}
+}
+
+// upTo returns the entries from the first one on. False: one was never written.
+func (a archive) upTo(index uint64) (out []*raftpb.Entry, ok bool) {
+	for i := uint64(1); i <= index; i++ {
+		if a[i] == nil {
+			return nil, false
+		}
+		out = append(out, a[i])
+	}
+	return out, true
 }
 
 // SetSnapshot implements raftstore.LogBatch.
@@ -92,8 +127,8 @@ func damage(r *rand.Rand, data []byte) []byte {
 	return out
 }
 
-// replayLogs carries out the log of every group from its first entry on, where
-// somebody has it, and compares the state and the rows with what the node has
+// replayLogs carries out the log of every group from its first entry on, also what
+// nobody has any more, and compares the state and the rows with what the node has
 // come to by checkpoints and restarts (I10).
 func (s *simulation) replayLogs() {
 	done := map[groupKey]bool{}
@@ -106,7 +141,7 @@ func (s *simulation) replayLogs() {
 		for _, g := range groups {
 			key := groupKey{n.kind, uint64(g)}
 			log, found, err := n.disk.log.Load(g)
-			if done[key] || err != nil || !found || log.CompactedIndex > 0 {
+			if done[key] || err != nil || !found {
 				continue
 			}
 			have, err := n.disk.log.Snapshot(g)
@@ -122,9 +157,9 @@ func (s *simulation) replayLogs() {
 }
 
 func (s *simulation) replayLog(n *node, g raftstore.GroupID, have raftstore.Snapshot) error {
-	raw, err := n.disk.log.Entries(g, 1, have.Index+1, math.MaxUint64)
-	if err != nil {
-		return err
+	raw, ok := s.cluster.written[groupKey{n.kind, uint64(g)}].upTo(have.Index)
+	if !ok {
+		return fmt.Errorf("an entry up to %d was never written", have.Index)
 	}
 	scratch := memlog.New(nil)
 	batch := scratch.NewBatch()
@@ -180,6 +215,8 @@ func (s *simulation) applyDamaged(n *node, m offline, entries []raftstore.Entry)
 		e := pick(r, entries...)
 		e.Index, e.Data = entries[len(entries)-1].Index+1, damage(r, e.Data)
 		switch err := m.Apply(e); {
+		case errors.Is(err, codec.ErrVersion):
+			s.reach.hit(damageRefused)
 		case err != nil && n.kind == "c":
 			return err // what it cannot read it skips: this is a breach
 		case err != nil:

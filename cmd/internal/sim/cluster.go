@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/grpc"
 
 	"github.com/oncelog/oncelog/coordinator"
@@ -32,6 +33,11 @@ type node struct {
 	stopped error
 	// down: a fault wants the node to stay down.
 	down bool
+	// lost counts how often the disk was lost, and refused says that the node was
+	// told so: it stays away.
+	lost    int
+	refused bool
+	spoke   bool // as a member nevertheless
 }
 
 // cluster is the servers of one simulation, started from the same constructors
@@ -46,9 +52,12 @@ type cluster struct {
 	log    *slog.Logger
 	// leaders are the nodes that were last heard as leaders of a Raft group.
 	leaders map[groupKey]*node
+	// written is every entry of every group.
+	written map[groupKey]archive
 	// died is told of a node that stopped itself, checkpoint of what nodes write as
 	// their state.
 	died       func(n *node, why error)
+	spoke      func(n *node, what string)
 	checkpoint func(n *node, g raftstore.GroupID, data []byte)
 }
 
@@ -67,13 +76,16 @@ type sizes struct {
 	RequestIDsKept int
 	CheckProducers time.Duration
 	EnlistInterval time.Duration
-	Limits         limits
+	// RetentionInterval is partition.Config's; 0: the default.
+	RetentionInterval time.Duration
+	RelocateBytes     uint64 // partition.Config's; 0: the default
+	Limits            limits
 }
 
 func newCluster(w *World, n *network, s sizes, r Reach, log *slog.Logger) *cluster {
 	c := &cluster{
 		w: w, net: n, sizes: s, reach: r, log: log,
-		leaders: map[groupKey]*node{}, died: func(*node, error) {}, checkpoint: func(*node, raftstore.GroupID, []byte) {},
+		leaders: map[groupKey]*node{}, written: map[groupKey]archive{}, died: func(*node, error) {}, spoke: func(*node, string) {}, checkpoint: func(*node, raftstore.GroupID, []byte) {},
 	}
 	for i := range s.Coordinators {
 		c.coords = append(c.coords, c.newNode("c", uint64(i+1)))
@@ -89,6 +101,7 @@ func (c *cluster) newNode(kind string, id uint64) *node {
 		c: c, id: id, kind: kind, proc: c.w.newProc(fmt.Sprintf("%s%d", kind, id)),
 		disk: newDisk(c.w, c.sizes.Fsync, c.reach),
 	}
+	n.disk.wrote = func(g raftstore.GroupID, entries []*raftpb.Entry) { c.keep(groupKey{kind, uint64(g)}, entries) }
 	n.disk.checkpoint = func(g raftstore.GroupID, data []byte) { c.checkpoint(n, g, data) }
 	return n
 }
@@ -139,7 +152,7 @@ func (n *node) crash(powerCut bool) {
 
 // start begins a new life of the node with what its disk has.
 func (n *node) start() {
-	if n.proc.alive || n.down {
+	if n.proc.alive || n.down || n.refused {
 		return
 	}
 	n.stopped = nil
@@ -186,7 +199,7 @@ func (n *node) openStore(peers []*node) (*raftstore.Store, error) {
 	store, err := raftstore.Open(raftstore.Config{
 		NodeID: raftstore.NodeID(n.id),
 		Log:    n.disk.open(n.proc),
-		Transport: &raftNet{
+		Transport: memberOnly{n: n, Transport: &raftNet{
 			n: n.c.net, from: n.proc,
 			heard: func(g raftstore.GroupID) { n.c.leaders[groupKey{n.kind, uint64(g)}] = n },
 			peers: func(id raftstore.NodeID) *Proc {
@@ -203,12 +216,12 @@ func (n *node) openStore(peers []*node) (*raftstore.Store, error) {
 				}
 				return nil
 			},
-		},
+		}},
 		Runtime:      task.New(n.proc),
 		TickInterval: n.c.sizes.Tick, ElectionTicks: n.c.sizes.ElectionTicks,
-		SnapshotTimeout: 5 * time.Second,
-		Logger:          n.logger(),
-		OnFatal:         n.fatal,
+		SnapshotTimeout: 5 * time.Second, SnapshotChunkBytes: 4 << 10,
+		Logger:  n.logger(),
+		OnFatal: n.fatal,
 	})
 	n.store = store
 	return store, err
@@ -226,6 +239,7 @@ func (n *node) startCoordinator() error {
 	dialer := n.c.net.dialer(n.proc)
 	n.coordinator, err = coordinator.New(coordinator.Config{
 		NodeID: n.id, Members: members, Store: store, Runtime: task.New(n.proc),
+		Files: directory{n.disk, n.proc}, LogID: n.logID(),
 		DialPeer:        func(address string) (grpc.ClientConnInterface, error) { return dialer(address) },
 		Txn:             n.c.sizes.rules(),
 		Settings:        catalog.Settings{ShardsPerNode: n.c.sizes.ShardsPerNode},
@@ -238,6 +252,7 @@ func (n *node) startCoordinator() error {
 	}
 	n.coordinator.RegisterClient(n.c.net.listen(n.proc, n.clientAddress()))
 	n.coordinator.RegisterPeer(n.c.net.listen(n.proc, n.peerAddress()))
+	n.watch(n.coordinator.Fatal())
 	return nil
 }
 
@@ -253,7 +268,8 @@ func (n *node) startPartition() error {
 		Files: directory{n.disk, n.proc}, Coordinator: client, Runtime: task.New(n.proc),
 		OpenStore:       func(string) (*raftstore.Store, error) { return n.openStore(n.c.parts) },
 		SnapshotEntries: n.c.sizes.ShardSnapshot, EnlistInterval: n.c.sizes.EnlistInterval,
-		CheckProducersInterval: n.c.sizes.CheckProducers, Shard: n.c.sizes.Limits.Shard,
+		CheckProducersInterval: n.c.sizes.CheckProducers, RetentionInterval: n.c.sizes.RetentionInterval,
+		RelocateBytes: n.c.sizes.RelocateBytes, Shard: n.c.sizes.Limits.Shard,
 		Logger: n.logger(), Version: "sim",
 	})
 	if err != nil {
@@ -265,9 +281,14 @@ func (n *node) startPartition() error {
 	n.partition = p
 	p.RegisterClient(n.c.net.listen(n.proc, n.clientAddress()))
 	p.RegisterPeer(n.c.net.listen(n.proc, n.peerAddress()))
+	n.watch(p.Fatal())
+	return nil
+}
+
+// watch ends the process when the node says that it cannot go on.
+func (n *node) watch(fatal <-chan error) {
 	task.New(n.proc).Go(func() {
-		err, _ := task.Receive(task.New(n.proc), p.Fatal())
+		err, _ := task.Receive(task.New(n.proc), fatal)
 		n.fatal(err)
 	})
-	return nil
 }

@@ -6,8 +6,10 @@ import (
 	"syscall"
 	"time"
 
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/oncelog/oncelog/internal/datafile"
 	"github.com/oncelog/oncelog/internal/task"
-	"github.com/oncelog/oncelog/partition"
 	"github.com/oncelog/oncelog/raftstore"
 	"github.com/oncelog/oncelog/raftstore/memlog"
 )
@@ -28,12 +30,14 @@ type disk struct {
 	reach      Reach
 	// checkpoint is told of every checkpoint that is written.
 	checkpoint func(g raftstore.GroupID, data []byte)
+	// wrote is told of all entries.
+	wrote func(g raftstore.GroupID, entries []*raftpb.Entry)
 }
 
 func newDisk(w *World, fsync time.Duration, r Reach) *disk {
 	return &disk{
 		w: w, log: memlog.New(nil), files: map[string][]byte{}, fsync: fsync, reach: r,
-		checkpoint: func(raftstore.GroupID, []byte) {},
+		checkpoint: func(raftstore.GroupID, []byte) {}, wrote: func(raftstore.GroupID, []*raftpb.Entry) {},
 	}
 }
 
@@ -80,7 +84,7 @@ func (v *device) Commit(b raftstore.LogBatch, sync bool) error {
 
 // NewBatch implements raftstore.LogStore.
 func (v *device) NewBatch() raftstore.LogBatch {
-	return watchedBatch{LogBatch: v.Store.NewBatch(), seen: v.d.checkpoint}
+	return watchedBatch{LogBatch: v.Store.NewBatch(), seen: v.d.checkpoint, wrote: v.d.wrote}
 }
 
 func (d *disk) latency() time.Duration {
@@ -104,21 +108,21 @@ func (v *device) FreeBytes() (uint64, error) {
 }
 
 // directory is the small files of a partition node. It implements
-// partition.Files.
+// datafile.Files.
 type directory struct {
 	d *disk
 	p *Proc
 }
 
-var _ partition.Files = directory{}
+var _ datafile.Files = directory{}
 
-// Read implements partition.Files.
+// Read implements datafile.Files.
 func (f directory) Read(name string) (data []byte, ok bool, err error) {
 	data, ok = f.d.files[name]
 	return data, ok, nil
 }
 
-// Write implements partition.Files: a file is replaced as a whole or not at all.
+// Write implements datafile.Files: a file is replaced as a whole or not at all.
 func (f directory) Write(name string, data []byte) error {
 	if f.p.alive {
 		f.d.files[name] = append([]byte(nil), data...)

@@ -111,6 +111,10 @@ func (m *nemesis) strike(f fault) {
 		})
 	case splitNodes, splitOneWay:
 		m.split(f)
+	case cutPeers:
+		if victim = m.leader(f.Victim); victim != nil {
+			m.cutOff(f, victim)
+		}
 	case clogNodes:
 		m.clog(f)
 	case slowDisk:
@@ -124,6 +128,8 @@ func (m *nemesis) strike(f fault) {
 	case breakDisk:
 		m.note("%s: %s", f.Kind, victim.proc.name)
 		victim.disk.broken = true
+	case loseDisk:
+		m.loseDisk(f)
 	case moveLeader:
 		m.moveLeader(f)
 	case skewClock:

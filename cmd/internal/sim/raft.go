@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -43,29 +44,55 @@ func (t *raftNet) Send(to raftstore.NodeID, msgs []raftstore.Message) error {
 	return nil
 }
 
-// SendSnapshot implements raftstore.Transport.
-func (t *raftNet) SendSnapshot(to raftstore.NodeID, msg raftstore.Message, report func(delivered bool)) {
+// SendChunk implements raftstore.Transport. A part of a snapshot travels like an
+// answer to it: either may be lost, with or without a word.
+func (t *raftNet) SendChunk(to raftstore.NodeID, c raftstore.SnapshotChunk, done func(raftstore.SnapshotAnswer)) {
 	peer := t.peers(to)
-	m := encode(msg)
 	n := t.n
-	told := func(delivered bool) { n.w.at(n.delay(), t.from, func() { report(delivered) }) }
+	tell := func(a raftstore.SnapshotAnswer) { n.w.at(n.delay(), t.from, func() { done(a) }) }
+	lost := func() bool {
+		if n.chance(n.weather.Loss) {
+			n.reach.hit(snapshotLost)
+			return true
+		}
+		return false
+	}
 	switch {
-	case peer == nil || !peer.alive || n.blocked(t.from, peer) || n.chance(2*n.weather.Loss):
+	case peer == nil || !peer.alive || n.blocked(t.from, peer) || n.chance(n.weather.Loss):
 		n.reach.hit(snapshotLost)
-		told(false)
+		tell(raftstore.SnapshotAnswer{Err: raftstore.ErrUnreachable})
 		return
-	case n.chance(n.weather.Loss):
-		n.reach.hit(snapshotLost)
+	case lost():
 		return // and nobody is told: its sender must time out
 	}
-	transfer := n.delay() + n.upTo(100*time.Millisecond)
-	n.w.at(transfer, peer, func() {
-		if s := t.stores(peer); s != nil {
-			n.reach.hit(snapshotDelivered)
-			s.Deliver(m.group, m.decode())
-			told(true)
+	header := wireMessage{}
+	if c.Header != nil {
+		header = encode(raftstore.Message{Raft: c.Header})
+	}
+	data := bytes.Clone(c.Data)
+	arrive := func() {
+		s := t.stores(peer)
+		if s == nil {
+			return
 		}
-	})
+		got := c
+		got.Data = bytes.Clone(data) // the receiver may keep it, and it may come twice
+		if c.Header != nil {
+			got.Header = header.decode()
+		}
+		s.DeliverChunk(got, func(a raftstore.SnapshotAnswer) {
+			if a.Done {
+				n.reach.hit(snapshotDelivered)
+			}
+			if !n.blocked(peer, t.from) && !lost() {
+				tell(a)
+			}
+		})
+	}
+	n.w.at(n.delay()+n.upTo(20*time.Millisecond), peer, arrive)
+	if n.chance(n.weather.Duplicate) {
+		n.w.at(n.delay()+n.upTo(20*time.Millisecond), peer, arrive)
+	}
 }
 
 // wireMessage is a Raft message as bytes: what is sent is what it was then, and

@@ -22,13 +22,14 @@ const (
 	duplicateRequest  = "a request came twice"
 	answerLost        = "an answer was lost"
 	streamBroken      = "a stream broke"
-	snapshotLost      = "a Raft snapshot was lost"
+	snapshotLost      = "a part of a Raft snapshot was lost"
 	snapshotDelivered = "a Raft snapshot was installed"
 	writesLost        = "a power cut met unsynced writes"
 	writeFailed       = "a write failed"
 	diskFull          = "a disk was full"
 	leaderMoved       = "a leader handed over"
 	damageRefused     = "a damaged checkpoint was refused"
+	lostRefused       = "a node that lost its disk was refused"
 	logReplayed       = "a whole log was carried out again"
 )
 
@@ -51,7 +52,7 @@ const (
 func wanted() []string {
 	out := []string{
 		lateMessage, duplicateRequest, answerLost, streamBroken, snapshotLost, snapshotDelivered, writesLost, writeFailed,
-		diskFull, leaderMoved, damageRefused, logReplayed, appendRepeated, markerRepeated, enlistDecided, enlistStray, previousTold, offsetsDecided,
+		diskFull, leaderMoved, damageRefused, lostRefused, logReplayed, appendRepeated, markerRepeated, enlistDecided, enlistStray, previousTold, offsetsDecided,
 	}
 	for _, r := range []oncelogv1.AbortReason{
 		oncelogv1.AbortReason_ABORT_REASON_CLIENT, oncelogv1.AbortReason_ABORT_REASON_TIMEOUT,
@@ -68,6 +69,8 @@ func wanted() []string {
 	} {
 		out = append(out, answeredPrefix+apierrors.Name(c))
 	}
+	out = append(out, "shard: log start MOVED", "shard: log start DROPPED", "shard: relocation RELOCATED")
+	out = append(out, struckPrefix+string(loseDisk))
 	for _, k := range swarm {
 		out = append(out, struckPrefix+string(k.kind))
 	}

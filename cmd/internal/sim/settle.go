@@ -62,6 +62,7 @@ func (s *simulation) settle() {
 		s.replayLogs()
 		s.laggards(final.Replicas)
 	}
+	s.lostNodes()
 	for _, what := range s.net.elections.broken {
 		s.complain("I12 election", what)
 	}
@@ -106,6 +107,9 @@ func (s *simulation) stopNodes() []history.ReplicaState {
 	s.net.weather = weather{Loss: 1, Delay: calm.Delay}
 	left := 0
 	for _, n := range s.cluster.nodes() {
+		if n.refused {
+			continue
+		}
 		if n.store == nil {
 			s.complain("I11 liveness", n.proc.name+" does not run")
 			continue

@@ -91,6 +91,12 @@ func newSimulation(p Plan, log *slog.Logger) *simulation {
 	s.reach.hit(workloadsPrefix + p.Work.Workload)
 	s.cluster = newCluster(s.w, s.net, p.Sizes, s.reach, log)
 	s.cluster.died, s.cluster.checkpoint = s.nodeDied, s.checkpoint
+	s.cluster.spoke = func(n *node, what string) {
+		if !n.spoke {
+			n.spoke = true
+			s.complain("I12 election", what)
+		}
+	}
 	s.nemesis = &nemesis{
 		w: s.w, c: s.cluster, net: s.net, reach: s.reach, leaders: s.cluster.leaders,
 		clients: func() []*client { return s.all },
@@ -107,9 +113,14 @@ func (s *simulation) complain(invariant, text string) {
 	s.log.Error("VIOLATION "+invariant, "text", text)
 }
 
-// nodeDied is told of a node that stopped itself: right after a failed write,
-// wrong otherwise. Somebody starts it again.
+// nodeDied is told of a node that stopped itself: right after a failed write, or
+// for good after it lost its disk, wrong otherwise. Somebody starts it again.
 func (s *simulation) nodeDied(n *node, why error) {
+	if n.refusedForGood(why) {
+		s.reach.hit(lostRefused)
+		n.refused = true
+		return
+	}
 	if !n.disk.failedOnce {
 		s.complain("node stopped", n.proc.name+": "+why.Error())
 	}
@@ -189,7 +200,7 @@ func (s *simulation) setup() bool {
 	err := s.act("setup", setupLimit, func(ctx context.Context, c *sdk.Client) error {
 		for _, t := range s.plan.Work.topics() {
 			for { // until enough nodes are registered
-				_, err := c.Admin().CreateTopic(ctx, &oncelogv1.CreateTopicRequest{Name: t.Name, Partitions: uint32(t.Partitions), ReplicationFactor: 3})
+				_, err := c.Admin().CreateTopic(ctx, &oncelogv1.CreateTopicRequest{Name: t.Name, Partitions: uint32(t.Partitions), ReplicationFactor: 3, Config: s.plan.Work.config(t.Name)})
 				var e *sdk.Error
 				if err == nil {
 					break

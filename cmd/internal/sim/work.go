@@ -5,6 +5,9 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/cmd/internal/history"
 	"github.com/oncelog/oncelog/cmd/internal/workload"
 )
@@ -19,12 +22,19 @@ type work struct {
 	Abort      workload.Share
 	Pad        int // most bytes added to a record
 	InFlight   int // batches under way per partition; 0: the SDK's
+	// Retention of the topics; 0: for ever.
+	Retention      time.Duration
+	RetentionBytes int64
 	// Subscribe has the chain done by members that the groups give partitions to:
 	// with this session timeout and max poll interval, and instance ids or not.
 	Subscribe        bool
 	Session, MaxPoll time.Duration
 	Static           bool
 }
+
+// keptTopic is a topic beside those that keep little, which keeps all: what it has
+// is relocated.
+const keptTopic = "kept"
 
 // Workloads of a seed.
 const (
@@ -54,6 +64,38 @@ func drawWork(r *rand.Rand) work {
 	return w
 }
 
+// drawRetention has the topics of some plans keep little. Its chance is its own, so
+// that the rest of a plan is the same with it and without. Where what was written
+// has to be there for what comes next, everything is kept.
+func drawRetention(p *Plan) {
+	r := rand.New(rand.NewPCG(p.Seed, 0x6b656570))
+	if p.Work.Workload == workProcess || p.Work.Workload == workTransfer || p.Work.Workload == workMeddle || r.IntN(2) == 0 {
+		return
+	}
+	p.Work.Retention = pick(r, 0, 500*time.Millisecond, 3*time.Second)
+	p.Work.RetentionBytes = pick(r, int64(0), 300, 3000)
+	p.Sizes.RetentionInterval = pick(r, 100*time.Millisecond, time.Second)
+	p.Sizes.RelocateBytes = pick(r, uint64(500), 5000, 0)
+}
+
+// kept reports whether the topics keep what is written to them for ever.
+func (w work) kept() bool { return w.Retention == 0 && w.RetentionBytes == 0 }
+
+// config is how a topic is kept.
+func (w work) config(topic string) *oncelogv1.TopicConfig {
+	c := &oncelogv1.TopicConfig{}
+	if topic == keptTopic {
+		return c
+	}
+	if w.Retention > 0 {
+		c.RetentionMs = proto.Int64(w.Retention.Milliseconds())
+	}
+	if w.RetentionBytes > 0 {
+		c.RetentionBytes = proto.Int64(w.RetentionBytes)
+	}
+	return c
+}
+
 // drawMembership decides how the members of groups get their partitions. It draws
 // on its own, so that the rest of a seed is what it was before there was a choice.
 func drawMembership(p *Plan) {
@@ -75,6 +117,9 @@ func (w work) topic(name string) workload.Topic {
 func (w work) topics() []workload.Topic {
 	if w.Workload == workProcess {
 		return []workload.Topic{w.topic("level0"), w.topic("level1"), w.topic("level2"), w.topic("level3")}
+	}
+	if !w.kept() {
+		return []workload.Topic{w.topic("records"), w.topic(keptTopic)}
 	}
 	return []workload.Topic{w.topic("records")}
 }
@@ -124,7 +169,7 @@ func (w work) producer(k workload.Kind, topic string, ids ...string) workload.Co
 
 func (w work) reader(topic string, uncommitted bool) workload.Config {
 	return workload.Config{
-		Kind: workload.Read, Input: w.topic(topic), Uncommitted: uncommitted, Restarts: 0.05, Think: 300 * time.Millisecond,
+		Kind: workload.Read, Input: w.topic(topic), Uncommitted: uncommitted, Trimmed: !w.kept() && topic != keptTopic, Restarts: 0.05, Think: 300 * time.Millisecond,
 		CallTimeout: 8 * time.Second,
 	}
 }
@@ -170,6 +215,12 @@ func (w work) configs() []workload.Config {
 	if w.Workload != workProcess {
 		add(w.reader("records", false))
 		add(w.reader("records", true))
+	}
+	if !w.kept() {
+		seldom := w.producer(workload.Append, keptTopic, "seldom")
+		seldom.Think = time.Second
+		add(seldom)
+		add(w.reader(keptTopic, false))
 	}
 	return out
 }

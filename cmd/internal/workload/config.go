@@ -65,6 +65,8 @@ type Config struct {
 	Input Topic `json:"input,omitzero"`
 	// Assigned are the partitions of Input to read. Empty: all.
 	Assigned []int32 `json:"assigned,omitempty"`
+	// Trimmed says that retention may remove records of Input before they are read.
+	Trimmed bool `json:"trimmed,omitempty"`
 	// Subscribe makes Process and Follow members that the group gives partitions to;
 	// Assigned and Steals are not used then.
 	Subscribe bool `json:"subscribe,omitempty"`

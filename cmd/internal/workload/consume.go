@@ -2,6 +2,7 @@ package workload
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -44,7 +45,10 @@ func (w *worker) consume(ctx context.Context, partitions []int32, isolation clie
 	if w.cfg.Kind == Read {
 		size *= 10
 	}
-	opts := []client.ConsumerOption{client.WithMaxPollRecords(size), client.WithIsolation(isolation)}
+	opts := []client.ConsumerOption{
+		client.WithMaxPollRecords(size), client.WithIsolation(isolation),
+		client.WithoutReset(), // a gap has to be in the history
+	}
 	if w.cfg.Subscribe {
 		r.begun = map[client.TopicPartition]bool{}
 		opts = append(opts, r.subscription(&w.cfg)...)
@@ -132,6 +136,8 @@ func (w *worker) poll(ctx context.Context, r *reading) (*polled, error) {
 	case noAnswer(err):
 		r.noteSkipped(nil)
 		return nil, nil
+	case w.cfg.Trimmed && r.skipped(err):
+		return nil, nil
 	case err != nil:
 		return nil, err
 	}
@@ -152,6 +158,23 @@ func (w *worker) poll(ctx context.Context, r *reading) (*polled, error) {
 		r.noted[tp] = m.Next
 	}
 	return p, p.decode()
+}
+
+// skipped goes on at the start of a log of which retention has removed what was to
+// be read next. False: that is not what the error says.
+func (r *reading) skipped(err error) bool {
+	var e *client.Error
+	if !errors.As(err, &e) || e.Code != "OFFSET_OUT_OF_RANGE" {
+		return false
+	}
+	tp := client.TopicPartition{Topic: e.Topic, Partition: e.Partition}
+	if e.LogStart <= r.Position()[tp] {
+		return false
+	}
+	r.noteSkipped(nil)
+	r.Seek(client.Offsets{tp: e.LogStart})
+	r.notePositions([]client.TopicPartition{tp})
+	return true
 }
 
 // noteSkipped writes down that positions have moved on although nothing of their

@@ -15,6 +15,7 @@ var scripts = map[string]func(sim.Plan) sim.Plan{
 	"lost-snapshots": lostSnapshots,
 	"abandoned":      abandoned,
 	"deposed":        deposed,
+	"asleep":         asleep,
 }
 
 // fullDisks has disks run full and get room again, and nothing else go wrong: it
@@ -44,14 +45,21 @@ func elections(p sim.Plan) sim.Plan {
 	return p
 }
 
-// lostSnapshots has coordinators fall behind what is kept of the log, and every
-// other snapshot that is sent to them be lost.
+// lostSnapshots has coordinators be away for as long as it takes to need a snapshot,
+// and again when it is on its way, for longer than anybody waits for them.
 func lostSnapshots(p sim.Plan) sim.Plan {
 	p.Weather.Loss = 0.15
 	p.Sizes.Coordinators, p.Sizes.CoordinatorSnapshot = 3, 20
-	for i := range p.Faults {
-		f := &p.Faults[i]
-		f.Kind, f.For = "crash", 800*time.Millisecond
+	faults := p.Faults
+	p.Faults = nil
+	for i, f := range faults {
+		if i%3 != 0 {
+			continue // one at a time, or nobody leads
+		}
+		f.Kind, f.For = "crash", 1500*time.Millisecond
+		p.Faults = append(p.Faults, f)
+		f.At, f.For = f.At+1700*time.Millisecond, 6*time.Second
+		p.Faults = append(p.Faults, f)
 	}
 	return p
 }
@@ -79,6 +87,31 @@ func deposed(p sim.Plan) sim.Plan {
 		p.Faults = append(p.Faults, f)
 		for i := range uint64(4) {
 			f.Kind, f.Victim, f.At = "client-zombie", f.Victim+i, f.At+150*time.Millisecond
+			p.Faults = append(p.Faults, f)
+		}
+	}
+	return p
+}
+
+// asleep has leaders of the coordinators be paused for longer than an election
+// takes while they are cut off from the others, and from nobody else: when they go
+// on they do not know yet that somebody else has led meanwhile.
+func asleep(p sim.Plan) sim.Plan {
+	p.Sizes.Coordinators = 3
+	faults := p.Faults
+	p.Faults = nil
+	for i, f := range faults {
+		if i%4 != 0 {
+			continue // each takes its time
+		}
+		f.Victim, f.Side = f.Victim&^1, 0
+		f.Kind, f.For = "peers-cut", 4*time.Second
+		p.Faults = append(p.Faults, f)
+		f.Kind, f.For = "pause", 1800*time.Millisecond
+		f.At += time.Millisecond
+		p.Faults = append(p.Faults, f)
+		for range 2 {
+			f.Kind, f.Victim, f.At = "client-zombie", f.Victim+1, f.At+800*time.Millisecond
 			p.Faults = append(p.Faults, f)
 		}
 	}

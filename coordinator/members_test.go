@@ -1,0 +1,315 @@
+package coordinator
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"maps"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	apierrors "github.com/oncelog/oncelog/api/errors"
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/datafile"
+	"github.com/oncelog/oncelog/internal/golden"
+	"github.com/oncelog/oncelog/raftstore"
+	"github.com/oncelog/oncelog/raftstore/memlog"
+)
+
+// fileMap is the small files of a disk in memory.
+type fileMap map[string][]byte
+
+func (m fileMap) Read(name string) ([]byte, bool, error) { data, ok := m[name]; return data, ok, nil }
+
+func (m fileMap) Write(name string, data []byte) error { m[name] = bytes.Clone(data); return nil }
+
+// directories are the data directories of a cluster's members: files, and the
+// name of the log, by member.
+type directories struct {
+	files map[uint64]fileMap
+	logs  map[uint64]string
+}
+
+// guarded is a cluster of n whose members keep identities and talk to each other.
+// Nobody is started yet.
+func guarded(t *testing.T, n int, test func(t *testing.T, c *cluster, d directories)) {
+	t.Helper()
+	d := directories{files: map[uint64]fileMap{}, logs: map[uint64]string{}}
+	for i := range n {
+		d.files[uint64(i+1)], d.logs[uint64(i+1)] = fileMap{}, "log-1"
+	}
+	var c *cluster
+	change := func(cfg *Config) {
+		cfg.Files, cfg.LogID = d.files[cfg.NodeID], d.logs[cfg.NodeID]
+		cfg.DialPeer = func(address string) (grpc.ClientConnInterface, error) {
+			return memberConn{c: c, address: address}, nil
+		}
+	}
+	inBubble(t, 0, change, func(t *testing.T, empty *cluster) {
+		c = empty
+		for i := range n {
+			c.nodes = append(c.nodes, &member{id: uint64(i + 1), log: &disk{Store: memlog.New(nil)}})
+		}
+		t.Cleanup(func() {
+			for _, m := range c.nodes {
+				c.stop(m)
+			}
+		})
+		test(t, c, d)
+	})
+}
+
+// memberConn is a connection to whoever is at an address when it is used.
+type memberConn struct {
+	inProcess
+
+	c       *cluster
+	address string
+}
+
+func (x memberConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	for _, m := range x.c.nodes {
+		if peerAddress(m.id) == x.address && m.c != nil {
+			return m.peer.Invoke(ctx, method, args, reply, opts...)
+		}
+	}
+	return status.Error(codes.Unavailable, "nobody listens")
+}
+
+// TestNewMembersIntroduceThemselves: a new cluster begins without any step, once
+// all are there; after that each starts alone.
+func TestNewMembersIntroduceThemselves(t *testing.T) {
+	guarded(t, 3, func(t *testing.T, c *cluster, _ directories) {
+		c.start(c.nodes[0])
+		c.start(c.nodes[1])
+		pass(20 * introducePause)
+		for _, m := range c.nodes[:2] {
+			if m.c.opened.Load() {
+				t.Errorf("member %d takes part before enough others know it", m.id)
+			}
+			_, err := m.catalog().DescribeCluster(c.ctx(), &oncelogv1.DescribeClusterRequest{})
+			wantCode(t, err, "UNAVAILABLE")
+			_, err = m.catalog().GetMetadata(c.ctx(), &oncelogv1.GetMetadataRequest{})
+			wantCode(t, err, "UNAVAILABLE")
+		}
+		c.start(c.nodes[2])
+		c.until("all have joined", func() bool {
+			return c.nodes[0].c.opened.Load() && c.nodes[1].c.opened.Load() && c.nodes[2].c.opened.Load()
+		})
+		c.leader()
+		for _, m := range c.nodes {
+			c.stop(m)
+		}
+		c.start(c.nodes[0])
+		if !c.nodes[0].c.opened.Load() {
+			t.Error("a member that has joined waits for the others")
+		}
+		c.start(c.nodes[1])
+		c.leader()
+	})
+}
+
+// lose replaces the data directory of a stopped member by a new one.
+func (d directories) lose(m *member) {
+	m.log = &disk{Store: memlog.New(nil)}
+	d.files[m.id] = fileMap{}
+	d.logs[m.id] += "-again"
+}
+
+// TestMemberThatLostItsDiskIsRefused: with one other, whichever it is.
+func TestMemberThatLostItsDiskIsRefused(t *testing.T) {
+	guarded(t, 3, func(t *testing.T, c *cluster, d directories) {
+		for _, m := range c.nodes {
+			c.start(m)
+		}
+		c.leader()
+		for i, other := range []int{1, 2} {
+			lost := c.nodes[0]
+			for _, m := range c.nodes {
+				c.stop(m)
+			}
+			before := maps.Clone(d.files[lost.id])
+			log, logID := lost.log, d.logs[lost.id]
+			d.lose(lost)
+			c.start(lost)
+			c.start(c.nodes[other])
+			pass(20 * introducePause)
+			select {
+			case err := <-lost.c.Fatal():
+				if apierrors.CodeOf(err) != oncelogv1.ErrorCode_ERROR_CODE_NODE_ID_IN_USE || !strings.Contains(err.Error(), "bring that directory back") {
+					t.Errorf("round %d: %v", i, err)
+				}
+			default:
+				t.Errorf("round %d: it was not refused", i)
+			}
+			if lost.c.opened.Load() || c.nodes[other].c.group.Status().Ready {
+				t.Errorf("round %d: it takes part", i)
+			}
+			// Its directory is found again.
+			c.stop(lost)
+			d.files[lost.id], d.logs[lost.id], lost.log = before, logID, log
+			c.start(lost)
+			c.leader()
+		}
+	})
+}
+
+// TestTwoInstancesOfAMember: at most one of them gets a majority of the others.
+func TestTwoInstancesOfAMember(t *testing.T) {
+	t.Parallel()
+	for n := 2; n <= 9; n++ {
+		id := identity{members: make([]uint64, n)}
+		if others := n - 1; 2*id.needed() <= others || id.needed() > others {
+			t.Errorf("%d members: %d of %d others", n, id.needed(), others)
+		}
+	}
+}
+
+// TestDirectoryOfAnother: whatever is wrong with a directory is said.
+func TestDirectoryOfAnother(t *testing.T) {
+	guarded(t, 1, func(t *testing.T, c *cluster, d directories) {
+		m := c.nodes[0]
+		c.start(m)
+		c.leader()
+		c.stop(m)
+		whole, log := d.files[1], m.log
+		try := func() error {
+			t.Helper()
+			store, err := raftstore.Open(raftstore.Config{NodeID: 1, Log: m.log, StallTimeout: -1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg := Config{NodeID: m.id, Store: store, Members: []Member{{ID: m.id}}, DialPeer: c.shards.dial}
+			c.change(&cfg)
+			cfg.Files, cfg.LogID = d.files[1], d.logs[1]
+			co, err := New(cfg)
+			if err == nil {
+				co.Close()
+			}
+			if err := store.Close(c.ctx()); err != nil {
+				t.Error(err)
+			}
+			return err
+		}
+		expect := func(what string, target error, text string) {
+			t.Helper()
+			if err := try(); err == nil || target != nil && !errors.Is(err, target) || !strings.Contains(err.Error(), text) {
+				t.Errorf("%s: %v", what, err)
+			}
+			d.files[1], d.logs[1], m.log, m.id = maps.Clone(whole), "log-1", log, 1
+		}
+		m.id = 2
+		expect("another node", nil, "the disk belongs to coordinator node 1, this is node 2")
+		d.logs[1] = "log-2"
+		expect("another log", raftstore.ErrCorrupt, "the log in the disk is not the one that this node had")
+		d.files[1] = fileMap{}
+		expect("no identity", raftstore.ErrCorrupt, "coordinator is missing beside a log that is in use")
+		damaged := bytes.Clone(whole[IdentityFile])
+		damaged[20] ^= 1
+		d.files[1][IdentityFile] = damaged
+		expect("a flipped bit", datafile.ErrDamaged, "coordinator: coordinator identity file is damaged")
+		stale, err := openIdentityOf(d.files[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		stale.joined = false
+		if err := stale.write(d.files[1]); err != nil {
+			t.Fatal(err)
+		}
+		expect("an old file", raftstore.ErrCorrupt, "coordinator is older than the log beside it")
+		if err := try(); err != nil {
+			t.Errorf("its own: %v", err)
+		}
+	})
+}
+
+func openIdentityOf(files fileMap) (identity, error) {
+	payload, _, _, err := identityFile.Read(files)
+	if err != nil {
+		return identity{}, err
+	}
+	return decodeIdentity(payload)
+}
+
+// TestIntroductionsAreChecked: what a member says of itself.
+func TestIntroductionsAreChecked(t *testing.T) {
+	guarded(t, 3, func(t *testing.T, c *cluster, _ directories) {
+		c.start(c.nodes[0])
+		peer := oncelogv1.NewMemberServiceClient(c.nodes[0].peer)
+		call := func(change func(*oncelogv1.IntroduceMemberRequest)) error {
+			req := &oncelogv1.IntroduceMemberRequest{NodeId: 2, InstanceId: "i", ToNode: 1, Members: []uint64{1, 2, 3}}
+			change(req)
+			_, err := peer.IntroduceMember(c.ctx(), req)
+			return err
+		}
+		for what, x := range map[string]struct {
+			change func(*oncelogv1.IntroduceMemberRequest)
+			code   string
+		}{
+			"no instance":     {func(r *oncelogv1.IntroduceMemberRequest) { r.InstanceId = "" }, "INVALID_ARGUMENT"},
+			"a long instance": {func(r *oncelogv1.IntroduceMemberRequest) { r.InstanceId = strings.Repeat("x", 65) }, "LIMIT_EXCEEDED"},
+			"many members":    {func(r *oncelogv1.IntroduceMemberRequest) { r.Members = make([]uint64, 65) }, "LIMIT_EXCEEDED"},
+			"other members":   {func(r *oncelogv1.IntroduceMemberRequest) { r.Members = []uint64{1, 2, 4} }, "WRONG_CLUSTER"},
+			"somebody else":   {func(r *oncelogv1.IntroduceMemberRequest) { r.ToNode = 3 }, "WRONG_CLUSTER"},
+			"itself":          {func(r *oncelogv1.IntroduceMemberRequest) { r.NodeId = 1 }, "INVALID_ARGUMENT"},
+			"nobody":          {func(r *oncelogv1.IntroduceMemberRequest) { r.NodeId = 9 }, "INVALID_ARGUMENT"},
+		} {
+			if err := call(x.change); codeName(err) != x.code {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		same := func(*oncelogv1.IntroduceMemberRequest) {}
+		wantCode(t, call(same), "")
+		wantCode(t, call(same), "") // its answer was lost
+		wantCode(t, call(func(r *oncelogv1.IntroduceMemberRequest) { r.InstanceId = "j" }), "NODE_ID_IN_USE")
+		c.stop(c.nodes[0])
+		c.start(c.nodes[0]) // it is durable
+		peer = oncelogv1.NewMemberServiceClient(c.nodes[0].peer)
+		wantCode(t, call(func(r *oncelogv1.IntroduceMemberRequest) { r.InstanceId = "j" }), "NODE_ID_IN_USE")
+	})
+}
+
+// TestIdentityFormat: directories of older versions are read.
+func TestIdentityFormat(t *testing.T) {
+	t.Parallel()
+	files := fileMap{}
+	id := identity{
+		node: 2, members: []uint64{1, 2, 3}, instance: "i", log: "l", joined: true,
+		others: []memberInstance{{1, "a"}, {3, "c"}},
+	}
+	if err := id.write(files); err != nil {
+		t.Fatal(err)
+	}
+	golden.Check(t, "coordinator-identity", identityVersion, []golden.Sample{{Name: "file", Bytes: files[IdentityFile]}})
+	files[IdentityFile] = golden.Read(t, "coordinator-identity", 1)[0].Bytes
+	again := fileMap{}
+	got, err := openIdentityOf(files)
+	if err == nil {
+		err = got.write(again)
+	}
+	if err != nil || !bytes.Equal(again[IdentityFile], files[IdentityFile]) {
+		t.Errorf("version 1 is read as %+v: %v", got, err)
+	}
+}
+
+// FuzzIdentity: bytes that are read are an identity that is written so.
+func FuzzIdentity(f *testing.F) {
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		id, err := decodeIdentity(b)
+		if err != nil {
+			return
+		}
+		files := fileMap{}
+		if err := id.write(files); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := openIdentityOf(files); err != nil {
+			t.Errorf("%x: %v", b, err)
+		}
+	})
+}

@@ -1,0 +1,136 @@
+package pebblelog
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/oncelog/oncelog/api/codec"
+	"github.com/oncelog/oncelog/raftstore"
+)
+
+// engineVersion is the version of Pebble's own formats, fixed so that an upgrade
+// of the library does not change them behind an operator's back. Recent enough
+// for columnar blocks, value separation and sync offsets in the write-ahead log.
+const engineVersion = pebble.FormatValueSeparation
+
+// checkFiles looks at the files of a database before Pebble does. It finds what
+// Pebble takes for a new database or for the end of a log.
+func (w *wals) checkFiles() error {
+	dir := w.files.dir
+	names, err := w.files.fs.List(dir)
+	if isNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("list %s: %w", dir, err)
+	}
+	manifest, data := "", ""
+	newest := uint64(0)
+	for _, name := range names {
+		if text, ok := strings.CutPrefix(name, "marker.format-version."); ok {
+			_, text, _ = strings.Cut(text, ".")
+			if v, err := strconv.ParseUint(text, 10, 64); err == nil && v > uint64(engineVersion) {
+				return fmt.Errorf("%s: %w", w.files.path(name), &codec.VersionError{
+					Format: "Pebble database", Found: v, First: uint64(engineVersion), Last: uint64(engineVersion),
+				})
+			}
+		}
+		if text, ok := strings.CutPrefix(name, "marker.manifest."); ok {
+			_, manifest, _ = strings.Cut(text, ".")
+		}
+		if number, ok := walNumber(name); ok {
+			newest = max(newest, number)
+		}
+		if strings.HasSuffix(name, ".log") || strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".blob") || name == walsFile.File {
+			data = name
+		}
+	}
+	if manifest == "" {
+		if data != "" { // Pebble makes the manifest before all of these
+			return fmt.Errorf("%s has no marker.manifest file, and has %s: %w", dir, data, raftstore.ErrCorrupt)
+		}
+		return nil
+	}
+	first, err := firstWAL(w.files.fs, w.files.path(manifest))
+	if isNotExist(err) {
+		return fmt.Errorf("%s is missing: %w", w.files.path(manifest), raftstore.ErrCorrupt)
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", w.files.path(manifest), err)
+	}
+	if err := w.check(names, first); err != nil {
+		return err
+	}
+	if newest >= first && newest > 0 {
+		f := w.find(newest)
+		return scanWAL(w.files.fs, w.files.path(f.name()), f)
+	}
+	return nil
+}
+
+// openError makes what is damaged recognisable. What the operating system says
+// of a file that is there is not about what is in it.
+func openError(err error) error {
+	var errno syscall.Errno
+	var path *fs.PathError
+	if errors.Is(err, raftstore.ErrCorrupt) || errors.Is(err, codec.ErrVersion) ||
+		(errors.As(err, &errno) || errors.As(err, &path)) && !isNotExist(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", raftstore.ErrCorrupt, err)
+}
+
+func isNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+
+// damage takes note of data that cannot be read. Nothing is committed any more,
+// so that the node ends instead of voting, and acknowledging, with what is left.
+func (s *Store) damage(err error) {
+	if s.damaged.CompareAndSwap(nil, &err) {
+		s.log.Error("stored data is damaged; the node must not go on", "error", err)
+	}
+}
+
+func (s *Store) checkDamage() error {
+	if err := s.damaged.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// readError makes the error of a read name what was read.
+func (s *Store) readError(what string, err error) error {
+	err = named(err)
+	if isNotExist(err) && !errors.Is(err, raftstore.ErrCorrupt) {
+		err = fmt.Errorf("%w: %w", raftstore.ErrCorrupt, err)
+	}
+	err = fmt.Errorf("%s: %s: %w", s.dir, what, err)
+	if errors.Is(err, raftstore.ErrCorrupt) {
+		s.damage(err)
+	}
+	return err
+}
+
+// caught turns a panic of Pebble's into an error.
+func caught(err *error) {
+	if p := recover(); p != nil { //nolint:revive // it is deferred itself
+		*err = panicked(p)
+	}
+}
+
+// panicked makes an error of what Pebble panics with: what it wants the process
+// to end for, and text, over a file of values that it cannot open.
+func panicked(p any) error {
+	switch p := p.(type) {
+	case *fatalError:
+		return named(p)
+	case string:
+		return fmt.Errorf("%w: a file of values is missing or damaged: %s", raftstore.ErrCorrupt, p)
+	}
+	panic(p)
+}

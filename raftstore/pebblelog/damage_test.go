@@ -1,0 +1,257 @@
+package pebblelog_test
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"path"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/oncelog/oncelog/api/codec"
+	"github.com/oncelog/oncelog/raftstore"
+	"github.com/oncelog/oncelog/raftstore/logtest"
+	"github.com/oncelog/oncelog/raftstore/pebblelog"
+)
+
+// content is what a database of these tests has.
+type content struct {
+	last, rows uint64
+	hard       raftstore.HardState
+}
+
+// filled writes a database that has everything, in tables, in files of values and
+// in a write-ahead log that is longer than what its end is remembered of.
+func filled(t *testing.T) (fs *vfs.MemFS, s *pebblelog.Store, c content) {
+	t.Helper()
+	fs = vfs.NewMem()
+	s = open(t, fs, "db")
+	write := func(n int) {
+		for i := range n {
+			b := s.NewBatch()
+			b.SetMembers(1, &raftpb.ConfState{Voters: []uint64{1, 2, 3}})
+			b.Append(1, logtest.Entries(c.last+1, c.last+2, 1, 100+i%2*2000), c.last)
+			c.last += 2
+			c.rows++
+			c.hard = raftstore.HardState{Term: 1, Vote: 1, Commit: c.last}
+			b.SetHardState(1, c.hard)
+			b.SetSnapshot(1, raftstore.Snapshot{Index: c.last, Term: 1, Data: []byte("state")})
+			b.Rows(1).Set([]byte(fmt.Sprintf("row %06d", c.rows)), []byte("value"))
+			if err := s.Commit(b, true); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	write(900)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, fs, "db")
+	write(100)
+	return fs, s, c
+}
+
+// readAll reads everything.
+func readAll(s *pebblelog.Store, want content) error {
+	st, ok, err := s.Load(1)
+	if err != nil {
+		return err
+	}
+	if !ok || st.LastIndex != want.last || st.Hard != want.hard {
+		return fmt.Errorf("lost without a word: %v, %+v, want %+v", ok, st, want)
+	}
+	if _, err = s.Entries(1, 1, st.LastIndex+1, math.MaxUint64); err != nil {
+		return err
+	}
+	rows := uint64(0)
+	if err := s.Rows(1).Scan(nil, nil, func(_, _ []byte) bool { rows++; return true }); err != nil {
+		return err
+	}
+	if rows != want.rows {
+		return fmt.Errorf("lost without a word: %d rows of %d", rows, want.rows)
+	}
+	return nil
+}
+
+// ways to damage a file of some size.
+var damages = map[string]func(t *testing.T, fs *vfs.MemFS, path string, size int64){
+	"removed":                 func(t *testing.T, fs *vfs.MemFS, path string, _ int64) { check(t, fs.Remove(path)) },
+	"emptied":                 func(t *testing.T, fs *vfs.MemFS, path string, _ int64) { truncate(t, fs, path, 0) },
+	"half":                    func(t *testing.T, fs *vfs.MemFS, path string, size int64) { truncate(t, fs, path, size/2) },
+	"without last byte":       func(t *testing.T, fs *vfs.MemFS, path string, size int64) { truncate(t, fs, path, size-1) },
+	"bit at the start":        func(t *testing.T, fs *vfs.MemFS, path string, _ int64) { flip(t, fs, path, 5) },
+	"bit in the middle":       func(t *testing.T, fs *vfs.MemFS, path string, size int64) { flip(t, fs, path, size/2) },
+	"bit in the last write":   func(t *testing.T, fs *vfs.MemFS, path string, size int64) { flip(t, fs, path, size-1000) },
+	"bit in the write before": func(t *testing.T, fs *vfs.MemFS, path string, size int64) { flip(t, fs, path, size-6000) },
+	"zeros in the middle": func(t *testing.T, fs *vfs.MemFS, path string, size int64) {
+		f, err := fs.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
+		check(t, err)
+		_, err = f.WriteAt(make([]byte, 4096), size/2)
+		check(t, errors.Join(err, f.Close()))
+	},
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func truncate(t *testing.T, fs *vfs.MemFS, path string, size int64) {
+	t.Helper()
+	f, err := fs.Open(path)
+	check(t, err)
+	b := make([]byte, size)
+	if size > 0 {
+		_, err = f.ReadAt(b, 0)
+		check(t, err)
+	}
+	check(t, f.Close())
+	f, err = fs.Create(path, vfs.WriteCategoryUnspecified)
+	check(t, err)
+	_, err = f.Write(b)
+	check(t, errors.Join(err, f.Close()))
+}
+
+// TestDamage damages one file of a database in one way, for all files and ways,
+// and reads everything. Nothing may be lost without a word: what is damaged is
+// found by Open, or when it is read, by an error that names it; and a store that
+// has found damage takes no more writes, so that its node cannot vote. What
+// Pebble does not need may be damaged.
+func TestDamage(t *testing.T) {
+	t.Parallel()
+	fs, s, want := filled(t)
+	crashed := vfs.NewMem()
+	if ok, err := vfs.Clone(fs, crashed, "db", "db"); err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	check(t, s.Close())
+	for _, from := range []struct {
+		name string
+		fs   *vfs.MemFS
+	}{{"after a crash", crashed}, {"after an orderly end", fs}} {
+		names, err := from.fs.List("db")
+		check(t, err)
+		kinds := map[string]bool{}
+		for _, name := range names {
+			info, err := from.fs.Stat("db/" + name)
+			check(t, err)
+			kind := path.Ext(name)
+			if strings.HasPrefix(name, "MANIFEST") || strings.HasPrefix(name, "marker.manifest") || name == "WALS" {
+				kind, _, _ = strings.Cut(name, "-")
+			}
+			kinds[kind] = true
+			for way, do := range damages {
+				if way != "removed" && info.Size() < 8192 && (info.Size() == 0 || strings.HasPrefix(way, "bit in the last") || strings.HasPrefix(way, "bit in the write") || strings.HasPrefix(way, "zeros")) {
+					continue
+				}
+				t.Run(from.name+"/"+name+"/"+way, func(t *testing.T) {
+					fs := vfs.NewMem()
+					if ok, err := vfs.Clone(from.fs, fs, "db", "db"); err != nil || !ok {
+						t.Fatal(ok, err)
+					}
+					do(t, fs, "db/"+name, info.Size())
+					t.Log(judge(t, fs, from.name, name, way, want))
+				})
+			}
+		}
+		for _, kind := range []string{".sst", ".blob", ".log", "MANIFEST", "WALS"} {
+			if !kinds[kind] {
+				t.Errorf("%s: no %s file among %v", from.name, kind, names)
+			}
+		}
+	}
+}
+
+// tornOff are losses that look like a crash: after a crash nobody can tell them
+// from it. After an orderly end they are told.
+func tornOff(from, name, way string) bool {
+	return from == "after a crash" && strings.HasSuffix(name, ".log") &&
+		(way == "half" || way == "without last byte" || way == "emptied" || way == "bit in the last write")
+}
+
+func judge(t *testing.T, fs *vfs.MemFS, from, name, way string, want content) error {
+	s, err := pebblelog.Open(pebblelog.Config{Dir: "db", FS: fs, SeparateValuesFrom: 512})
+	if err != nil {
+		if !errors.Is(err, raftstore.ErrCorrupt) {
+			t.Errorf("open: %v, which does not say that data is damaged", err)
+		}
+		return fmt.Errorf("open: %w", err)
+	}
+	err = readAll(s, want)
+	switch {
+	case tornOff(from, name, way):
+		if err == nil {
+			t.Error("read what is not there")
+		}
+		_ = s.Close()
+		return errors.New("taken for a crash")
+	case err == nil:
+		if ext := path.Ext(name); (ext == ".blob" || ext == ".log") && (way == "removed" || way == "emptied" || way == "half") {
+			t.Error("nobody noticed") // although all was read
+		}
+		check(t, s.Close())
+		return nil
+	case !errors.Is(err, raftstore.ErrCorrupt) || !strings.Contains(err.Error(), "group 1"):
+		t.Errorf("read: %v, which does not say what is damaged", err)
+	}
+	b := s.NewBatch()
+	b.SetHardState(1, raftstore.HardState{Term: 9, Vote: 9})
+	if err := s.Commit(b, true); !errors.Is(err, raftstore.ErrCorrupt) {
+		t.Errorf("a vote is written to a damaged store: %v", err)
+	}
+	_ = s.Close()
+	return fmt.Errorf("read: %w", err)
+}
+
+// TestLostManifestIsNoNewDatabase: without its marker Pebble would begin anew.
+func TestLostManifestIsNoNewDatabase(t *testing.T) {
+	t.Parallel()
+	fs, s, _ := filled(t)
+	check(t, s.Close())
+	names, err := fs.List("db")
+	check(t, err)
+	for _, name := range names {
+		if strings.HasPrefix(name, "marker.manifest") {
+			check(t, fs.Remove("db/"+name))
+		}
+	}
+	_, err = pebblelog.Open(pebblelog.Config{Dir: "db", FS: fs})
+	if !errors.Is(err, raftstore.ErrCorrupt) || !strings.Contains(err.Error(), "db has no marker.manifest file") {
+		t.Error(err)
+	}
+}
+
+// TestNewerDatabase: what a newer program made is not damage.
+func TestNewerDatabase(t *testing.T) {
+	t.Parallel()
+	fs := vfs.NewMem()
+	s := open(t, fs, "db")
+	check(t, s.Close())
+	f, err := fs.Create("db/marker.format-version.000099.099", vfs.WriteCategoryUnspecified)
+	check(t, err)
+	check(t, f.Close())
+	_, err = pebblelog.Open(pebblelog.Config{Dir: "db", FS: fs})
+	if !errors.Is(err, codec.ErrVersion) || errors.Is(err, raftstore.ErrCorrupt) {
+		t.Error(err)
+	}
+}
+
+// TestNameOfADatabase: it stays, and another database has another.
+func TestNameOfADatabase(t *testing.T) {
+	t.Parallel()
+	fs := vfs.NewMem()
+	a := open(t, fs, "a")
+	id := a.ID()
+	check(t, a.Close())
+	a, b := open(t, fs, "a"), open(t, fs, "b")
+	if id == "" || a.ID() != id || b.ID() == id {
+		t.Errorf("%q, then %q; another is %q", id, a.ID(), b.ID())
+	}
+	check(t, a.Close())
+	check(t, b.Close())
+}
