@@ -99,6 +99,9 @@ func (s *groupService) takeSubscription(ctx context.Context, req *oncelogv1.Grou
 	if sub.GetAssignor() == oncelogv1.GroupAssignor_GROUP_ASSIGNOR_RANGE {
 		cmd.Assignor = group.AssignorRange
 	}
+	if s.asksForTheSame(cmd) {
+		return false, nil
+	}
 	res, err := proposeGroup(ctx, s.Coordinator, cmd)
 	if err != nil {
 		return false, err
@@ -112,6 +115,20 @@ func (s *groupService) takeSubscription(ctx context.Context, req *oncelogv1.Grou
 		return false, apierrors.InvalidArgument("instance_id", "must stay the same for the life of a member")
 	}
 	return res.Changed, s.groupError(res.Refusal)
+}
+
+// asksForTheSame reports whether the member has what it asks for, as far as is
+// known here: repeating a subscription costs no log entry.
+func (s *groupService) asksForTheSame(cmd group.Subscribe) (same bool) {
+	s.state.read(func() {
+		m, known := s.state.groups.Member(cmd.Group, cmd.Member)
+		topics := slices.Clone(cmd.Topics)
+		slices.Sort(topics)
+		same = known && m.Subscribed && m.Instance == cmd.Instance && m.ClientID == cmd.ClientID && m.Assignor == cmd.Assignor &&
+			m.SessionTimeout == cmd.SessionTimeout && m.RebalanceTimeout == cmd.RebalanceTimeout &&
+			slices.Equal(m.Topics, slices.Compact(topics))
+	})
+	return same
 }
 
 func orDefault(v uint32, def int64) int64 {

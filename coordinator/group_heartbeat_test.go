@@ -137,6 +137,7 @@ func TestGroupHeartbeatWaitsForNews(t *testing.T) {
 		req.MaxWaitMs = 60_000
 		wantCode(t, a.send(req), "")
 		wantEqual(t, "wait", time.Since(began), testSession/3)
+		a.join("in") // what it has asked for before
 		wantEqual(t, "log entries", c.leader().c.group.Status().Applied-applied, uint64(0))
 
 		done := make(chan error, 1)

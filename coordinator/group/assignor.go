@@ -137,8 +137,8 @@ func (g *group) hold(subs []subscriber, topics []topicPlan) {
 	for _, t := range topics {
 		for _, p := range t.partitions {
 			i, ok := place[g.target[p]]
-			if !ok || !slices.Contains(t.readers, i) {
-				if i, ok = place[g.owners[p].member]; !ok || !slices.Contains(t.readers, i) {
+			if !ok || !reads(t.readers, i) {
+				if i, ok = place[g.owners[p].member]; !ok || !reads(t.readers, i) {
 					continue
 				}
 			}
@@ -245,9 +245,9 @@ func assignLeastLoaded(topics []topicPlan, subs []subscriber, target map[uint64]
 	for range levelRounds {
 		moved := false
 		for _, t := range topics {
+			to := least(t.readers)
 			for _, p := range t.partitions {
 				i, placed := at[p]
-				to := least(t.readers)
 				if placed && load[i] <= load[to]+1 {
 					continue
 				}
@@ -256,7 +256,7 @@ func assignLeastLoaded(topics []topicPlan, subs []subscriber, target map[uint64]
 				}
 				at[p] = to
 				load[to]++
-				moved = true
+				moved, to = true, least(t.readers)
 			}
 		}
 		if !moved {
@@ -267,4 +267,10 @@ func assignLeastLoaded(topics []topicPlan, subs []subscriber, target map[uint64]
 	for p, i := range at {
 		target[p] = subs[i].id
 	}
+}
+
+// reads reports whether a place is in a list of readers, which is ascending.
+func reads(readers []int, i int) bool {
+	_, found := slices.BinarySearch(readers, i)
+	return found
 }
