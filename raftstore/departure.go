@@ -47,6 +47,9 @@ func (r *replica) tickNotices() {
 		r.notices, r.confirming, r.confirmed = nil, nil, nil
 		return
 	}
+	if len(r.notices) == 0 {
+		return
+	}
 	for _, node := range slices.Sorted(maps.Keys(r.notices)) {
 		left := r.notices[node] - 1
 		if left <= 0 || r.isMember(node) {
