@@ -228,9 +228,8 @@ func (a *Admin) GroupOffsets(ctx context.Context, group string) (Offsets, error)
 	return out, nil
 }
 
-// ResetGroupOffsets sets committed positions of a group, whoever owns the
-// partitions: members that have read on are told ErrStaleMember at their next
-// commit.
+// ResetGroupOffsets sets committed positions of a group, in partitions that none
+// of its members owns. Errors: ErrStaleMember where one does: stop it first.
 func (a *Admin) ResetGroupOffsets(ctx context.Context, group string, to Offsets) error {
 	const op = "reset group offsets"
 	g := &oncelogv1.GroupOffsets{GroupId: group}

@@ -46,6 +46,16 @@ func (b *Batch) Records() iter.Seq[*Record] {
 // Len returns the number of records.
 func (b *Batch) Len() int { return b.count }
 
+// StartOffsets returns the positions before the batch: where reading it again would
+// begin.
+func (b *Batch) StartOffsets() Offsets {
+	o := make(Offsets, len(b.parts))
+	for _, p := range b.parts {
+		o[p.reader.tp] = p.start
+	}
+	return o
+}
+
 // Offsets returns the positions after the batch: per partition the next offset
 // to read. They may be more than one above the last record's, because records of
 // aborted transactions are passed over.

@@ -2,7 +2,7 @@ package client
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -23,10 +23,10 @@ const leaveLimit = 3 * time.Second
 // and a position can be committed by whoever owns the partition only. Its methods
 // are safe for concurrent use; one Poll runs at a time.
 type Consumer struct {
-	c      *Client
-	cfg    consumerConfig
-	group  string
-	member string
+	c     *Client
+	cfg   consumerConfig
+	group string
+	m     *membership // nil: no group, or manual assignment
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -38,18 +38,30 @@ type Consumer struct {
 	unsettled *txOffsets // of the last Commit, if its answer was lost; guarded by commits
 
 	mu         sync.Mutex
+	member     string // changes when the group has given the consumer up
 	generation uint64
 	readers    []*reader // by topic and partition
 	byKey      map[TopicPartition]*reader
 	turn       int   // reader that the next Poll asks first
-	stale      error // the group has gone on without this member
+	stale      error // nothing is read any more, for this reason
 	closed     bool
 }
 
-// Consume reads topics, or the partitions that options name. With a group, 1 to
-// 249 bytes, it takes the partitions over from whoever had them, whose commits
-// then fail with ErrStaleMember, and begins at their committed positions. With
-// group "" it keeps no positions and begins where WithStart says.
+// Consume reads topics, or the partitions that options name.
+//
+// With a group, 1 to 249 bytes, the consumer joins it and reads the share of the
+// topics' partitions that the group gives it, from their committed positions. The
+// shares change as members come and go: start more consumers to scale out. A
+// partition that is asked back is dropped at once, with what was polled of it and
+// is not committed, and its next owner begins at the committed position.
+//
+// With a group and WithManualAssignment, WithPartitions or WithAssignment it takes
+// partitions over from whoever had them, whose commits then fail with
+// ErrStaleMember. With group "" it keeps no positions and begins where WithStart
+// says.
+//
+// Errors: UNKNOWN_TOPIC; INCONSISTENT_GROUP_PROTOCOL when the other members of the
+// group are assigned the other way; LIMIT_EXCEEDED; the end of ctx.
 func (c *Client) Consume(ctx context.Context, group string, topics []string, opts ...ConsumerOption) (*Consumer, error) {
 	const op = "consume"
 	cfg := defaultConsumerConfig()
@@ -64,10 +76,9 @@ func (c *Client) Consume(ctx context.Context, group string, topics []string, opt
 		return nil, invalid(op, "no topics")
 	case len(group) > maxNameBytes:
 		return nil, invalid(op, "group of %d bytes: at most %d", len(group), maxNameBytes)
-	case len(cfg.memberID) > maxNameBytes:
-		return nil, invalid(op, "member id of %d bytes: at most %d", len(cfg.memberID), maxNameBytes)
-	case cfg.maxRecords < 1 || cfg.prefetchBytes < 1:
-		return nil, invalid(op, "max poll records and prefetch must be more than 0")
+	}
+	if err := cfg.check(op); err != nil {
+		return nil, err
 	}
 	k := &Consumer{
 		c: c, cfg: cfg, group: group, member: cfg.memberID,
@@ -75,16 +86,14 @@ func (c *Client) Consume(ctx context.Context, group string, topics []string, opt
 		byKey: make(map[TopicPartition]*reader),
 	}
 	k.ctx, k.cancel = c.rt.WithCancel(c.ctx)
-	err := k.assign(ctx, topics)
-	if err == nil {
-		err = k.begin(ctx)
+	begin := k.assignManually
+	if group != "" && !cfg.manual && len(cfg.partitions) == 0 {
+		begin = k.subscribe
 	}
-	if err != nil {
+	if err := begin(ctx, topics); err != nil {
 		k.cancel()
+		k.tasks.Wait(c.rt)
 		return nil, wrap(op, err)
-	}
-	for _, r := range k.readers {
-		k.tasks.Go(c.rt, r.run)
 	}
 	k.tasks.Go(c.rt, k.watch)
 	if err := c.adopt(k); err != nil {
@@ -102,7 +111,7 @@ const leaderCheck = 5 * time.Second
 func (k *Consumer) watch() {
 	for k.c.rt.Sleep(leaderCheck, k.ctx.Done()) {
 		var asked string
-		for _, r := range k.readers { // sorted by topic
+		for _, r := range k.reading() { // sorted by topic
 			if r.tp.Topic != asked {
 				asked = r.tp.Topic
 				if k.c.rt.Wait(k.c.meta.refresh(asked).done, k.ctx.Done()) != 0 {
@@ -118,101 +127,49 @@ func (k *Consumer) watch() {
 	}
 }
 
-// assign finds the partitions to read.
-func (k *Consumer) assign(ctx context.Context, topics []string) error {
+// subscribe joins the group and begins to read what it gives.
+func (k *Consumer) subscribe(ctx context.Context, topics []string) error {
 	names := slices.Clone(topics)
-	for name := range k.cfg.partitions {
-		names = append(names, name)
-	}
 	slices.Sort(names)
-	for _, name := range slices.Compact(names) {
-		t, err := k.c.meta.topic(ctx, name)
-		if err != nil {
-			return err
-		}
-		chosen, some := k.cfg.partitions[name]
-		if !some {
-			for p := range t.partitions {
-				chosen = append(chosen, int32(p))
-			}
-		}
-		for _, p := range chosen {
-			tp := TopicPartition{Topic: name, Partition: p}
-			if p < 0 || int(p) >= len(t.partitions) {
-				return invalid("consume", "partition %d of topic %s: it has %d", p, name, len(t.partitions))
-			}
-			if k.byKey[tp] != nil {
-				continue
-			}
-			r := newReader(k, tp, t)
-			k.byKey[tp] = r
-			k.readers = append(k.readers, r)
-		}
-	}
-	if n := len(k.readers); n == 0 || n > maxAssigned {
-		return invalid("consume", "%d partitions: 1 to %d", n, maxAssigned)
-	}
-	slices.SortFunc(k.readers, func(a, b *reader) int { return a.tp.compare(b.tp) })
-	return nil
-}
-
-// begin finds where to read from: at committed positions, else where the option
-// says. Both are fixed when Consume returns, so that nothing that is written
-// later is missed.
-func (k *Consumer) begin(ctx context.Context) error {
-	if k.group != "" {
-		if err := k.join(ctx); err != nil {
+	names = slices.Compact(names)
+	for _, name := range names {
+		if _, err := k.c.meta.topic(ctx, name); err != nil {
 			return err
 		}
 	}
-	var fresh []*reader
-	for _, r := range k.readers {
-		if r.committed == nil {
-			fresh = append(fresh, r)
-		} else {
-			r.known = int64(*r.committed)
-			r.moveTo(r.known)
-		}
+	k.m = newMembership(k, names)
+	if err := k.m.start(ctx); err != nil {
+		return errors.Join(err, k.leaveIfJoined())
 	}
-	if len(fresh) == 0 {
-		return nil
-	}
-	position := oncelogv1.StartPosition_START_POSITION_EARLIEST
-	if k.cfg.start == StartLatest {
-		position = oncelogv1.StartPosition_START_POSITION_LATEST
-	}
-	offsets, err := k.c.listOffsets(ctx, partitionsOf(fresh), offsetTarget{position: position}, k.isolation())
-	if err != nil {
-		return err
-	}
-	for _, r := range fresh {
-		r.moveTo(offsets[r.tp])
-	}
+	k.tasks.Go(k.c.rt, k.m.run)
+	k.tasks.Go(k.c.rt, k.m.settle)
 	return nil
 }
 
-// join makes this member the owner of its partitions.
-func (k *Consumer) join(ctx context.Context) error {
-	req := &oncelogv1.AssignPartitionsRequest{GroupId: k.group, MemberId: k.member, ClientId: k.c.cfg.clientID}
-	for _, r := range k.readers {
-		req.Partitions = append(req.Partitions, r.ref)
-	}
-	var resp *oncelogv1.AssignPartitionsResponse
-	_, err := k.c.invoke(ctx, call{}, func(ctx context.Context, cc grpc.ClientConnInterface) (err error) {
-		resp, err = oncelogv1.NewGroupServiceClient(cc).AssignPartitions(ctx, req)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if len(resp.GetOffsets()) != len(k.readers) {
-		return fmt.Errorf("the cluster answered %d positions for %d partitions", len(resp.GetOffsets()), len(k.readers))
-	}
-	k.generation = resp.GetGeneration()
-	for i, o := range resp.GetOffsets() {
-		k.readers[i].committed = o.Offset
-	}
-	return nil
+// reading returns the readers that there are now.
+func (k *Consumer) reading() []*reader {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.readers)
+}
+
+// add begins to read a partition. The consumer's mutex is held, or nobody else
+// knows the consumer yet.
+func (k *Consumer) add(r *reader) {
+	k.byKey[r.tp] = r
+	i, _ := slices.BinarySearchFunc(k.readers, r, func(a, b *reader) int { return a.tp.compare(b.tp) })
+	k.readers = slices.Insert(k.readers, i, r)
+}
+
+// drop stops reading a partition: what was fetched is forgotten, and what was
+// polled cannot be committed. The consumer's mutex is held.
+func (k *Consumer) drop(r *reader) {
+	r.gone = true
+	r.seek++
+	r.chunks = nil
+	r.cancel()
+	delete(k.byKey, r.tp)
+	k.readers = slices.DeleteFunc(k.readers, func(x *reader) bool { return x == r })
 }
 
 func (k *Consumer) isolation() oncelogv1.IsolationLevel {
@@ -225,13 +182,19 @@ func (k *Consumer) isolation() oncelogv1.IsolationLevel {
 // Group returns the consumer's group, "" for none.
 func (k *Consumer) Group() string { return k.group }
 
-// MemberID returns the consumer's name within its group.
-func (k *Consumer) MemberID() string { return k.member }
+// MemberID returns the consumer's name within its group. It changes when the group
+// has given the consumer up and it has joined again.
+func (k *Consumer) MemberID() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.member
+}
 
-// Partitions returns the partitions that are read, sorted.
+// Partitions returns the partitions that are read now, sorted.
 func (k *Consumer) Partitions() []TopicPartition {
-	out := make([]TopicPartition, len(k.readers))
-	for i, r := range k.readers {
+	readers := k.reading()
+	out := make([]TopicPartition, len(readers))
+	for i, r := range readers {
 		out[i] = r.tp
 	}
 	return out
@@ -241,10 +204,12 @@ func (k *Consumer) Partitions() []TopicPartition {
 // empty batch. Partitions take turns. The position of the consumer is after what
 // was returned.
 //
-// Errors: the end of ctx; ErrStaleMember once a commit was refused because another
-// member has taken over a partition, which Poll by itself does not notice;
+// Errors: the end of ctx; with manual assignment ErrStaleMember once a commit was
+// refused because another member has taken over a partition, which Poll by itself
+// does not notice; ErrFencedInstance; ErrNoOffset;
 // OFFSET_OUT_OF_RANGE when the position is above the end of the partition, or, with
-// WithoutReset, records at the position are no longer kept, and CORRUPT_BATCH when stored bytes at the position are damaged: Seek to go on.
+// WithoutReset, records at the position are no longer kept, and CORRUPT_BATCH when
+// stored bytes at the position are damaged: Seek to go on.
 func (k *Consumer) Poll(ctx context.Context) (*Batch, error) {
 	b, err := k.poll(ctx, nil)
 	if err != nil {
@@ -259,6 +224,10 @@ func (k *Consumer) poll(ctx context.Context, goal Offsets) (*Batch, error) {
 		return nil, ctx.Err()
 	}
 	defer k.polls.Unlock()
+	if k.m != nil {
+		k.m.pollBegins()
+		defer k.m.pollEnds()
+	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -292,6 +261,9 @@ func (k *Consumer) collect(goal Offsets) (takes []take, reached bool, err error)
 	left := k.cfg.maxRecords
 	for i := range k.readers {
 		r := k.readers[(k.turn+i)%len(k.readers)]
+		if r.held || r.paused {
+			continue
+		}
 		if r.err != nil && len(r.chunks) == 0 {
 			if len(takes) > 0 {
 				break // first what was read well
@@ -308,7 +280,7 @@ func (k *Consumer) collect(goal Offsets) (takes []take, reached bool, err error)
 			break
 		}
 	}
-	k.turn = (k.turn + 1) % len(k.readers)
+	k.turn = (k.turn + 1) % max(len(k.readers), 1)
 	return takes, goal != nil && k.reachedLocked(goal), nil
 }
 
@@ -321,7 +293,7 @@ func (k *Consumer) decode(takes []take) (*Batch, error) {
 			// Nothing of this Poll is handed out; it will be fetched again.
 			k.mu.Lock()
 			for _, t := range takes {
-				if t.reader.seek == t.seek {
+				if t.reader.seek == t.seek && !t.reader.gone {
 					t.reader.moveTo(t.start)
 				}
 			}
@@ -334,32 +306,8 @@ func (k *Consumer) decode(takes []take) (*Batch, error) {
 	return b, nil
 }
 
-// Position returns, per partition, the offset that the next Poll begins with.
-func (k *Consumer) Position() Offsets {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	o := make(Offsets, len(k.readers))
-	for _, r := range k.readers {
-		o[r.tp] = r.position
-	}
-	return o
-}
-
-// Seek moves positions; partitions that are not assigned are ignored. What is
-// committed does not change. A transaction that was given a batch before and is
-// aborted after takes the position back to that batch all the same.
-func (k *Consumer) Seek(o Offsets) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, r := range k.readers {
-		if offset, ok := o[r.tp]; ok {
-			r.moveTo(max(offset, 0))
-		}
-	}
-}
-
-// Close ends the consumer and gives its partitions up. It takes a few seconds at
-// most. Closing twice is harmless.
+// Close ends the consumer and gives its partitions up, unless it is a static
+// member. It takes a few seconds at most. Closing twice is harmless.
 func (k *Consumer) Close() error {
 	k.mu.Lock()
 	already := k.closed
@@ -371,20 +319,32 @@ func (k *Consumer) Close() error {
 	k.c.release(k)
 	k.cancel()
 	k.tasks.Wait(k.c.rt)
-	if k.group == "" {
-		return nil
+	if k.m != nil {
+		k.m.farewell()
 	}
-	ctx, cancel := k.c.rt.WithTimeout(k.c.ctx, leaveLimit)
-	defer cancel()
-	_, err := k.c.invoke(ctx, call{}, func(ctx context.Context, cc grpc.ClientConnInterface) error {
-		_, err := oncelogv1.NewGroupServiceClient(cc).LeaveGroup(ctx,
-			&oncelogv1.LeaveGroupRequest{GroupId: k.group, MemberId: k.member})
-		return err
-	})
-	if err != nil {
+	if err := k.leaveIfJoined(); err != nil {
 		return wrap("close consumer", err)
 	}
 	return nil
+}
+
+// leaveIfJoined tells the group that the consumer is gone.
+func (k *Consumer) leaveIfJoined() error {
+	if k.group == "" || k.cfg.instanceID != "" {
+		return nil
+	}
+	return k.leave(k.c.ctx, k.MemberID())
+}
+
+func (k *Consumer) leave(ctx context.Context, member string) error {
+	ctx, cancel := k.c.rt.WithTimeout(ctx, leaveLimit)
+	defer cancel()
+	_, err := k.c.invoke(ctx, call{}, func(ctx context.Context, cc grpc.ClientConnInterface) error {
+		_, err := oncelogv1.NewGroupServiceClient(cc).LeaveGroup(ctx,
+			&oncelogv1.LeaveGroupRequest{GroupId: k.group, MemberId: member})
+		return err
+	})
+	return err
 }
 
 // shutdown ends the consumer with its client.

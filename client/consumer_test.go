@@ -181,7 +181,7 @@ func TestStartPositions(t *testing.T) {
 		f.topic("t", 1)
 		c := f.dial()
 		f.fill(c, "a", "b")
-		latest, err := c.Consume(within(t), "g", []string{"t"}, WithStart(StartLatest))
+		latest, err := c.Consume(within(t), "g", []string{"t"}, WithManualAssignment(), WithStart(StartLatest))
 		must(t, err)
 		f.fill(c, "c") // after Consume has returned
 		b, err := latest.Poll(within(t))
@@ -196,7 +196,7 @@ func TestStartPositions(t *testing.T) {
 		}
 		// With a committed position WithStart has no say.
 		f.fill(c, "d")
-		again, err := c.Consume(within(t), "g", []string{"t"}, WithStart(StartEarliest))
+		again, err := c.Consume(within(t), "g", []string{"t"}, WithManualAssignment(), WithStart(StartEarliest))
 		must(t, err)
 		if got := read(within(t), t, again, 1); got[0] != "d" {
 			t.Errorf("read %v after the committed position", got)
@@ -209,11 +209,11 @@ func TestCommitOfAStaleMember(t *testing.T) {
 		f.topic("t", 1)
 		c := f.dial()
 		f.fill(c, "a", "b")
-		first, err := c.Consume(within(t), "g", []string{"t"})
+		first, err := c.Consume(within(t), "g", []string{"t"}, WithManualAssignment())
 		must(t, err)
 		b, err := first.Poll(within(t))
 		must(t, err)
-		_, err = c.Consume(within(t), "g", []string{"t"})
+		_, err = c.Consume(within(t), "g", []string{"t"}, WithManualAssignment())
 		must(t, err)
 		expect(t, first.Commit(within(t), b), ClassAbortable, ErrStaleMember)
 		_, err = first.Poll(within(t))
@@ -228,7 +228,7 @@ func TestCommitWithLostAnswer(t *testing.T) {
 		f.topic("t", 1)
 		c := f.dial()
 		f.fill(c, "a", "b", "c")
-		in, err := c.Consume(within(t), "g", []string{"t"}, WithMaxPollRecords(1))
+		in, err := c.Consume(within(t), "g", []string{"t"}, WithManualAssignment(), WithMaxPollRecords(1))
 		must(t, err)
 		n := 0
 		f.onCommit = func(string, *v1.CommitOffsetsRequest) fate {
@@ -254,11 +254,11 @@ func TestCommitOfAnotherMemberIsNotMine(t *testing.T) {
 		f.topic("t", 1)
 		c := f.dial()
 		f.fill(c, "a")
-		mine, err := c.Consume(within(t), "g", []string{"t"})
+		mine, err := c.Consume(within(t), "g", []string{"t"}, WithManualAssignment())
 		must(t, err)
 		b, err := mine.Poll(within(t))
 		must(t, err)
-		theirs, err := c.Consume(within(t), "g", []string{"t"})
+		theirs, err := c.Consume(within(t), "g", []string{"t"}, WithManualAssignment())
 		must(t, err)
 		theirBatch, err := theirs.Poll(within(t))
 		must(t, err)
@@ -288,14 +288,20 @@ func TestPollTellsErrorsOnce(t *testing.T) {
 		if got := read(within(t), t, in, 1); got[0] != "a" {
 			t.Errorf("read %v", got)
 		}
-		synctest.Wait()
-		topic.parts[0].log[0].raw[42] ^= 1
+		damage := func() { // in a copy: an answer with the old bytes may be on its way
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			raw := slices.Clone(topic.parts[0].log[0].raw)
+			raw[42] ^= 1
+			topic.parts[0].log[0].raw = raw
+		}
+		damage()
 		in.Seek(Offsets{{"t", 0}: 0})
 		_, err = in.Poll(within(t))
 		if e := expect(t, err, ClassAbortable, nil); e.Code != "CORRUPT_BATCH" {
 			t.Errorf("got %v", e)
 		}
-		topic.parts[0].log[0].raw[42] ^= 1
+		damage() // undone
 		if got := read(within(t), t, in, 1); got[0] != "a" {
 			t.Errorf("read %v", got)
 		}

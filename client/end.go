@@ -354,7 +354,7 @@ func (t *Tx) markStale(refused *apierrors.Error, e *Error) {
 	}
 	for _, o := range t.consumed() {
 		if group := refused.Metadata[apierrors.KeyGroup]; group == "" || group == o.consumer.group {
-			o.consumer.markStale(e)
+			o.consumer.markStale(o, e)
 		}
 	}
 }

@@ -158,10 +158,28 @@ func (k *Consumer) Lag(ctx context.Context) (Offsets, error) {
 	return ends, nil
 }
 
+// HiddenLag returns, per partition, how many offsets lie behind the last stable
+// offset: durable, but held back from read_committed readers by a transaction that
+// is open. They are not part of Lag, unless the consumer reads uncommitted.
+func (k *Consumer) HiddenLag(ctx context.Context) (Offsets, error) {
+	stable, err := k.ends(ctx, oncelogv1.IsolationLevel_ISOLATION_LEVEL_READ_COMMITTED)
+	if err != nil {
+		return nil, wrap("hidden lag", err)
+	}
+	ends, err := k.ends(ctx, oncelogv1.IsolationLevel_ISOLATION_LEVEL_READ_UNCOMMITTED)
+	if err != nil {
+		return nil, wrap("hidden lag", err)
+	}
+	for tp, end := range ends {
+		ends[tp] = max(end-stable[tp], 0)
+	}
+	return ends, nil
+}
+
 // OffsetsAt returns, per partition, the offset of the first record with a
 // timestamp of at least at; partitions without one are missing. Seek takes it.
 func (k *Consumer) OffsetsAt(ctx context.Context, at time.Time) (Offsets, error) {
-	o, err := k.c.listOffsets(ctx, partitionsOf(k.readers), offsetTarget{time: at}, k.isolation())
+	o, err := k.c.listOffsets(ctx, partitionsOf(k.reading()), offsetTarget{time: at}, k.isolation())
 	if err != nil {
 		return nil, wrap("offsets at time", err)
 	}
@@ -169,7 +187,7 @@ func (k *Consumer) OffsetsAt(ctx context.Context, at time.Time) (Offsets, error)
 }
 
 func (k *Consumer) ends(ctx context.Context, isolation oncelogv1.IsolationLevel) (Offsets, error) {
-	return k.c.listOffsets(ctx, partitionsOf(k.readers),
+	return k.c.listOffsets(ctx, partitionsOf(k.reading()),
 		offsetTarget{position: oncelogv1.StartPosition_START_POSITION_LATEST}, isolation)
 }
 

@@ -29,6 +29,12 @@ var (
 	// ErrStaleMember: the consumer no longer owns a partition whose position it
 	// wanted to commit, or somebody else moved that position.
 	ErrStaleMember = errors.New("the consumer no longer owns the partition, or its position was moved")
+	// ErrFencedInstance: another consumer with the same group instance id has taken
+	// this one's place.
+	ErrFencedInstance = errors.New("another consumer has taken the place of this static member")
+	// ErrNoOffset: the group has no committed position in a partition, and StartNone
+	// says that it must have.
+	ErrNoOffset = errors.New("no position is committed")
 	// ErrClosed: the client, producer or consumer was closed.
 	ErrClosed = errors.New("closed")
 )
@@ -72,6 +78,8 @@ const (
 	codeTxTimeout       = "TX_TIMEOUT"       // the local end of a transaction's timeout
 	codeStaleBatch      = "STALE_BATCH"      // a batch that was rewound, committed before, or comes too early
 	codePanicked        = "PANICKED"         // the partitioner panicked within a Send
+	codeStaleMember     = "STALE_MEMBER"     // a batch of a partition that the group has asked back
+	codeNoOffset        = "NO_OFFSET"        // no committed position, and StartNone
 )
 
 // Error is a failure of this package.
@@ -80,7 +88,7 @@ type Error struct {
 	Op string
 	// Code is stable: a name of ErrorCode in the contract, such as "FENCED", or one
 	// of DELIVERY_TIMEOUT, CONTEXT_ENDED, OUTCOME_UNKNOWN, TX_OPEN, TX_TIMEOUT,
-	// STALE_BATCH, PANICKED, CLOSED.
+	// STALE_BATCH, NO_OFFSET, PANICKED, CLOSED.
 	Code string
 	// Class says what to do next.
 	Class Class
@@ -209,6 +217,8 @@ func sentinelOf(e *apierrors.Error) error {
 		return ErrFenced
 	case oncelogv1.ErrorCode_ERROR_CODE_STALE_MEMBER:
 		return ErrStaleMember
+	case oncelogv1.ErrorCode_ERROR_CODE_FENCED_INSTANCE_ID:
+		return ErrFencedInstance
 	case oncelogv1.ErrorCode_ERROR_CODE_CONFLICT, oncelogv1.ErrorCode_ERROR_CODE_TXN_ENDED:
 		switch e.Metadata[apierrors.KeyReason] {
 		case "FENCED":

@@ -55,15 +55,17 @@ func ExampleProducer_Begin() {
 	_ = pay
 }
 
-// Consume, transform, produce, exactly once.
+// Consume, transform, produce, exactly once. To scale out, run it in more
+// instances: the group shares the partitions of the topic among them, and each has
+// a transactional id of its own.
 func ExampleProcess() {
-	run := func(ctx context.Context, c *client.Client) error {
+	run := func(ctx context.Context, c *client.Client, instance string) error {
 		in, err := c.Consume(ctx, "billing", []string{"orders"})
 		if err != nil {
 			return err
 		}
 		defer func() { _ = in.Close() }()
-		out, err := c.InitTransactions(ctx, "billing-1")
+		out, err := c.InitTransactions(ctx, "billing-"+instance)
 		if err != nil {
 			return err
 		}

@@ -13,8 +13,11 @@ import (
 // txOffsets is what a transaction commits for one consumer.
 type txOffsets struct {
 	consumer *Consumer
-	moves    []positionMove
-	batches  []*Batch
+	// member and generation are whose commit it is.
+	member     string
+	generation uint64
+	moves      []positionMove
+	batches    []*Batch
 }
 
 // positionMove is the way of one position in a transaction.
@@ -88,6 +91,12 @@ func (k *Consumer) prepare(o *txOffsets, b *Batch) error {
 	case k.stale != nil:
 		return k.stale
 	}
+	if r := gone(o, b); r != nil {
+		// What is left of the batch has to be read again: the next batch's positions
+		// would pass it over.
+		k.putBackLocked(b)
+		return staleMember(r)
+	}
 	for i := range b.parts {
 		// After an abort or a Seek the batch is old, unless the consumer stands
 		// again exactly where the batch begins: then it counts as read again, and
@@ -112,6 +121,7 @@ func (k *Consumer) prepare(o *txOffsets, b *Batch) error {
 		o.move(p)
 	}
 	o.batches = append(o.batches, b)
+	o.member, o.generation = k.member, k.generation
 	return nil
 }
 
@@ -120,6 +130,25 @@ func (k *Consumer) prepare(o *txOffsets, b *Batch) error {
 func (k *Consumer) putBack(b *Batch) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.putBackLocked(b)
+}
+
+// gone returns a partition of what is to be committed that is not read any more.
+func gone(o *txOffsets, b *Batch) *reader {
+	for i := range o.moves {
+		if o.moves[i].reader.gone {
+			return o.moves[i].reader
+		}
+	}
+	for i := range b.parts {
+		if b.parts[i].reader.gone {
+			return b.parts[i].reader
+		}
+	}
+	return nil
+}
+
+func (k *Consumer) putBackLocked(b *Batch) {
 	for i := range b.parts {
 		if p := &b.parts[i]; p.reader.seek == p.seek {
 			p.reader.moveTo(p.start)
@@ -140,6 +169,12 @@ func (o *txOffsets) move(p *batchPart) {
 	})
 }
 
+// staleMember refuses a batch of a partition that the group has asked back, before
+// anything is sent.
+func staleMember(r *reader) *Error {
+	return &Error{Op: "send offsets", Code: codeStaleMember, Class: ClassAbortable, Topic: r.tp.Topic, Partition: r.tp.Partition, Err: ErrStaleMember}
+}
+
 func staleBatch(why string) *Error {
 	return &Error{Op: "send offsets", Code: codeStaleBatch, Class: ClassFatal, Err: errors.New(why)}
 }
@@ -157,7 +192,7 @@ func (t *Tx) groupOffsets() []*oncelogv1.GroupOffsets {
 
 func (o *txOffsets) proto() *oncelogv1.GroupOffsets {
 	k := o.consumer
-	g := &oncelogv1.GroupOffsets{GroupId: k.group, MemberId: k.member, Generation: k.generation}
+	g := &oncelogv1.GroupOffsets{GroupId: k.group, MemberId: o.member, Generation: o.generation}
 	for _, m := range o.moves {
 		g.Offsets = append(g.Offsets, &oncelogv1.OffsetCommit{
 			Partition: m.reader.ref, Offset: uint64(m.next), ExpectedOffset: m.expected,
@@ -190,8 +225,19 @@ func (k *Consumer) rewind(o *txOffsets) {
 	o.free()
 }
 
-// markStale ends a consumer that the group has gone on without.
-func (k *Consumer) markStale(err error) {
+// markStale takes note that a commit was refused because the member owns less
+// than it thought, or a position was moved. A consumer that is given its
+// partitions asks what it has; another one has ended.
+func (k *Consumer) markStale(o *txOffsets, err error) {
+	if k.m != nil {
+		k.m.resync(o)
+		return
+	}
+	k.end(err)
+}
+
+// end stops a consumer; every Poll returns err from now on.
+func (k *Consumer) end(err error) {
 	k.mu.Lock()
 	if k.stale == nil {
 		k.stale = err
@@ -250,7 +296,7 @@ func (k *Consumer) commitPositions(ctx context.Context, o *txOffsets) error {
 	e := wrap(opCommit, err)
 	switch {
 	case errors.Is(e, ErrStaleMember):
-		k.markStale(e)
+		k.markStale(o, e)
 	case uncertain:
 		k.unsettled = o
 	}

@@ -19,7 +19,7 @@ func TestBatchesAreCommittedInOrder(t *testing.T) {
 		f.topic("t", 1)
 		c := f.dial()
 		f.fill(c, numbers(4)...)
-		in, err := c.Consume(within(t), "g", []string{"t"}, WithMaxPollRecords(2))
+		in, err := c.Consume(within(t), "g", []string{"t"}, WithManualAssignment(), WithMaxPollRecords(2))
 		must(t, err)
 		p := f.producer(c)
 		q, err := c.InitTransactions(within(t), "another id")
@@ -68,7 +68,7 @@ func TestCommitAfterOneThatWasGivenUp(t *testing.T) {
 		f.topic("t", 1)
 		c := f.dial()
 		f.fill(c, numbers(3)...)
-		in, err := c.Consume(within(t), "g", []string{"t"}, WithMaxPollRecords(1))
+		in, err := c.Consume(within(t), "g", []string{"t"}, WithManualAssignment(), WithMaxPollRecords(1))
 		must(t, err)
 		down := true
 		f.onCommit = func(string, *v1.CommitOffsetsRequest) fate { return fate{swallow: down} }
@@ -99,7 +99,7 @@ func TestCommitsTakeTurns(t *testing.T) {
 		f.topic("t", 1)
 		c := f.dial()
 		f.fill(c, numbers(2)...)
-		in, err := c.Consume(within(t), "g", []string{"t"}, WithMaxPollRecords(1))
+		in, err := c.Consume(within(t), "g", []string{"t"}, WithManualAssignment(), WithMaxPollRecords(1))
 		must(t, err)
 		hold := make(chan struct{})
 		f.onCommit = func(string, *v1.CommitOffsetsRequest) fate { return fate{hold: hold} }
@@ -126,7 +126,7 @@ func TestProcessGivesBatchesBack(t *testing.T) {
 		u := f.topic("u", 1)
 		c := f.dial()
 		f.fill(c, numbers(4)...)
-		in, err := c.Consume(within(t), "g", []string{"t"}, WithMaxPollRecords(2))
+		in, err := c.Consume(within(t), "g", []string{"t"}, WithManualAssignment(), WithMaxPollRecords(2))
 		must(t, err)
 		gone := f.producer(c)
 		must(t, gone.Close())
@@ -152,7 +152,7 @@ func TestBatchIsReadAgainBehindHiddenRecords(t *testing.T) {
 		must(t, hidden.Flush(within(t)))
 		must(t, hidden.Abort(within(t)))
 		f.fill(c, "a", "b")
-		in, err := c.Consume(within(t), "g", []string{"t"}, WithMaxPollRecords(1))
+		in, err := c.Consume(within(t), "g", []string{"t"}, WithManualAssignment(), WithMaxPollRecords(1))
 		must(t, err)
 		b, err := in.Poll(within(t))
 		must(t, err)
@@ -227,7 +227,7 @@ func TestANodeLeftBehindIsNotBelieved(t *testing.T) {
 		topic := f.topic("t", 1)
 		c := f.dial()
 		f.fill(c, "a", "b")
-		in, err := c.Consume(within(t), "g", []string{"t"})
+		in, err := c.Consume(within(t), "g", []string{"t"}, WithManualAssignment())
 		must(t, err)
 		b, err := in.Poll(within(t))
 		must(t, err)
@@ -244,7 +244,7 @@ func TestANodeLeftBehindIsNotBelieved(t *testing.T) {
 			}
 			return fate{}
 		}
-		again, err := c.Consume(within(t), "g", []string{"t"}) // at a committed position
+		again, err := c.Consume(within(t), "g", []string{"t"}, WithManualAssignment()) // at a committed position
 		must(t, err)
 		in.Seek(Offsets{{"t", 0}: 2})
 		f.fill(c, "c")

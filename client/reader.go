@@ -30,6 +30,14 @@ type reader struct {
 	ref   *oncelogv1.PartitionRef
 	shard uint64
 	room  chan struct{} // a chunk was taken, or the position moved
+	since uint64        // generation since which the member owns it; 0: manual
+
+	ctx    context.Context // ends when the partition is not read any more
+	cancel context.CancelFunc
+
+	gone   bool // not read any more
+	held   bool // OnAssigned has not returned yet
+	paused bool
 
 	position  int64      // the offset that the next Poll begins with
 	fetched   int64      // the offset after the last chunk
@@ -65,16 +73,21 @@ type fetchedBatch struct {
 type decodedBatch struct{ records []batch.Record }
 
 func newReader(k *Consumer, tp TopicPartition, t *topicMeta) *reader {
-	return &reader{
+	r := &reader{
 		k: k, tp: tp, ref: t.ref(tp.Partition), shard: t.partitions[tp.Partition].shard,
 		room: make(chan struct{}, 1),
 	}
+	r.ctx, r.cancel = k.c.rt.WithCancel(k.ctx)
+	return r
 }
 
-// run fetches until the consumer is closed.
+// id is the partition's in the whole cluster.
+func (r *reader) id() uint64 { return r.ref.GetPartitionId() }
+
+// run fetches until the consumer is closed, or does not read the partition any more.
 func (r *reader) run() {
 	pauses := r.k.c.backoff()
-	for r.k.ctx.Err() == nil {
+	for r.ctx.Err() == nil {
 		offset, seek, ok := r.ready()
 		if !ok {
 			r.wait()
@@ -83,7 +96,7 @@ func (r *reader) run() {
 		address := r.k.c.meta.target(r.shard)
 		if address == "" {
 			r.k.c.meta.refresh(r.tp.Topic)
-			_ = pauses.pause(r.k.ctx)
+			_ = pauses.pause(r.ctx)
 			continue
 		}
 		progress, err := r.fetch(address, offset, seek)
@@ -95,7 +108,7 @@ func (r *reader) run() {
 			continue // the position was moved
 		}
 		if r.learn(address, seek, err) {
-			_ = pauses.pause(r.k.ctx)
+			_ = pauses.pause(r.ctx)
 		}
 	}
 }
@@ -107,7 +120,7 @@ func (r *reader) ready() (offset int64, seek uint64, ok bool) {
 	return r.fetched, r.seek, len(r.chunks) < chunksAhead && r.err == nil
 }
 
-func (r *reader) wait() { r.k.c.rt.Wait(r.room, r.k.ctx.Done()) }
+func (r *reader) wait() { r.k.c.rt.Wait(r.room, r.ctx.Done()) }
 
 // fetch reads a stream until it ends or the position is moved. progress reports
 // that something came.
@@ -116,7 +129,7 @@ func (r *reader) fetch(address string, offset int64, seek uint64) (progress bool
 	if err != nil {
 		return false, err
 	}
-	ctx, cancel := r.k.c.rt.WithCancel(r.k.ctx)
+	ctx, cancel := r.k.c.rt.WithCancel(r.ctx)
 	defer cancel()
 	if !r.started(address, seek, cancel) {
 		return false, nil
@@ -158,7 +171,9 @@ func (r *reader) fetch(address string, offset int64, seek uint64) (progress bool
 
 // responseBytes shares the prefetch memory out.
 func (r *reader) responseBytes() uint32 {
-	share := r.k.cfg.prefetchBytes / (len(r.k.readers) * chunksAhead)
+	r.k.mu.Lock()
+	share := r.k.cfg.prefetchBytes / (max(len(r.k.readers), 1) * chunksAhead)
+	r.k.mu.Unlock()
 	return uint32(min(max(share, minFetchBytes), maxFetchBytes))
 }
 
@@ -202,7 +217,7 @@ func (r *reader) push(c chunk, seek uint64) bool {
 	}
 	r.k.mu.Unlock()
 	r.k.signal()
-	for r.k.ctx.Err() == nil && !r.moved(seek) {
+	for r.ctx.Err() == nil && !r.moved(seek) {
 		if _, _, ok := r.ready(); ok {
 			return true
 		}
@@ -256,46 +271,6 @@ func (r *reader) learn(address string, seek uint64, err error) (wait bool) {
 		return false
 	}
 	return !r.k.c.meta.lesson(r.shard, r.tp.Topic, address, e)
-}
-
-// reset goes on behind records that retention has removed before they were read,
-// where WithStart says. False: that is not what has happened, or not what is wanted,
-// or it could not be found out where to go on. Records that were fetched before are
-// handed out first. An offset above the end is never reset: it says that records
-// were lost.
-func (r *reader) reset(seek uint64, e *apierrors.Error) bool {
-	start, ok := offsetOf(e, apierrors.KeyStartOffset)
-	if !ok || r.k.cfg.noReset {
-		return false
-	}
-	r.k.mu.Lock()
-	from := r.fetched
-	overtaken := r.seek == seek && from < start
-	r.k.mu.Unlock()
-	if !overtaken {
-		return false
-	}
-	to := start
-	if r.k.cfg.start == StartLatest {
-		latest, err := r.k.c.listOffsets(r.k.ctx, partitionsOf([]*reader{r}),
-			offsetTarget{position: oncelogv1.StartPosition_START_POSITION_LATEST}, r.k.isolation())
-		if err != nil {
-			return false
-		}
-		to = max(to, latest[r.tp])
-	}
-	r.k.mu.Lock()
-	if r.seek == seek {
-		r.fetched = to
-		if len(r.chunks) == 0 {
-			r.position = to
-		}
-	}
-	r.k.mu.Unlock()
-	r.k.signal()
-	r.k.c.log.Warn("records were removed before they were read", "topic", r.tp.Topic, "partition", r.tp.Partition,
-		"position", from, "log_start", start, "continues_at", to)
-	return true
 }
 
 // leftBehind reports whether a node refuses an offset above its end that is known

@@ -96,7 +96,7 @@ func TestRuntimeOfTheContext(t *testing.T) {
 		s := &scheduler{ahead: 10 * 365 * 24 * time.Hour}
 		c := f.dialIn(s)
 		p := f.producer(c, WithTransactionTimeout(time.Second))
-		k, err := c.Consume(within(t), "g", []string{"t"})
+		k, err := c.Consume(within(t), "g", []string{"t"}, WithManualAssignment())
 		must(t, err)
 
 		// A leader that goes costs a pause.

@@ -67,13 +67,18 @@ func (p *Producer) attempt(ctx context.Context, fn func(tx *Tx) error) error {
 // in reads the batch again, also in a later Process. So fn must do nothing but
 // what the transaction can take back.
 //
+// To scale out, run it in more instances: each with a Consumer of the same group,
+// and a Producer of its own transactional id. A rebalance in the middle of a
+// transaction costs that run: it is aborted, and Process goes on with the
+// partitions that the consumer has now.
+//
 // Process runs until ctx ends, whose error it returns, or until something fails
 // that trying again does not help: an error of fn's own, a fatal error,
-// ErrStaleMember when another member has taken over a partition,
-// ErrOutcomeUnknown when ctx ended during a commit, or the last abortable error
-// when WithMaxAttempts runs failed in a row. After ErrOutcomeUnknown call
-// InitTransactions and Consume to go on: they settle the transaction and find the
-// position that holds. After ErrStaleMember call Consume.
+// ErrStaleMember when another member has taken over a partition that was assigned
+// manually, ErrOutcomeUnknown when ctx ended during a commit, or the last abortable
+// error when WithMaxAttempts runs failed in a row; rebalances do not count. After
+// ErrOutcomeUnknown call InitTransactions and Consume to go on: they settle the
+// transaction and find the position that holds. After ErrStaleMember call Consume.
 func Process(ctx context.Context, in *Consumer, out *Producer, fn func(tx *Tx, b *Batch) error, opts ...TransactOption) error {
 	cfg := defaultTransactConfig()
 	for _, o := range opts {
@@ -105,6 +110,8 @@ func Process(ctx context.Context, in *Consumer, out *Producer, fn func(tx *Tx, b
 		case err == nil:
 			failures = 0
 			pauses.reset()
+		case errors.Is(err, ErrStaleMember) && in.m != nil:
+			failures-- // the group has shared out anew
 		case errors.Is(err, ErrOutcomeUnknown), errors.Is(err, ErrStaleMember):
 			return err
 		case ctx.Err() != nil && isContextEnd(err):

@@ -192,7 +192,7 @@ func TestProcessIsExactlyOnce(t *testing.T) {
 		u := f.topic("u", 1)
 		c := f.dial()
 		f.fill(c, numbers(50)...)
-		in, err := c.Consume(within(t), "g", []string{"t"}, WithMaxPollRecords(4))
+		in, err := c.Consume(within(t), "g", []string{"t"}, WithManualAssignment(), WithMaxPollRecords(4))
 		must(t, err)
 		ends, appends := 0, 0
 		f.onEnd = func(_ string, r *v1.EndTransactionRequest) fate {
@@ -249,7 +249,7 @@ func TestProcessStops(t *testing.T) {
 				u := f.topic("u", 1)
 				client := f.dial()
 				f.fill(client, "a", "b")
-				in, err := client.Consume(within(t), "g", []string{"t"})
+				in, err := client.Consume(within(t), "g", []string{"t"}, WithManualAssignment())
 				must(t, err)
 				err = copyAll(t, f, in, f.producer(client), 2, func(tx *Tx, b *Batch) error { return c.fn(f, tx, b) })
 				if !errors.Is(err, c.want) {
@@ -270,7 +270,7 @@ func TestTransactWithABatch(t *testing.T) {
 		f.topic("t", 1)
 		c := f.dial()
 		f.fill(c, numbers(6)...)
-		in, err := c.Consume(within(t), "g", []string{"t"}, WithMaxPollRecords(2))
+		in, err := c.Consume(within(t), "g", []string{"t"}, WithManualAssignment(), WithMaxPollRecords(2))
 		must(t, err)
 		p := f.producer(c)
 		one, err := in.Poll(within(t))
@@ -308,7 +308,7 @@ func TestOldBatchIsRefused(t *testing.T) {
 		f.topic("t", 1)
 		c := f.dial()
 		f.fill(c, numbers(6)...)
-		in, err := c.Consume(within(t), "g", []string{"t"}, WithMaxPollRecords(2))
+		in, err := c.Consume(within(t), "g", []string{"t"}, WithManualAssignment(), WithMaxPollRecords(2))
 		must(t, err)
 		p := f.producer(c)
 		old, err := in.Poll(within(t))

@@ -17,9 +17,13 @@ func (r *replica) check() error {
 	return errors.Join(r.checkGroups(), r.checkOwed(), r.checkIDs(), r.checkShards())
 }
 
-// checkGroups: every partition of a group exists, and a group is described as it
-// is listed and as its parts are.
+// checkGroups: every partition of a group exists, all that is subscribed to is
+// meant for somebody, and a group is described as it is listed and as its parts
+// are.
 func (r *replica) checkGroups() error {
+	if err := r.groups.CheckAgainst(partitionSet{r.catalog}); err != nil {
+		return err
+	}
 	list, more := r.groups.List("", group.MaxGroups)
 	offsets := 0
 	for _, g := range list {

@@ -125,6 +125,7 @@ type Coordinator struct {
 	applied   *notifier // see replica
 	placed    *notifier // see replica
 	registry  *registry
+	sessions  *sessions
 	keys      *token.Keyring
 	peers     *peerConns
 	idBlock   *idBlock
@@ -182,6 +183,7 @@ func New(cfg Config) (*Coordinator, error) {
 		applied:   newNotifier(),
 		placed:    newNotifier(),
 		registry:  newRegistry(),
+		sessions:  newSessions(),
 		keys:      &token.Keyring{},
 		peers:     newPeerConns(cfg.DialPeer),
 		idBlock:   newIDBlock(cfg.Runtime),
@@ -278,7 +280,7 @@ func (c *Coordinator) followLeadership(ctx context.Context) {
 // one.
 func (c *Coordinator) takeOffice(ctx context.Context, term uint64) *office {
 	c.log.Info("this node leads the coordinator", "term", term)
-	c.registry.begin(term, c.rt.Now())
+	c.begin(term)
 	c.idBlock.reset()
 	ctx, resign := c.rt.WithCancel(ctx)
 	o := &office{term: term, resign: resign}

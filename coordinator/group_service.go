@@ -154,12 +154,13 @@ func (s *groupService) DescribeGroup(ctx context.Context, req *oncelogv1.Describ
 	for _, m := range d.Members {
 		res.Members = append(res.Members, &oncelogv1.GroupMember{
 			MemberId: m.ID, ClientId: memberClient(m), JoinedAtMs: m.JoinedAt, Partitions: uint32(len(m.Partitions)),
+			Subscription: subscriptionProto(m), InstanceId: m.Instance, RevokedPartitionIds: m.Revoking,
 		})
 	}
 	for _, p := range d.Partitions {
 		res.Partitions = append(res.Partitions, &oncelogv1.GroupPartition{
 			Committed: s.offsetsProto([]group.PartitionOffset{p.PartitionOffset})[0],
-			MemberId:  p.Member, OwnedSinceGeneration: p.Since,
+			MemberId:  p.Member, OwnedSinceGeneration: p.Since, NextMemberId: p.Target,
 		})
 	}
 	return res, nil
@@ -258,6 +259,19 @@ func (c *Coordinator) groupError(r group.Refusal) error {
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_LIMIT_EXCEEDED,
 			fmt.Sprintf("it would take %d, the limit is %d", r.Need, r.Have),
 			apierrors.KeyField, "group", apierrors.KeyLimit, strconv.FormatUint(r.Have, 10))
+	case group.CodeUnknownMember:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_MEMBER,
+			fmt.Sprintf("group %q has no such member: it has left, or was lost", r.Group), apierrors.KeyGroup, r.Group)
+	case group.CodeFencedInstance:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_FENCED_INSTANCE_ID,
+			fmt.Sprintf("group %q: member %q has taken the place of this one", r.Group, r.Owner),
+			apierrors.KeyGroup, r.Group, apierrors.KeyMember, r.Owner)
+	case group.CodeMixedMembers:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL,
+			fmt.Sprintf("the members of group %q do it the other way: subscribe to topics, or name their partitions", r.Group),
+			apierrors.KeyGroup, r.Group)
+	case group.CodeInvalidSubscription:
+		return apierrors.InvalidArgument("subscription", "a topic, a timeout or the assignor is not allowed")
 	case group.CodeInvalidGroup:
 		return apierrors.InvalidArgument("group_id", "must have 1 to 249 bytes")
 	case group.CodeInvalidMember:

@@ -45,7 +45,7 @@ func (d *duties) run(ctx context.Context) {
 		return
 	}
 	var all task.Group
-	for _, duty := range []func(context.Context){d.markers.run, d.expire, d.expireIDs} {
+	for _, duty := range []func(context.Context){d.markers.run, d.expire, d.expireIDs, d.expireMembers} {
 		all.Go(d.rt, func() { duty(ctx) })
 	}
 	all.Wait(d.rt)

@@ -30,6 +30,7 @@ func refuseAll(ctx context.Context, m *member) (client, peer map[string]error) {
 	note(client, "AssignPartitions of a partition that is not known")(any2(g.AssignPartitions(ctx, &oncelogv1.AssignPartitionsRequest{
 		GroupId: "g", MemberId: "m", Partitions: []*oncelogv1.PartitionRef{{PartitionId: 99}},
 	})))
+	note(client, "GroupHeartbeat")(any2(g.GroupHeartbeat(ctx, &oncelogv1.GroupHeartbeatRequest{GroupId: "g", MemberId: "m"})))
 	note(client, "LeaveGroup")(any2(g.LeaveGroup(ctx, &oncelogv1.LeaveGroupRequest{GroupId: "g", MemberId: "m"})))
 	note(client, "CommitOffsets")(any2(g.CommitOffsets(ctx, &oncelogv1.CommitOffsetsRequest{Offsets: &oncelogv1.GroupOffsets{GroupId: "g"}})))
 	note(client, "FetchOffsets")(any2(g.FetchOffsets(ctx, &oncelogv1.FetchOffsetsRequest{GroupId: "g"})))
@@ -151,6 +152,10 @@ func TestADeposedLeaderAnswersNothingFromMemory(t *testing.T) {
 // waiters starts one call of every kind that waits for something.
 func (c *cluster) waiters(topic *oncelogv1.Topic, p *producer) map[string]chan error {
 	leader, ctx := c.leader(), c.ctx()
+	s := c.subscriber("m")
+	s.join("t")
+	beat := s.request()
+	beat.MaxWaitMs = 5000
 	calls := map[string]func() error{
 		"EndTransaction": func() error {
 			req := p.request(1, true, wrote(topic, 0, 1))
@@ -166,6 +171,10 @@ func (c *cluster) waiters(topic *oncelogv1.Topic, p *producer) map[string]chan e
 			_, err := leader.txns().AbortTransaction(ctx, &oncelogv1.AbortTransactionRequest{
 				TransactionalId: p.id, Txn: p.ref(2), WaitApplied: true,
 			})
+			return err
+		},
+		"GroupHeartbeat": func() error {
+			_, err := leader.groups().GroupHeartbeat(ctx, beat)
 			return err
 		},
 		"Heartbeat": func() error {

@@ -18,6 +18,12 @@ func (s partitionSet) HasPartition(id uint64) bool {
 	return ok
 }
 
+// TopicPartitions implements [group.Catalog].
+func (s partitionSet) TopicPartitions(topic string) []uint64 {
+	t, _ := s.Topic(topic)
+	return t.Partitions
+}
+
 // commitOffsets lets the offsets of one commit ride on its decision: the txn
 // core asks whether they may move when everything else allows the commit, and
 // moves them in the very step that decides it.

@@ -34,17 +34,22 @@ func NewOffline(rules txn.Config, answered func(core, answer string)) *Offline {
 
 // Apply carries out the next entry. An error is a breach of what holds between any
 // two entries: a transaction went to a phase that does not follow the one it was
-// in, or has another outcome than it had. One that wraps codec.ErrVersion is about
-// an entry that a newer program wrote; it has changed nothing.
+// in, or has another outcome than it had; or a partition of a group was given on
+// before its owner had let go. One that wraps codec.ErrVersion is about an entry
+// that a newer program wrote; it has changed nothing.
 func (o *Offline) Apply(e raftstore.Entry) error {
 	cmd := txnCommand(e.Data)
 	refs := concerned(cmd)
 	before := o.phases(refs)
+	owners := o.owners()
 	result := o.r.applyEntry(e)
 	if err := tooNew(result); err != nil {
 		return fmt.Errorf("coordinator: entry %d: %w", e.Index, err)
 	}
 	tell(result, o.answered)
+	if err := o.handedOver(e.Data, owners); err != nil {
+		return fmt.Errorf("coordinator: entry %d: %w", e.Index, err)
+	}
 	if acks, ok := cmd.(txn.MarkersApplied); ok {
 		for _, a := range acks.Items {
 			o.answered("txn", "acknowledged "+a.Answer.String())

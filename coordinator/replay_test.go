@@ -77,9 +77,10 @@ func TestOfflineIsWhatAReplicaIs(t *testing.T) {
 // everything is a catalogue in which every partition exists.
 type everything struct{}
 
-func (everything) HasPartition(uint64) bool       { return true }
-func (anyShard) HasPartition(uint64, uint64) bool { return true }
-func (anyShard) HasShard(uint64) bool             { return true }
+func (everything) HasPartition(uint64) bool        { return true }
+func (everything) TopicPartitions(string) []uint64 { return nil }
+func (anyShard) HasPartition(uint64, uint64) bool  { return true }
+func (anyShard) HasShard(uint64) bool              { return true }
 
 // anyShard is the same for the core of transactions.
 type anyShard struct{}

@@ -47,20 +47,22 @@ type replica struct {
 	rules txn.Config
 	keys  *token.Keyring
 	// applied is signalled after every entry, placed after those that changed
-	// the catalogue: heartbeats wait for these, and would otherwise wake up for
-	// every transaction of the cluster.
-	applied, placed *notifier
+	// the catalogue, rebalanced after those that changed who reads what: heartbeats
+	// wait for these, and would otherwise wake up for every transaction of the
+	// cluster.
+	applied, placed, rebalanced *notifier
 }
 
 func newReplica(rules txn.Config, keys *token.Keyring, applied, placed *notifier) *replica {
 	return &replica{
-		txns:    txn.New(rules),
-		groups:  group.New(),
-		catalog: catalog.New(),
-		rules:   rules,
-		keys:    keys,
-		applied: applied,
-		placed:  placed,
+		txns:       txn.New(rules),
+		groups:     group.New(),
+		catalog:    catalog.New(),
+		rules:      rules,
+		keys:       keys,
+		applied:    applied,
+		placed:     placed,
+		rebalanced: newNotifier(),
 	}
 }
 
@@ -90,13 +92,16 @@ func tooNew(result any) error {
 
 func (r *replica) applyEntry(e raftstore.Entry) any {
 	r.mu.Lock()
-	before := r.catalog.Version()
+	version, rebalances := r.catalog.Version(), r.groups.Rebalances()
 	result := r.apply(e.Data)
-	placed := r.catalog.Version() != before
+	placed, rebalanced := r.catalog.Version() != version, r.groups.Rebalances() != rebalances
 	r.mu.Unlock()
 	r.applied.signal()
 	if placed {
 		r.placed.signal()
+	}
+	if rebalanced {
+		r.rebalanced.signal()
 	}
 	return result
 }
@@ -164,6 +169,9 @@ func (r *replica) applyCatalog(cmd catalog.Command) catalog.Result {
 		r.txns.RemovePartitions(r.catalog.Now(), removed.Shard, removed.Partitions)
 		r.groups.Apply(partitionSet{r.catalog}, group.RemovePartitions{At: r.catalog.Now(), Partitions: removed.Partitions})
 	}
+	if res.Changed && res.Topic.Name != "" {
+		r.groups.Apply(partitionSet{r.catalog}, group.TopicsChanged{At: r.catalog.Now(), Topics: []string{res.Topic.Name}})
+	}
 	if gone, ok := cmd.(catalog.RemoveShard); ok && res.Changed {
 		r.txns.RemoveShard(r.catalog.Now(), gone.ID)
 	}
@@ -218,6 +226,7 @@ func (r *replica) Restore(_ uint64, data []byte) error {
 	r.mu.Unlock()
 	r.applied.signal()
 	r.placed.signal()
+	r.rebalanced.signal()
 	return nil
 }
 

@@ -25,8 +25,14 @@ func (c *Coordinator) leading() error {
 	if !lead.Ready {
 		return c.notLeader(uint64(lead.Leader))
 	}
-	c.registry.begin(lead.Term, c.rt.Now())
+	c.begin(lead.Term)
 	return nil
+}
+
+// begin forgets what this leader remembers of earlier terms.
+func (c *Coordinator) begin(term uint64) {
+	c.registry.begin(term, c.rt.Now())
+	c.sessions.begin(term)
 }
 
 // signing is leading for what hands out or checks producer tokens, which nobody

@@ -203,6 +203,8 @@ type cluster struct {
 	// openLog opens the log device of a node; nil: the one in memory.
 	openLog func(dir string) (raftstore.LogStore, error)
 	nodes   map[uint64]*testNode
+
+	relocateBytes uint64 // 0: the default
 }
 
 type testNode struct {
@@ -223,7 +225,12 @@ func newCluster(t *testing.T, n int) *cluster {
 }
 
 func newClusterOn(t *testing.T, n int, openLog func(dir string) (raftstore.LogStore, error)) *cluster {
-	c := &cluster{t: t, openLog: openLog, coord: newFakeCoordinator(), net: memtransport.NewNetwork(), nodes: map[uint64]*testNode{}}
+	return startCluster(&cluster{t: t, openLog: openLog}, n)
+}
+
+func startCluster(c *cluster, n int) *cluster {
+	t := c.t
+	c.coord, c.net, c.nodes = newFakeCoordinator(), memtransport.NewNetwork(), map[uint64]*testNode{}
 	c.coord.assignment = testAssignment(uint64(n))
 	for id := uint64(1); id <= uint64(n); id++ {
 		c.start(id, t.TempDir(), memlog.New(nil))
@@ -259,7 +266,7 @@ func (c *cluster) config(id uint64, dir string) Config {
 	cfg := Config{
 		NodeID: id, DataDir: dir, Coordinator: c.coord,
 		ClientAddress: fmt.Sprintf("client-%d", id), PeerAddress: fmt.Sprintf("peer-%d", id),
-		RetryDelay: 5 * time.Millisecond, Version: "test", SnapshotEntries: 64,
+		RetryDelay: 5 * time.Millisecond, Version: "test", SnapshotEntries: 64, RelocateBytes: c.relocateBytes,
 	}
 	if os.Getenv("ONCELOG_TEST_LOG") != "" {
 		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", id)

@@ -92,6 +92,11 @@ type Config struct {
 	// lets go, and every replica for entries of its log that nobody needs.
 	// Default 30 s. It looks at memory only.
 	RetentionInterval time.Duration
+	// RelocateBytes is how large the log of a shard has to be, from the first entry
+	// that is needed on, before what little of it is kept is written once more so
+	// that the rest can go. Default 64 MiB. It is done while less than half of the log
+	// is kept, so that no more is written for this than for appends.
+	RelocateBytes uint64
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -102,6 +107,7 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.EnlistInterval, 3*time.Second)
 	def(&c.CheckProducersInterval, time.Minute)
 	def(&c.RetentionInterval, 30*time.Second)
+	def(&c.RelocateBytes, 64<<20)
 	c.HeartbeatWait = min(c.HeartbeatWait, 5*time.Second)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

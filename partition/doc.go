@@ -18,6 +18,8 @@
 //     datafile.go's files; routing.go: which shard a partition is in
 //   - shard.go: one Raft group with its machine; machine.go: entries to pstate
 //     and index rows; waiters.go: who is woken when
+//   - retention.go: what is too old or too much goes; relocate.go: what little is kept
+//     of an old part of the log moves on, so that the rest of it can go
 //   - append.go: checks and proposals; append_unary.go, append_stream.go: the
 //     two calls; refusal.go: verdicts as errors of the contract
 //   - reader.go: batches that a reader may see; fetch.go, offsets.go, describe.go

@@ -31,6 +31,7 @@ func (s *shard) runDuties() {
 			}
 			if now := n.run.Now(); !now.Before(nextRetention) {
 				s.retain(lead.Term)
+				s.relocate(lead.Term)
 				nextRetention = now.Add(n.cfg.RetentionInterval)
 			}
 			wait = min(wait, max(min(nextCheck.Sub(n.run.Now()), nextRetention.Sub(n.run.Now())), time.Millisecond))

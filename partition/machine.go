@@ -17,7 +17,7 @@ import (
 // What Apply returns, by command: appends []pstate.BatchResult in the order of
 // the payloads; markers and enlist answers []pstate.MarkerResult; partitions
 // pstate.SyncResult; forgetting the []uint64 that were kept; log starts
-// []pstate.LogStartResult.
+// []pstate.LogStartResult; relocations a pstate.RelocateCode.
 type machine struct {
 	cfg     pstate.Config
 	waiters *waiters
@@ -79,6 +79,8 @@ func (m *machine) apply(e raftstore.Entry, rows raftstore.RowWriter) (any, error
 		return kept, nil
 	case pstate.KindAdvanceLogStarts:
 		return m.applyLogStarts(e, rows)
+	case pstate.KindRelocate:
+		return m.applyRelocate(e, rows)
 	case pstate.KindConfigure:
 		c, err := pstate.DecodeConfigure(e.Data)
 		if err != nil {
@@ -185,6 +187,28 @@ func (m *machine) applyLogStarts(e raftstore.Entry, rows raftstore.RowWriter) (a
 		}
 	}
 	return results, nil
+}
+
+// applyRelocate points the rows of batches to where they lie now.
+func (m *machine) applyRelocate(e raftstore.Entry, rows raftstore.RowWriter) (any, error) {
+	c, spans, err := pstate.DecodeRelocate(e.Data)
+	if err != nil {
+		return nil, err
+	}
+	var code pstate.RelocateCode
+	m.change(func(s *pstate.State) { code = s.Relocate(e.Index, c) })
+	if code != pstate.Relocated {
+		return code, nil
+	}
+	for i, b := range c.Batches {
+		m.writeRow(rows, c.Partition, log.Batch{
+			BaseOffset: b.BaseOffset, Count: b.Count,
+			Index: e.Index, Position: spans[i].Pos, Length: spans[i].Len,
+			Ref: b.Ref, BaseSequence: b.BaseSequence,
+			MaxTimestamp: b.MaxTimestamp, RunningMaxTimestamp: b.RunningMaxTimestamp,
+		})
+	}
+	return code, nil
 }
 
 // Snapshot implements [raftstore.Machine].

@@ -116,7 +116,7 @@ func (r *partitionReader) searchFrom(from, end uint64, ts int64, ans *oncelogv1.
 			return refused
 		}
 		for _, b := range visible {
-			if b.data, err = r.shard.index.Read(b.Batch); err != nil {
+			if b.data, err = r.shard.read(r.id, b.Batch); err != nil {
 				return r.failed(from, err)
 			}
 			if found(b, from, ts, ans) {

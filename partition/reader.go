@@ -84,7 +84,7 @@ func (r *partitionReader) step(from, end uint64, maxBytes int) (batches []visibl
 			return filterErr
 		}
 		for i := range batches {
-			if batches[i].data, scanErr = r.shard.index.Read(batches[i].Batch); scanErr != nil {
+			if batches[i].data, scanErr = r.shard.read(r.id, batches[i].Batch); scanErr != nil {
 				return r.failed(from, scanErr)
 			}
 		}

@@ -132,6 +132,8 @@ func tell(result any, answered func(answer string)) {
 				answered("log start MOVED")
 			}
 		}
+	case pstate.RelocateCode:
+		answered("relocation " + r.String())
 	case pstate.SyncResult:
 		answered("partitions " + r.Code.String())
 	}

@@ -127,6 +127,23 @@ func (s *shard) view(partition uint64, level pstate.Isolation) (v view, ok bool)
 	return v, ok
 }
 
+// read returns the bytes of a batch. Since its row was read the batch may have been
+// relocated, and the entry that the row named be gone: then the row that is there
+// now names another.
+func (s *shard) read(partition uint64, b log.Batch) ([]byte, error) {
+	for {
+		data, err := s.index.Read(b)
+		if err == nil {
+			return data, nil
+		}
+		now, ok, lost := s.index.Find(partition, b.BaseOffset)
+		if lost != nil || !ok || now.BaseOffset != b.BaseOffset || now.Index == b.Index {
+			return nil, err
+		}
+		b = now
+	}
+}
+
 // published waits until the rows of the entries up to index are visible. That
 // takes no longer than a pass of the Raft loop. While this node leads, every
 // entry it applies is a proposal of its own, whose answer flushes the waiters,

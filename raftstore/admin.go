@@ -38,6 +38,7 @@ func (l *loop) createGroup(cfg GroupConfig, store *Store) (*Group, error) {
 		loop: l, cfg: cfg, hard: st.Hard,
 		log:             newGroupLog(cfg.ID, l.cfg.Log, st, l.cfg.TailCacheBytes),
 		checkpointIndex: st.SnapshotIndex, applied: st.SnapshotIndex, trimWritten: st.Trim,
+		members: st.Members,
 	}
 	var snap Snapshot
 	if st.SnapshotIndex > 0 {
@@ -58,15 +59,18 @@ func (l *loop) createGroup(cfg GroupConfig, store *Store) (*Group, error) {
 		return nil, fmt.Errorf("open group %d: %w", cfg.ID, err)
 	}
 	r.role = raft.StateFollower
-	r.group = newGroup(store, r, st.Members.GetVoters())
+	r.group = newGroup(store, r)
+	r.group.setMembers(st.Members)
 	r.group.Trim(st.Trim)
 	l.insert(r)
 	// A group of one leads at once. A new group is led first by a member that
 	// depends on its id, without waiting for a timeout: many groups then start
 	// with their leaders spread over the nodes.
-	voters := st.Members.GetVoters()
-	if first := voters[uint64(cfg.ID)%uint64(len(voters))]; first == uint64(l.cfg.NodeID) && (!ok || len(voters) == 1) {
-		_ = r.rn.Campaign() // refused only if a configuration change is pending
+	if voters := st.Members.GetVoters(); len(voters) > 0 { // a joiner knows none
+		first := voters[uint64(cfg.ID)%uint64(len(voters))]
+		if first == uint64(l.cfg.NodeID) && (!ok || len(voters) == 1) {
+			_ = r.rn.Campaign() // refused only if a configuration change is pending
+		}
 	}
 	r.publish()
 	r.touch()

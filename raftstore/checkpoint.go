@@ -99,6 +99,9 @@ func (r *replica) compactionTarget() uint64 {
 			target = min(target, s.index)
 		}
 	}
+	if r.rebased {
+		target = max(target, 1)
+	}
 	if target == 0 || r.role != raft.StateLeader {
 		return target
 	}
@@ -109,7 +112,10 @@ func (r *replica) compactionTarget() uint64 {
 		}
 	})
 	longest := r.applied - min(r.applied, 4*tail)
-	return min(target, max(need, longest))
+	if target = min(target, max(need, longest)); r.rebased {
+		target = max(target, 1)
+	}
+	return target
 }
 
 // checkpointAll writes a checkpoint of every group that applied something

@@ -82,6 +82,10 @@ type GroupConfig struct {
 	// Members are the voters. They must be the same on all members and are
 	// read only when the group is created for the first time.
 	Members []NodeID
+	// Join, instead of Members, is for a node that becomes a member of a group that
+	// there is: it knows no member, never campaigns, and waits for a leader that
+	// adds it with Group.AddLearner.
+	Join    bool
 	Machine Machine
 	// RetainLog says that the log is the data: a checkpoint only shortens
 	// replay, entries go away only by Group.Trim, and a follower that needs some
@@ -101,6 +105,14 @@ type GroupConfig struct {
 	// OnLeadership is called by the owner loop after every change. It must
 	// return at once.
 	OnLeadership func(Leadership)
+	// OnRemoved is called once by the owner loop when this node is no member of the
+	// group any more: proposals and reads get ErrNotMember, and what remains to be
+	// done is Store.RemoveGroup, from another task, for it waits for the loop. A
+	// node that was away at that time learns of it when it is back, if anybody is
+	// left whom it knows. Until it is
+	// called the others may still need this node's vote: do not delete the group
+	// before.
+	OnRemoved func()
 }
 
 // Config describes a store. Zero values take the stated defaults.
@@ -226,11 +238,19 @@ func (c GroupConfig) withDefaults(self NodeID) (GroupConfig, error) {
 	if c.OnLeadership == nil {
 		c.OnLeadership = func(Leadership) {}
 	}
+	if c.OnRemoved == nil {
+		c.OnRemoved = func() {}
+	}
 	switch {
 	case c.ID == 0:
 		return c, fmt.Errorf("raftstore: group id must be above 0")
 	case c.Machine == nil:
 		return c, fmt.Errorf("raftstore: group %d has no machine", c.ID)
+	case c.Join && len(c.Members) > 0:
+		return c, fmt.Errorf("raftstore: group %d: Join with Members %v", c.ID, c.Members)
+	case c.Join:
+	case len(c.Members) > MaxMembers:
+		return c, fmt.Errorf("raftstore: group %d has %d members, limit is %d", c.ID, len(c.Members), MaxMembers)
 	case !slices.Contains(c.Members, self):
 		return c, fmt.Errorf("raftstore: node %d is not a member of group %d %v", self, c.ID, c.Members)
 	case c.Members[0] == 0 || len(slices.Compact(slices.Clone(c.Members))) != len(c.Members):

@@ -34,6 +34,12 @@
 //     at its last checkpoint and writes identical rows again.
 //   - An append without entries waits for the next append, heartbeat or tick
 //     (hold.go): half of all messages tell nothing else than a commit index.
+//   - What is received of a snapshot is staged beside the group's state, and
+//     installed by one write that is small however large the snapshot is
+//     (snapshot.go).
+//   - A new configuration is checkpointed, synced, before anything is done by it,
+//     and a removed member stops only when it is told (membership.go,
+//     departure.go).
 //   - A failed write stops the store for good. The kernel may drop the dirty
 //     page and report success for the next fsync, so a retry would lie.
 package raftstore

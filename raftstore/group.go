@@ -2,19 +2,22 @@ package raftstore
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/oncelog/oncelog/internal/task"
 )
 
 // Status is what this node knows of a group.
 type Status struct {
-	ID      GroupID
-	NodeID  NodeID
-	Members []NodeID // must not be modified
+	ID     GroupID
+	NodeID NodeID
+	// Members are the voters. They must not be modified.
+	Members []NodeID
 	// Role is "leader", "follower", "candidate" or "pre-candidate".
 	Role string
 	Leadership
@@ -30,7 +33,6 @@ type Group struct {
 	store   *Store
 	replica *replica
 	id      GroupID
-	members []NodeID
 	log     *groupLog
 
 	queuedBytes atomic.Int64
@@ -38,18 +40,27 @@ type Group struct {
 	trim        atomic.Uint64 // the highest index that Trim was given
 
 	mu      sync.Mutex
+	members []NodeID // the voters; replaced, never changed
 	lead    Leadership
 	role    raft.StateType
 	commit  uint64
 	changed chan struct{} // closed at the next change of lead
 }
 
-func newGroup(s *Store, r *replica, voters []uint64) *Group {
-	g := &Group{store: s, replica: r, id: r.id(), log: r.log, changed: make(chan struct{})}
-	for _, v := range voters {
-		g.members = append(g.members, NodeID(v))
+func newGroup(s *Store, r *replica) *Group {
+	return &Group{store: s, replica: r, id: r.id(), log: r.log, changed: make(chan struct{})}
+}
+
+// setMembers shows the voters to the handle's users.
+func (g *Group) setMembers(cs *raftpb.ConfState) {
+	members := make([]NodeID, 0, len(cs.GetVoters()))
+	for _, v := range cs.GetVoters() {
+		members = append(members, NodeID(v))
 	}
-	return g
+	slices.Sort(members)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.members = members
 }
 
 // publish makes the replica's state visible to the handle's users and reports
@@ -70,8 +81,12 @@ func (r *replica) publish() {
 		g.changed = make(chan struct{})
 	}
 	g.mu.Unlock()
-	if r.role != raft.StateLeader && len(r.sends) > 0 {
+	if r.role != raft.StateLeader {
 		r.dropSends()
+		for _, done := range r.leaving { // whoever leads now completes the change
+			done(ErrUnknownResult)
+		}
+		r.leaving = nil
 	}
 	if !changed {
 		return

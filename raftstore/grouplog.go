@@ -20,9 +20,10 @@ type groupLog struct {
 	// checkpoint is where the last one is. It is for the loop alone.
 	checkpoint Snapshot
 
-	// initial is what raft asks for once, when it starts.
-	initialHard    HardState
-	initialMembers *raftpb.ConfState
+	// initialHard is what raft asks for once, when it starts; members are those of
+	// the checkpoint. Both are for the loop alone.
+	initialHard HardState
+	members     *raftpb.ConfState
 
 	mu            sync.RWMutex
 	compacted     uint64 // index before the first entry
@@ -35,7 +36,7 @@ type groupLog struct {
 func newGroupLog(id GroupID, store LogStore, st LogState, limit int) *groupLog {
 	return &groupLog{
 		id: id, store: store, limit: limit,
-		initialHard: st.Hard, initialMembers: st.Members,
+		initialHard: st.Hard, members: st.Members,
 		compacted: st.CompactedIndex, compactedTerm: st.CompactedTerm, last: st.LastIndex,
 	}
 }
@@ -154,7 +155,7 @@ func (l *groupLog) bounds() (first, last uint64) {
 // InitialState implements raft.Storage.
 func (l *groupLog) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
 	hs := l.initialHard
-	return &raftpb.HardState{Term: &hs.Term, Vote: &hs.Vote, Commit: &hs.Commit}, l.initialMembers, nil
+	return &raftpb.HardState{Term: &hs.Term, Vote: &hs.Vote, Commit: &hs.Commit}, l.members, nil
 }
 
 // Entries implements raft.Storage.
@@ -238,7 +239,7 @@ func (l *groupLog) Snapshot() (*raftpb.Snapshot, error) {
 	}
 	index, term := l.checkpoint.Index, l.checkpoint.Term
 	return &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{
-		ConfState: l.initialMembers, Index: &index, Term: &term,
+		ConfState: l.members, Index: &index, Term: &term,
 	}}, nil
 }
 

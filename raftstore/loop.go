@@ -20,6 +20,9 @@ type loop struct {
 	replicas map[GroupID]*replica
 	order    []*replica // by group id
 	active   []*replica // may have a Ready
+	// departing are no members any more and end with this pass.
+	departing []*replica
+	complete  []*replica // have received a snapshot in this turn
 
 	readSeq     uint64
 	incarnation uint64
@@ -130,10 +133,15 @@ func (l *loop) turn(in *inputs) (more bool) {
 			q.done(0, ErrGroupNotFound)
 			continue
 		}
+		if r.departed {
+			q.done(0, ErrNotMember)
+			continue
+		}
 		r.reads = append(r.reads, q.read)
 		r.touch()
 	}
 	l.pass()
+	l.dropUnwanted()
 	return len(l.active) > 0
 }
 
@@ -144,6 +152,8 @@ func (l *loop) takeProposals(proposals []groupProposal) {
 		switch {
 		case r.removed:
 			refused = ErrGroupNotFound
+		case r.departed:
+			refused = ErrNotMember
 		case l.diskLow:
 			refused = ErrDiskLow
 		}
@@ -249,7 +259,10 @@ func (l *loop) finishPass() {
 	rows := rowBatch{store: l.cfg.Log}
 	for _, r := range l.collected {
 		if len(r.rd.CommittedEntries) > 0 {
-			r.apply(&rows)
+			if err := r.apply(&rows); err != nil {
+				l.fail(err)
+				return
+			}
 			if rows.batch != nil {
 				r.writeHard(rows.batch)
 			}
@@ -259,6 +272,10 @@ func (l *loop) finishPass() {
 		return
 	}
 	for _, r := range l.collected {
+		if err := r.takeMembers(); err != nil {
+			l.fail(err)
+			return
+		}
 		r.finishReads()
 		r.rn.Advance(r.rd)
 		r.rd = raft.Ready{}
@@ -271,6 +288,11 @@ func (l *loop) finishPass() {
 			r.touch()
 		}
 	}
+	for _, r := range l.departing {
+		r.depart()
+	}
+	clear(l.departing)
+	l.departing = l.departing[:0]
 	l.deliver()
 	l.checkDrained()
 }

@@ -21,6 +21,8 @@ type proposal struct {
 	data []byte
 	// term is the only term in which the proposal may be appended; 0 is any.
 	term uint64
+	// conf: data is a change of members.
+	conf bool
 	done func(ProposalResult)
 }
 
@@ -60,7 +62,11 @@ func (r *replica) proposeBatch(batch []proposal) {
 			r.loop.refuse(p, r.notLeader())
 			continue
 		}
-		r.propEntries = append(r.propEntries, &raftpb.Entry{Data: p.data})
+		e := &raftpb.Entry{Data: p.data}
+		if p.conf {
+			e.Type = raftpb.EntryConfChangeV2.Enum()
+		}
+		r.propEntries = append(r.propEntries, e)
 		r.stepped = append(r.stepped, p)
 	}
 	if len(r.propEntries) == 0 {

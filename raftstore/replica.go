@@ -49,6 +49,20 @@ type replica struct {
 	// held are messages that wait for a better one; see holdBack.
 	held     map[uint64]*raftpb.Message
 	transfer *transfer
+
+	// members is the configuration that is applied; membersChanged: and not yet
+	// durable. leaving wait for the end of a joint one.
+	members        *raftpb.ConfState
+	membersChanged bool
+	leaving        []func(error)
+	// rebased: the log must not begin at 1, see membership.go.
+	rebased bool
+	notices map[NodeID]int // ticks for which removed members are told
+	// confirmed are the members of whom a majority knows that they are it;
+	// confirming: they are being told.
+	confirmed, confirming *raftpb.ConfState
+	unheard               int  // ticks since a leader was heard
+	departed              bool // this node is no member any more
 	// propEntries is scratch space for one MsgProp.
 	propEntries []*raftpb.Entry
 }
@@ -63,7 +77,7 @@ type transfer struct {
 func (r *replica) id() GroupID { return r.cfg.ID }
 
 func (r *replica) touch() {
-	if !r.active && !r.removed {
+	if !r.active && !r.removed && !r.departed {
 		r.active = true
 		r.loop.active = append(r.loop.active, r)
 	}
@@ -71,11 +85,15 @@ func (r *replica) touch() {
 
 // tick advances the group's clock by one.
 func (r *replica) tick() {
+	if r.departed {
+		return
+	}
 	r.releaseHeld()
 	r.rn.Tick()
 	r.trimDue = true
 	r.expireReads()
 	r.expireWaiters()
+	r.tickNotices()
 	r.tickSends()
 	r.tickReceiving()
 	if t := r.transfer; t != nil {
@@ -88,6 +106,19 @@ func (r *replica) tick() {
 
 // step hands one received message to raft.
 func (r *replica) step(m *raftpb.Message) {
+	switch {
+	case r.departed:
+		return
+	case m.GetType() == removalNotice:
+		r.noticed(m)
+		return
+	case r.answerStranger(m):
+		return
+	}
+	switch m.GetType() {
+	case raftpb.MsgApp, raftpb.MsgHeartbeat, raftpb.MsgSnap:
+		r.unheard = 0
+	}
 	// The errors are about messages that come too late: nothing to do.
 	_ = r.rn.Step(m)
 }
@@ -144,7 +175,7 @@ func (r *replica) persisted() error {
 }
 
 // apply applies what is committed. Rows go into rows.
-func (r *replica) apply(rows *rowBatch) {
+func (r *replica) apply(rows *rowBatch) error {
 	w := rowWriter{batch: rows, group: r.id()}
 	for _, e := range r.rd.CommittedEntries {
 		index, term := e.GetIndex(), e.GetTerm()
@@ -152,7 +183,12 @@ func (r *replica) apply(rows *rowBatch) {
 			continue // covered by a snapshot in the same Ready
 		}
 		var result any
-		if data := e.GetData(); len(data) > 0 && e.GetType() == raftpb.EntryNormal {
+		if e.GetType() == raftpb.EntryConfChangeV2 {
+			var err error
+			if result, err = r.applyChange(e); err != nil {
+				return err
+			}
+		} else if data := e.GetData(); len(data) > 0 && e.GetType() == raftpb.EntryNormal {
 			result = r.cfg.Machine.Apply(Entry{Index: index, Term: term, Data: data}, &w)
 			r.checkpointBytes += uint64(len(data))
 		}
@@ -160,6 +196,7 @@ func (r *replica) apply(rows *rowBatch) {
 		r.answerUpTo(index, term, result)
 	}
 	r.loop.counters.Applied.Add(uint64(len(r.rd.CommittedEntries)))
+	return nil
 }
 
 // failAll ends everything that waits on this replica.
@@ -185,6 +222,10 @@ func (r *replica) failAll(reason error) {
 	if t := r.transfer; t != nil {
 		t.done(reason)
 	}
+	for _, done := range r.leaving {
+		done(ErrUnknownResult)
+	}
+	r.leaving = nil
 	r.dropSends()
 	r.receiving = nil
 	r.waiters, r.stepped, r.queued, r.reads, r.batches, r.transfer = nil, nil, nil, nil, nil, nil

@@ -25,13 +25,14 @@ type sim struct {
 	rng    *rand.Rand
 	queue  *memtransport.Queue
 	flying []memtransport.Envelope
-	nodes  [4]*simNode // by node id
+	nodes  [maxSimNodes]*simNode // by node id, from 1
+	size   int                   // nodes; the first three found the groups, the others may join
 	groups int
-	cut    [4]bool // isolated nodes
+	cut    [maxSimNodes]bool // isolated nodes
 	// breakWrite makes a node's next write fail, after the messages that may
 	// leave before it have left.
-	breakWrite [4]bool
-	broken     [4]bool // the node's store stopped because of that
+	breakWrite [maxSimNodes]bool
+	broken     [maxSimNodes]bool // the node's store stopped because of that
 
 	nextCommand uint64
 	acked       map[uint64]uint64 // command -> index, by group in the high bits
@@ -44,13 +45,21 @@ type sim struct {
 	chunks      map[[2]uint64]bool
 	trims       uint64 // logs that are shorter in the end
 	trace       uint64
+
+	added                                                   [8][maxSimNodes]bool // learners that somebody tried to add
+	changesAsked, changesAnswered, changesMade, changesLost int
+	departures                                              int
 }
+
+const maxSimNodes = 9
 
 type simNode struct {
 	store  *raftstore.Store
 	log    *memlog.Store
-	groups []*raftstore.Group
+	groups []*raftstore.Group // nil: removed
 	chains []*simMachine
+	// removed are the groups that say that the node is no member any more.
+	removed []int
 }
 
 // simMachine checks on every apply that all replicas, over all restarts,
@@ -85,9 +94,9 @@ func (r seededReader) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func newSim(t *testing.T, seed uint64, groups int) *sim {
+func newSim(t *testing.T, seed uint64, groups, size int) *sim {
 	s := &sim{
-		t: t, rng: rand.New(rand.NewPCG(seed, 1)), groups: groups,
+		t: t, rng: rand.New(rand.NewPCG(seed, 1)), groups: groups, size: size,
 		acked: map[uint64]uint64{}, refused: map[uint64]bool{},
 		chunks: map[[2]uint64]bool{},
 	}
@@ -98,7 +107,7 @@ func newSim(t *testing.T, seed uint64, groups int) *sim {
 	crand.Reader = seededReader{rand.New(rand.NewPCG(seed, 2))}
 	t.Cleanup(func() { crand.Reader = old })
 	s.queue = memtransport.NewQueue(func(from, to raftstore.NodeID) bool { return s.cut[from] || s.cut[to] })
-	for id := 1; id <= 3; id++ {
+	for id := 1; id <= s.size; id++ {
 		s.boot(id, memlog.New(func(bool) error {
 			if s.breakWrite[id] {
 				s.breakWrite[id] = false
@@ -111,6 +120,7 @@ func newSim(t *testing.T, seed uint64, groups int) *sim {
 }
 
 func (s *sim) boot(id int, log *memlog.Store) {
+	was := s.nodes[id]
 	n := &simNode{log: log}
 	s.nodes[id] = n
 	var err error
@@ -129,10 +139,19 @@ func (s *sim) boot(id int, log *memlog.Store) {
 	}
 	for g := range s.groups {
 		m := &simMachine{sim: s, group: g}
-		group, err := n.store.CreateGroup(raftstore.GroupConfig{
+		cfg := raftstore.GroupConfig{
 			ID: raftstore.GroupID(g + 1), Members: []raftstore.NodeID{1, 2, 3}, Machine: m,
 			RetainLog: g%2 == 0, SnapshotEntries: 20, TailEntries: 5,
-		})
+			OnRemoved: func() { n.removed = append(n.removed, g) },
+		}
+		if id > 3 {
+			cfg.Members, cfg.Join = nil, true
+		}
+		if was != nil && was.groups[g] == nil {
+			n.groups, n.chains = append(n.groups, nil), append(n.chains, m)
+			continue
+		}
+		group, err := n.store.CreateGroup(cfg)
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -143,17 +162,21 @@ func (s *sim) boot(id int, log *memlog.Store) {
 // crash cuts a node's power: of its unsynced batches a random prefix survives.
 func (s *sim) crash(id int) {
 	n := s.nodes[id]
+	s.changesLost = s.changesAsked - s.changesAnswered
 	before := make([]raftstore.LogState, s.groups)
 	log := n.log.Crash(s.rng.IntN(n.log.Unsynced() + 1))
 	for g := range s.groups {
 		before[g], _, _ = log.Load(raftstore.GroupID(g + 1))
-		if st := before[g]; st.CompactedIndex > st.SnapshotIndex || g%2 == 0 && st.CompactedIndex > s.trimmed[g] {
+		if st := before[g]; st.CompactedIndex > st.SnapshotIndex || g%2 == 0 && st.CompactedIndex > max(s.trimmed[g], 1) {
 			s.t.Fatalf("node %d group %d: the crash left %+v: entries are gone that nothing replaces", id, g, st)
 		}
 	}
 	s.breakWrite[id] = false // at a write of the start the process would just end again
 	s.boot(id, log)
 	for g, st := range before {
+		if s.nodes[id].groups[g] == nil {
+			continue
+		}
 		if got := s.nodes[id].groups[g].Status(); got.Term < st.Hard.Term {
 			s.t.Fatalf("node %d group %d: term %d after a restart, %d is durable", id, g, got.Term, st.Hard.Term)
 		}
@@ -215,6 +238,7 @@ func (s *sim) trim(id, g int) {
 func (s *sim) turn(id int) {
 	for s.nodes[id].store.Turn() {
 	}
+	s.dropRemoved(id)
 	if s.broken[id] {
 		s.broken[id] = false
 		s.crash(id)
@@ -256,6 +280,9 @@ func (s *sim) deliver(chaos bool) {
 	case drop:
 		return
 	case e.Chunk != nil:
+		if s.rng.IntN(4) == 0 {
+			s.nodes[e.To].store.Tick() // in the same turn
+		}
 		s.nodes[e.To].store.DeliverChunk(*e.Chunk, func(a raftstore.SnapshotAnswer) {
 			if e.Chunk.Seq > 0 && a.Next == 0 && a.Err == nil {
 				s.restarts++
@@ -273,22 +300,28 @@ func (s *sim) deliver(chaos bool) {
 }
 
 func (s *sim) step(chaos bool) {
-	id := s.rng.IntN(3) + 1
-	switch n := s.rng.IntN(100); {
+	id := s.rng.IntN(s.size) + 1
+	n, g := s.rng.IntN(100), s.rng.IntN(s.groups)
+	if s.nodes[id].groups[g] == nil && n >= 12 && n <= 29 {
+		return
+	}
+	switch {
 	case n < 12:
 		s.nodes[id].store.Tick()
 		s.turn(id)
 	case n < 22:
-		g := s.rng.IntN(s.groups)
 		for range s.rng.IntN(4) + 1 {
 			s.propose(id, g)
 		}
 		s.turn(id)
 	case n < 25:
-		s.read(id, s.rng.IntN(s.groups))
+		s.read(id, g)
+		s.turn(id)
+	case chaos && n == 29 && s.size > 3:
+		s.changeMembers(id, g)
 		s.turn(id)
 	case n == 28:
-		s.trim(id, s.rng.IntN(s.groups))
+		s.trim(id, g)
 	case chaos && n == 25 && s.rng.IntN(8) == 0:
 		s.crash(id)
 		s.turn(id)
@@ -303,9 +336,9 @@ func (s *sim) step(chaos bool) {
 
 // heal stops the chaos and runs until all replicas agree.
 func (s *sim) heal() {
-	s.cut, s.breakWrite = [4]bool{}, [4]bool{}
+	s.cut, s.breakWrite = [maxSimNodes]bool{}, [maxSimNodes]bool{}
 	for round := range 20_000 {
-		for id := 1; id <= 3; id++ {
+		for id := 1; id <= s.size; id++ {
 			s.nodes[id].store.Tick()
 			s.turn(id)
 		}
@@ -316,16 +349,21 @@ func (s *sim) heal() {
 			return
 		}
 		if round == 40 { // the healed cluster must do work again
-			for id := 1; id <= 3; id++ {
+			for id := 1; id <= s.size; id++ {
 				for g := range s.groups {
-					s.propose(id, g)
+					if s.nodes[id].groups[g] != nil {
+						s.propose(id, g)
+					}
 				}
 			}
 		}
 	}
 	for g := range s.groups {
-		for id := 1; id <= 3; id++ {
-			s.t.Logf("group %d: %+v", g, s.nodes[id].groups[g].Status())
+		s.t.Logf("group %d: members %+v unaware %v", g, s.members(g), s.unaware(g, s.members(g)))
+		for id := 1; id <= s.size; id++ {
+			if group := s.nodes[id].groups[g]; group != nil {
+				s.t.Logf("group %d: %+v", g, group.Status())
+			}
 		}
 	}
 	s.t.Fatal("the replicas do not agree")
@@ -333,12 +371,24 @@ func (s *sim) heal() {
 
 func (s *sim) agreed() bool {
 	for g := range s.groups {
-		first := s.nodes[1].groups[g].Status()
-		if first.Leader == 0 {
+		members := s.members(g)
+		if len(members) == 0 {
 			return false
 		}
-		for id := 1; id <= 3; id++ {
-			if st := s.nodes[id].groups[g].Status(); st.Applied != first.Applied || st.Applied != st.LastIndex || st.Leader != first.Leader {
+		if s.unaware(g, members) {
+			return false
+		}
+		var first raftstore.Status
+		for i, m := range members {
+			group := s.nodes[m.ID].groups[g]
+			if m.Leaving || group == nil {
+				return false
+			}
+			st := group.Status()
+			if i == 0 {
+				first = st
+			}
+			if st.Applied != first.Applied || st.Applied != st.LastIndex || st.Leader != first.Leader {
 				return false
 			}
 		}
@@ -349,16 +399,16 @@ func (s *sim) agreed() bool {
 // check compares the replicas and looks for lost acknowledgements.
 func (s *sim) check() {
 	for g := range s.groups {
-		hash, count := s.nodes[1].chains[g].state()
+		members := s.members(g)
+		hash, count := s.nodes[members[0].ID].chains[g].state()
 		if count != uint64(len(s.applied[g])) {
 			s.t.Errorf("group %d: %d commands applied, %d seen", g, count, len(s.applied[g]))
 		}
-		for id := 2; id <= 3; id++ {
+		for _, member := range members {
+			id := member.ID
 			if h, n := s.nodes[id].chains[g].state(); h != hash || n != count {
-				s.t.Errorf("group %d: node %d has (%x, %d), node 1 (%x, %d)", g, id, h, n, hash, count)
+				s.t.Errorf("group %d: node %d has (%x, %d), node %d (%x, %d)", g, id, h, n, members[0].ID, hash, count)
 			}
-		}
-		for id := 1; id <= 3; id++ {
 			key := binary.BigEndian.AppendUint64(nil, count)
 			row, ok, err := s.nodes[id].groups[g].Rows().Get(key)
 			if err != nil || count > 0 && (!ok || binary.BigEndian.Uint64(row) != hash) {
@@ -368,7 +418,7 @@ func (s *sim) check() {
 			if g%2 == 1 {
 				continue // its log is compacted by itself
 			}
-			if first := group.First(); first > s.trimmed[g]+1 {
+			if first := group.First(); first > max(s.trimmed[g], 1)+1 {
 				s.t.Errorf("group %d node %d: log starts at %d, trimmed only to %d", g, id, first, s.trimmed[g])
 			} else {
 				s.trims += min(first-1, 1)
@@ -383,20 +433,30 @@ func (s *sim) check() {
 	}
 }
 
-func runSim(t *testing.T, seed uint64, steps int) (s *sim, snapshots uint64) {
-	s = newSim(t, seed, 4)
+// run goes through chaos, heals, and checks what came of it.
+func (s *sim) run(steps int) {
 	for range steps {
 		s.step(true)
 	}
 	s.heal()
 	s.check()
 	if len(s.acked) == 0 || s.reads == 0 {
-		t.Errorf("%d commands acknowledged, %d reads done", len(s.acked), s.reads)
+		s.t.Errorf("%d commands acknowledged, %d reads done", len(s.acked), s.reads)
 	}
-	for id := 1; id <= 3; id++ {
-		snapshots += s.nodes[id].store.Metrics().SnapshotsReceived
+}
+
+// snapshots is how many were received, by the present life of every node.
+func (s *sim) snapshots() (n uint64) {
+	for id := 1; id <= s.size; id++ {
+		n += s.nodes[id].store.Metrics().SnapshotsReceived
 	}
-	return s, snapshots
+	return n
+}
+
+func runSim(t *testing.T, seed uint64, steps int) *sim {
+	s := newSim(t, seed, 4, 3)
+	s.run(steps)
+	return s
 }
 
 // TestSimulation is not parallel: it replaces crypto/rand.Reader.
@@ -410,7 +470,8 @@ func TestSimulation(t *testing.T) {
 	start := rand.Uint64()
 	for i := range uint64(rounds) {
 		t.Run(fmt.Sprintf("seed=%d", start+i), func(t *testing.T) {
-			s, snaps := runSim(t, start+i, steps)
+			s := runSim(t, start+i, steps)
+			snaps := s.snapshots()
 			snapshots += snaps
 			trims += s.trims
 			restarts += s.restarts
@@ -431,8 +492,8 @@ func TestSimulation(t *testing.T) {
 
 // TestSimulationIsDeterministic runs one seed twice.
 func TestSimulationIsDeterministic(t *testing.T) {
-	a, _ := runSim(t, 42, 3000)
-	b, _ := runSim(t, 42, 3000)
+	a := runSim(t, 42, 3000)
+	b := runSim(t, 42, 3000)
 	if len(a.acked) != len(b.acked) || a.trace != b.trace {
 		t.Errorf("the same seed gave %d acknowledgements with trace %x, then %d with %x", len(a.acked), a.trace, len(b.acked), b.trace)
 	}

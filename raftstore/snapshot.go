@@ -82,8 +82,7 @@ func (m manifest) encode() []byte {
 
 func decodeManifest(b []byte) (m manifest, err error) {
 	if len(b) == 0 || b[0] != manifestVersion {
-		return m, fmt.Errorf("%w: its manifest begins with %x, and this program reads version %d: the leader runs a newer one, or it is damaged",
-			ErrBadSnapshot, b[:min(len(b), 1)], manifestVersion)
+		return m, fmt.Errorf("%w: manifest %x has a version that is not %d", ErrBadSnapshot, b[:min(len(b), 1)], manifestVersion)
 	}
 	d := decoder{b: b[1:]}
 	m = manifest{d.uvarint(), d.uvarint(), d.uvarint()}

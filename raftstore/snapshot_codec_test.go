@@ -7,7 +7,26 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/oncelog/oncelog/internal/golden"
 )
+
+// TestSnapshotFormat: members of other versions send and read snapshots.
+func TestSnapshotFormat(t *testing.T) {
+	t.Parallel()
+	entry := &raftpb.Entry{Index: proto.Uint64(7), Term: proto.Uint64(2), Type: raftpb.EntryNormal.Enum(), Data: []byte("data")}
+	m := manifest{1, 2, 3}
+	chunk := appendEntry(appendRow(appendCheckpoint(nil, []byte("state")), []byte("key"), []byte("row")), entry)
+	golden.Check(t, "raft-snapshot", manifestVersion, []golden.Sample{{Name: "manifest", Bytes: m.encode()}, {Name: "chunk", Bytes: chunk}})
+	old := golden.Read(t, "raft-snapshot", 1)
+	if got, err := decodeManifest(old[0].Bytes); err != nil || got != m {
+		t.Errorf("version 1 is read as %+v: %v", got, err)
+	}
+	c, err := decodeChunk(old[1].Bytes)
+	if err != nil || len(c.checkpoint) != 1 || len(c.rows) != 1 || len(c.entries) != 1 || !proto.Equal(c.entries[0], entry) {
+		t.Errorf("version 1 is read as %+v: %v", c, err)
+	}
+}
 
 // FuzzDecodeChunk: what a peer sends is refused, or is what somebody encodes.
 func FuzzDecodeChunk(f *testing.F) {

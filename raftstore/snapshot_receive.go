@@ -100,6 +100,7 @@ func (l *loop) takeChunk(c SnapshotChunk, batch LogBatch) SnapshotAnswer {
 	l.counters.SnapshotBytesReceived.Add(uint64(len(c.Data)))
 	if c.Last {
 		in.complete = true
+		l.complete = append(l.complete, r)
 		r.step(in.msg)
 		r.touch()
 	}
@@ -185,14 +186,29 @@ func (r *replica) dropReceiving(batch LogBatch) {
 	}
 }
 
-// tickReceiving drops a snapshot that Raft did not want, or whose sender went
-// away.
-func (r *replica) tickReceiving() {
-	in := r.receiving
-	if in == nil {
+// dropUnwanted drops what Raft was given in this turn and did not want.
+func (l *loop) dropUnwanted() {
+	if l.failed != nil {
 		return
 	}
-	if in.idle++; in.complete || in.idle > int(r.loop.cfg.SnapshotTimeout/r.loop.cfg.TickInterval)+1 {
+	for _, r := range l.complete {
+		if in := r.receiving; in != nil && in.complete {
+			batch := l.cfg.Log.NewBatch()
+			r.dropReceiving(batch)
+			l.commit(batch, false)
+		}
+	}
+	clear(l.complete)
+	l.complete = l.complete[:0]
+}
+
+// tickReceiving drops a snapshot whose sender went away.
+func (r *replica) tickReceiving() {
+	in := r.receiving
+	if in == nil || in.complete {
+		return
+	}
+	if in.idle++; in.idle > int(r.loop.cfg.SnapshotTimeout/r.loop.cfg.TickInterval)+1 {
 		batch := r.loop.cfg.Log.NewBatch()
 		r.dropReceiving(batch)
 		r.loop.commit(batch, false)
@@ -225,6 +241,8 @@ func (r *replica) installed() error {
 	r.applied, r.appliedTerm = in.index, in.term
 	r.checkpointIndex, r.checkpointBytes = in.index, 0
 	r.log.checkpointed(in.index, in.term)
+	r.members = in.msg.GetSnapshot().GetMetadata().GetConfState()
+	r.membersTaken()
 	r.loop.counters.SnapshotsReceived.Add(1)
 	return nil
 }

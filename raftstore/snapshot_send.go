@@ -163,6 +163,9 @@ func (l *loop) chunkAnswered(r *replica, s *snapshotSend, a SnapshotAnswer) {
 // tickSends counts the time of all that is being sent, and lets go on what had to
 // wait.
 func (r *replica) tickSends() {
+	if len(r.sends) == 0 {
+		return // as nearly always
+	}
 	timeout := int(r.loop.cfg.SnapshotTimeout/r.loop.cfg.TickInterval) + 1
 	for _, to := range slices.Sorted(maps.Keys(r.sends)) {
 		s := r.sends[to]

@@ -26,6 +26,7 @@ type hands struct {
 	chains map[raftstore.NodeID]*chain
 	chunks []memtransport.Envelope
 	fatal  error
+	lost   func(e memtransport.Envelope) bool // nil: nothing is
 }
 
 func newHands(t *testing.T) *hands {
@@ -73,6 +74,7 @@ func (h *hands) settle() {
 		}
 		for _, e := range h.queue.Take() {
 			switch s := h.stores[e.To]; {
+			case h.lost != nil && h.lost(e):
 			case e.Chunk != nil:
 				h.chunks = append(h.chunks, e)
 			case s != nil:

@@ -236,7 +236,7 @@ func (s *Store) Deliver(group GroupID, m *raftpb.Message) {
 	// appended without the checks its author relies on. The local messages of
 	// raft's async mode have no sender at all.
 	// A snapshot comes in chunks, and is handed to Raft with the last of them.
-	if t := m.GetType(); t == raftpb.MsgProp || t == raftpb.MsgSnap || raft.IsLocalMsg(t) {
+	if t := m.GetType(); t == raftpb.MsgProp || t == raftpb.MsgSnap || raft.IsLocalMsg(t) && t != removalNotice {
 		return
 	}
 	if !s.in.addMessage(Message{Group: group, Raft: m}, int64(proto.Size(m))) {

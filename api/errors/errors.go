@@ -71,6 +71,7 @@ const (
 	KeyExpected      = "expected_sequence"
 	KeyShards        = "shards"
 	KeyGroup         = "group"
+	KeyMember        = "member"
 	KeyWhy           = "why"
 	KeyStartOffset   = "start_offset"
 	KeyEndOffset     = "end_offset"

@@ -82,4 +82,10 @@ var table = map[Code]Entry{
 		"no such consumer group", "Correct the name; `oncelog group list` shows the groups."},
 	v1.ErrorCode_ERROR_CODE_GROUP_NOT_EMPTY: {Fatal, codes.FailedPrecondition,
 		"the group has members", "Stop its consumers first."},
+	v1.ErrorCode_ERROR_CODE_UNKNOWN_MEMBER: {Fatal, codes.NotFound,
+		"the group does not know the member; it has left or was lost", "Join again, with another member id."},
+	v1.ErrorCode_ERROR_CODE_FENCED_INSTANCE_ID: {Fatal, codes.FailedPrecondition,
+		"another member has taken the place of this static member", "Give every running consumer an instance id of its own."},
+	v1.ErrorCode_ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL: {Fatal, codes.FailedPrecondition,
+		"in one group either all members subscribe or all name their partitions", "Use another group, or stop its members first."},
 }

@@ -76,7 +76,7 @@ var calls = []blocking{
 		return err
 	}, 0},
 	{"Client.Consume", func(ctx context.Context, x *party) error {
-		_, err := x.c.Consume(ctx, "g2", []string{"t"})
+		_, err := x.c.Consume(ctx, "g2", []string{"t"}, client.WithManualAssignment())
 		return err
 	}, 0},
 	{"Client.Outcome", func(ctx context.Context, x *party) error {

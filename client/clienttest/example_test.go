@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -214,4 +215,61 @@ func ExampleCluster_ExpireTransactions() {
 	fmt.Println("timed out:", errors.Is(tx.Commit(ctx), client.ErrTxTimeout))
 	// Output:
 	// timed out: true
+}
+
+// Two instances of a service share the work; when one goes, the other one goes on
+// with all of it. Every order is billed once.
+func Example_scaling() {
+	t := &example{} // your *testing.T
+	defer t.end()
+	ctx, stop := context.WithCancel(context.Background())
+	cluster := clienttest.Start(t)
+	cluster.CreateTopic("orders", 4)
+	cluster.CreateTopic("bills", 1)
+
+	var running sync.WaitGroup
+	bill := func(ctx context.Context, instance string) {
+		c := cluster.Host(instance).Client()
+		in, err := c.Consume(ctx, "billing", []string{"orders"})
+		check(err)
+		out, err := c.InitTransactions(ctx, "billing-"+instance)
+		check(err)
+		running.Go(func() {
+			_ = client.Process(ctx, in, out, func(tx *client.Tx, b *client.Batch) error {
+				for r := range b.Records() {
+					if err := tx.Send(ctx, &client.Record{Topic: "bills", Value: r.Value}); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			check(in.Close())
+		})
+	}
+	shop, err := cluster.Client().InitTransactions(ctx, "shop")
+	check(err)
+	order := func(n int) {
+		check(shop.Transact(ctx, func(tx *client.Tx) error {
+			for i := range n {
+				if err := tx.Send(ctx, &client.Record{Topic: "orders", Key: fmt.Appendf(nil, "customer %d", i), Value: []byte("a book")}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+	}
+	bill(ctx, "1")
+	order(100)
+	second, leave := context.WithCancel(ctx)
+	bill(second, "2")
+	order(100)
+	leave()
+	order(100)
+	for len(cluster.Records("bills")) < 300 {
+		<-time.After(10 * time.Millisecond)
+	}
+	stop()
+	running.Wait()
+	fmt.Println(len(cluster.Records("bills")), "bills")
+	// Output: 300 bills
 }

@@ -164,7 +164,7 @@ func TestCoordinatorIsDownForAWhile(t *testing.T) {
 func TestPartitionNodeIsRestarted(t *testing.T) {
 	bubble(t, one, func(w *world) {
 		c := w.Client()
-		in, err := c.Consume(w.patient(), "g", []string{"t"})
+		in, err := c.Consume(w.patient(), "g", []string{"t"}, client.WithManualAssignment())
 		w.must(err)
 		p := w.producer(c, "id")
 		node := w.Nodes()[0]

@@ -16,7 +16,7 @@ import (
 // consume joins group "g".
 func (w *world) consume(c *client.Client, opts ...client.ConsumerOption) *client.Consumer {
 	w.t.Helper()
-	in, err := c.Consume(w.patient(), "g", []string{"t"}, opts...)
+	in, err := c.Consume(w.patient(), "g", []string{"t"}, append(opts, client.WithManualAssignment())...)
 	w.must(err)
 	return in
 }
@@ -230,7 +230,7 @@ func waited(ctx context.Context, d time.Duration) error {
 // taken over it takes over again, after a while.
 func (w *world) work(ctx context.Context, c *client.Client) {
 	for ctx.Err() == nil {
-		in, err := c.Consume(ctx, "g", []string{"t"}, client.WithMaxPollRecords(2))
+		in, err := c.Consume(ctx, "g", []string{"t"}, client.WithManualAssignment(), client.WithMaxPollRecords(2))
 		if err != nil {
 			continue
 		}

@@ -69,7 +69,7 @@ written without one; it ends before the oldest open transaction, and says so.`,
 		if err != nil {
 			return &usageError{err}
 		}
-		start, err := parseStart(o.from, s.now())
+		start, err := parseStart("from", o.from, s.now())
 		if err != nil {
 			return &usageError{err}
 		}
@@ -235,7 +235,7 @@ type start struct {
 	time   time.Time
 }
 
-func parseStart(text string, now time.Time) (start, error) {
+func parseStart(flag, text string, now time.Time) (start, error) {
 	switch text {
 	case "earliest", "":
 		return start{}, nil
@@ -252,7 +252,7 @@ func parseStart(text string, now time.Time) (start, error) {
 	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
 		return start{time: now.Add(-ago)}, nil
 	}
-	return start{}, fmt.Errorf("--from %q must be earliest, latest, an offset, a time such as 2026-01-31T12:00:00Z, or a duration such as 15m", text)
+	return start{}, fmt.Errorf("--%s %q must be earliest, latest, an offset, a time such as 2026-01-31T12:00:00Z, or a duration such as 15m", flag, text)
 }
 
 // seek moves the consumer, which is at the earliest records, to the start.

@@ -316,28 +316,6 @@ func (f *fakeCluster) EndTransaction(_ context.Context, req *oncelogv1.EndTransa
 	return &oncelogv1.EndTransactionResponse{Outcome: outcome, CurrentEpoch: 4}, nil
 }
 
-func (f *fakeCluster) ListGroups(context.Context, *oncelogv1.ListGroupsRequest) (*oncelogv1.ListGroupsResponse, error) {
-	return &oncelogv1.ListGroupsResponse{Groups: []*oncelogv1.GroupListing{{GroupId: "billing", Generation: 5, Members: 1, Partitions: 2}}}, nil
-}
-
-func (f *fakeCluster) DescribeGroup(_ context.Context, req *oncelogv1.DescribeGroupRequest) (*oncelogv1.DescribeGroupResponse, error) {
-	if req.GetGroupId() != "billing" {
-		return nil, refusal(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_GROUP, apierrors.KeyGroup, req.GetGroupId())
-	}
-	committed := uint64(0)
-	ref := func(i uint32) *oncelogv1.PartitionRef {
-		return &oncelogv1.PartitionRef{Topic: "orders", Partition: i, PartitionId: 100 + uint64(i)}
-	}
-	return &oncelogv1.DescribeGroupResponse{
-		GroupId: "billing", Generation: 5,
-		Members: []*oncelogv1.GroupMember{{MemberId: "m-1", ClientId: "oncelog-go", JoinedAtMs: fakeTime, Partitions: 2}},
-		Partitions: []*oncelogv1.GroupPartition{
-			{Committed: &oncelogv1.CommittedOffset{Partition: ref(0), Offset: &committed, CommittedAtMs: fakeTime}, MemberId: "m-1", OwnedSinceGeneration: 4},
-			{Committed: &oncelogv1.CommittedOffset{Partition: ref(1)}, MemberId: "m-1", OwnedSinceGeneration: 5},
-		},
-	}, nil
-}
-
 func (f *fakeCluster) AppendStream(stream oncelogv1.LogService_AppendStreamServer) error {
 	for {
 		frame, err := stream.Recv()

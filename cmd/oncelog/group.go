@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -13,7 +14,8 @@ import (
 )
 
 func newGroupCommand(a *app) *cobra.Command {
-	return parent("group", "List and describe consumer groups", newGroupListCommand(a), newGroupDescribeCommand(a))
+	return parent("group", "List, describe, reset and delete consumer groups",
+		newGroupListCommand(a), newGroupDescribeCommand(a), newGroupLagCommand(a), newGroupResetCommand(a), newGroupDeleteCommand(a))
 }
 
 func newGroupListCommand(a *app) *cobra.Command {
@@ -42,7 +44,11 @@ func newGroupDescribeCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "describe GROUP",
 		Short: "Show members, ownership and positions of a consumer group",
-		Args:  takes(1, 1),
+		Long: `Describe shows the members of a group, and who owns which partition since which
+generation. While a partition is being handed over, revoking counts what a member
+is asked to let go, and next_owner names who gets it then. Members that name their
+partitions themselves have no assignor.`,
+		Args: takes(1, 1),
 	}
 	return clusterCommand(a, c, func(ctx context.Context, s *session, args []string) error {
 		resp, err := ask(ctx, s, "group "+args[0], func(ctx context.Context, a *client.Admin) (*oncelogv1.DescribeGroupResponse, error) {
@@ -60,19 +66,28 @@ func describeGroup(w io.Writer, g *oncelogv1.DescribeGroupResponse) error {
 		return err
 	}
 	fmt.Fprintln(w, "\nmembers:")
-	t := output.NewTable("member_id", "client_id", "joined_at", "partitions")
+	t := output.NewTable("member_id", "instance_id", "client_id", "joined_at", "partitions", "revoking", "assignor", "session_timeout", "topics")
 	for _, m := range g.GetMembers() {
-		t.Row(m.GetMemberId(), m.GetClientId(), output.Time(m.GetJoinedAtMs()), m.GetPartitions())
+		assignor, session := "", ""
+		if sub := m.GetSubscription(); sub != nil {
+			assignor, session = output.Enum(sub.GetAssignor(), "GROUP_ASSIGNOR"), output.Millis(int64(sub.GetSessionTimeoutMs()))
+		}
+		t.Row(m.GetMemberId(), m.GetInstanceId(), m.GetClientId(), output.Time(m.GetJoinedAtMs()), m.GetPartitions(),
+			len(m.GetRevokedPartitionIds()), assignor, session, strings.Join(m.GetSubscription().GetTopics(), ","))
 	}
 	if err := t.Write(w); err != nil {
 		return err
 	}
 	fmt.Fprintln(w, "\npartitions:")
-	t = output.NewTable("topic", "partition", "partition_id", "offset", "committed_at", "member_id", "owned_since_generation", "metadata")
+	t = output.NewTable("topic", "partition", "partition_id", "offset", "committed_at", "member_id", "next_owner", "owned_since_generation", "metadata")
 	for _, p := range g.GetPartitions() {
 		c := p.GetCommitted()
+		next := p.GetNextMemberId()
+		if next == p.GetMemberId() {
+			next = ""
+		}
 		t.Row(c.GetPartition().GetTopic(), c.GetPartition().GetPartition(), c.GetPartition().GetPartitionId(),
-			output.Optional(c.Offset), output.Time(c.GetCommittedAtMs()), p.GetMemberId(), p.GetOwnedSinceGeneration(), c.GetMetadata())
+			output.Optional(c.Offset), output.Time(c.GetCommittedAtMs()), p.GetMemberId(), next, p.GetOwnedSinceGeneration(), c.GetMetadata())
 	}
 	return t.Write(w)
 }

@@ -64,12 +64,12 @@ func TestParseStart(t *testing.T) {
 		"": {}, "earliest": {}, "latest": {latest: true}, "0": offset(0), "17": offset(17),
 		"15m": {time: now.Add(-15 * time.Minute)}, "2023-11-14T22:13:20Z": {time: now.UTC()},
 	} {
-		if got, err := parseStart(text, now); err != nil || !reflect.DeepEqual(got, want) {
+		if got, err := parseStart("from", text, now); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: %+v, %v; want %+v", text, got, err, want)
 		}
 	}
 	for _, text := range []string{"-1", "-5m", "tomorrow", "1.5"} {
-		if got, err := parseStart(text, now); err == nil {
+		if got, err := parseStart("from", text, now); err == nil {
 			t.Errorf("%q is accepted as %+v", text, got)
 		}
 	}

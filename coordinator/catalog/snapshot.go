@@ -7,8 +7,8 @@ import (
 	"github.com/oncelog/oncelog/api/codec"
 )
 
-// snapshotVersion is the first byte of every snapshot. Version 1 has no retention
-// of topics.
+// snapshotVersion is the first byte of every snapshot. Version 1, the oldest that
+// is read, has no retention of topics.
 const (
 	snapshotVersion       = 2
 	oldestSnapshotVersion = 1

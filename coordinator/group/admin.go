@@ -73,16 +73,22 @@ func (m *Machine) checkOwned(id string, partition uint64, force bool) Refusal {
 	return Refusal{}
 }
 
-func (m *Machine) removePartitions(cmd RemovePartitions) Result {
+func (m *Machine) removePartitions(cat Catalog, cmd RemovePartitions) Result {
 	changed := false
 	for _, id := range m.ids {
 		g := m.groups[id]
 		for _, p := range cmd.Partitions {
 			changed = m.dropOffset(g, p) || changed
 		}
-		if g.disown(cmd.Partitions) {
+		if !g.disown(cmd.Partitions) {
+			continue
+		}
+		changed = true
+		if g.subscribed() {
+			g.rebalance(cat) // who has lost more than others gets of theirs
+			m.rebalances++
+		} else {
 			g.generation++
-			changed = true
 		}
 	}
 	return Result{Changed: changed}

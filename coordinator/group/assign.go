@@ -51,6 +51,9 @@ func (m *Machine) checkAssign(cat Catalog, cmd AssignPartitions) Refusal {
 	if g == nil {
 		return m.roomForGroup(cmd.Group, 1)
 	}
+	if g.subscribed() {
+		return refuse(CodeMixedMembers, cmd.Group)
+	}
 	if _, known := g.members[cmd.Member]; !known && len(g.members) >= MaxMembers {
 		return limit(cmd.Group, len(g.members)+1, MaxMembers)
 	}
@@ -80,7 +83,7 @@ func (g *group) own(id string, want []uint64) {
 	g.members[id] = me
 }
 
-func (m *Machine) leaveGroup(cmd LeaveGroup) Result {
+func (m *Machine) leaveGroup(cat Catalog, cmd LeaveGroup) Result {
 	g := m.groups[cmd.Group]
 	if g == nil {
 		return Result{Refusal: refuse(CodeUnknownGroup, cmd.Group)}
@@ -89,9 +92,14 @@ func (m *Machine) leaveGroup(cmd LeaveGroup) Result {
 	if !ok {
 		return Result{Refusal: refuse(CodeUnknownMember, cmd.Group)}
 	}
-	if g.disown(me.partitions) {
+	owned := g.disown(me.partitions)
+	delete(g.members, cmd.Member)
+	switch {
+	case me.sub != nil:
+		g.rebalance(cat)
+		m.rebalances++
+	case owned:
 		g.generation++
 	}
-	delete(g.members, cmd.Member)
 	return Result{Changed: true, Generation: g.generation}
 }

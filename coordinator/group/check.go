@@ -46,7 +46,7 @@ func (g *group) check(id string, now int64) error {
 		if mm.joinedAt > now {
 			return broken("member joined in the future")
 		}
-		if len(mm.partitions) > MaxPartitions {
+		if len(mm.partitions) > MaxPartitions && (mm.sub == nil || len(mm.partitions) > MaxOwned) {
 			return broken("member has too many partitions")
 		}
 		for i, p := range mm.partitions {
@@ -65,6 +65,9 @@ func (g *group) check(id string, now int64) error {
 	}
 	if owned != len(g.owners) {
 		return broken("partition owned by no member")
+	}
+	if err := g.checkMembership(); err != nil {
+		return broken(err.Error())
 	}
 	for _, p := range slices.Sorted(maps.Keys(g.offsets)) {
 		o := g.offsets[p]

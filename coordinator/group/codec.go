@@ -25,13 +25,17 @@ const (
 
 // The second byte of an encoded command. Never renumber.
 const (
-	kindAssignPartitions = 1
-	kindLeaveGroup       = 2
-	kindCommitOffsets    = 3
-	kindDeleteGroup      = 4
-	kindDeleteOffsets    = 5
-	kindResetOffsets     = 6
-	kindRemovePartitions = 7
+	kindAssignPartitions  = 1
+	kindLeaveGroup        = 2
+	kindCommitOffsets     = 3
+	kindDeleteGroup       = 4
+	kindDeleteOffsets     = 5
+	kindResetOffsets      = 6
+	kindRemovePartitions  = 7
+	kindSubscribe         = 8
+	kindReleasePartitions = 9
+	kindExpireMembers     = 10
+	kindTopicsChanged     = 11
 )
 
 // AppendCommand appends the encoded command to b. A nil command appends
@@ -60,6 +64,37 @@ func AppendCommand(b []byte, cmd Command) []byte {
 		return codec.AppendBool(appendEntries(b, c.Entries), c.Force)
 	case RemovePartitions:
 		return appendIDs(appendHead(b, kindRemovePartitions, c.At), c.Partitions)
+	default:
+		return appendMembership(b, cmd)
+	}
+}
+
+func appendMembership(b []byte, cmd Command) []byte {
+	switch c := cmd.(type) {
+	case Subscribe:
+		b = codec.AppendString(appendHead(b, kindSubscribe, c.At), c.Group)
+		b = codec.AppendString(b, c.Member)
+		b = codec.AppendString(b, c.Instance)
+		b = codec.AppendString(b, c.ClientID)
+		b = codec.AppendString(b, c.Host)
+		b = appendTexts(b, c.Topics)
+		b = codec.AppendVarint(b, c.SessionTimeout)
+		b = codec.AppendVarint(b, c.RebalanceTimeout)
+		return append(b, byte(c.Assignor))
+	case ReleasePartitions:
+		b = codec.AppendString(appendHead(b, kindReleasePartitions, c.At), c.Group)
+		b = codec.AppendString(b, c.Member)
+		return appendIDs(codec.AppendUvarint(b, c.Generation), c.Partitions)
+	case ExpireMembers:
+		b = codec.AppendUvarint(appendHead(b, kindExpireMembers, c.At), uint64(len(c.Members)))
+		for _, lost := range c.Members {
+			b = codec.AppendString(b, lost.Group)
+			b = codec.AppendString(b, lost.Member)
+			b = codec.AppendUvarint(b, lost.Joined)
+		}
+		return b
+	case TopicsChanged:
+		return appendTexts(appendHead(b, kindTopicsChanged, c.At), c.Topics)
 	default:
 		return b
 	}
@@ -100,6 +135,17 @@ func readBody(r *codec.Reader, kind byte, at int64) Command {
 		return ResetOffsets{At: at, Group: readText(r), Entries: readEntries(r), Force: r.Bool()}
 	case kindRemovePartitions:
 		return RemovePartitions{At: at, Partitions: readIDs(r)}
+	case kindSubscribe:
+		return Subscribe{
+			At: at, Group: readText(r), Member: readText(r), Instance: readText(r), ClientID: readText(r), Host: readText(r),
+			Topics: readTexts(r), SessionTimeout: r.Varint(), RebalanceTimeout: r.Varint(), Assignor: Assignor(r.Byte()),
+		}
+	case kindReleasePartitions:
+		return ReleasePartitions{At: at, Group: readText(r), Member: readText(r), Generation: r.Uvarint(), Partitions: readIDs(r)}
+	case kindExpireMembers:
+		return ExpireMembers{At: at, Members: readLost(r)}
+	case kindTopicsChanged:
+		return TopicsChanged{At: at, Topics: readTexts(r)}
 	default:
 		r.UnknownKind("group command", commandVersion, kind)
 		return nil
@@ -197,6 +243,36 @@ func readIDs(r *codec.Reader) []uint64 {
 		ids[i] = r.Uvarint()
 	}
 	return ids
+}
+
+func readLost(r *codec.Reader) []LostMember {
+	var lost []LostMember
+	for range r.Count(math.MaxInt32) {
+		if r.Err() != nil {
+			return nil
+		}
+		lost = append(lost, LostMember{Group: readText(r), Member: readText(r), Joined: r.Uvarint()})
+	}
+	return lost
+}
+
+func appendTexts(b []byte, texts []string) []byte {
+	b = codec.AppendUvarint(b, uint64(len(texts)))
+	for _, s := range texts {
+		b = codec.AppendString(b, s)
+	}
+	return b
+}
+
+func readTexts(r *codec.Reader) []string {
+	var texts []string
+	for range r.Count(math.MaxInt32) {
+		if r.Err() != nil {
+			return nil
+		}
+		texts = append(texts, readText(r))
+	}
+	return texts
 }
 
 // readText bounds a string by the input alone, which the caller bounds: what

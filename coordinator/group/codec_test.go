@@ -28,6 +28,13 @@ func everyCommand() []Command {
 		DeleteOffsets{At: 5, Group: "g", Partitions: []uint64{1}, Force: true},
 		ResetOffsets{At: 5, Group: "g", Entries: []Entry{{Partition: 1, Offset: 2}}},
 		RemovePartitions{At: 5, Partitions: []uint64{1, 2}},
+		Subscribe{
+			At: 5, Group: "g", Member: "m", Instance: "i", ClientID: "c", Host: "h", Topics: []string{"t", "u"},
+			SessionTimeout: 500, RebalanceTimeout: 1000, Assignor: AssignorRange,
+		},
+		ReleasePartitions{At: 5, Group: "g", Member: "m", Generation: 7, Partitions: []uint64{300}},
+		ExpireMembers{At: 5, Members: []LostMember{{Group: "g", Member: "m", Joined: 3}}},
+		TopicsChanged{At: 5, Topics: []string{"t"}},
 	}
 }
 
@@ -112,6 +119,8 @@ func populated(t testing.TB) *Machine {
 		ResetOffsets{At: 13, Group: "f", Entries: []Entry{{Partition: 9, Offset: 1}}},
 		DeleteGroup{At: 14, Group: "f"},
 		ResetOffsets{At: 13, Group: "e", Entries: []Entry{{Partition: 9, Offset: 1}}},
+		join("s", "x", "t0"),
+		join("s", "y", "t0"),
 	} {
 		if r := m.Apply(cat, cmd); !r.OK() {
 			t.Fatal(r)

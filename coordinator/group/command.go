@@ -22,8 +22,28 @@ const (
 	MaxPartitions = 10_000
 	// MaxCommits bounds the commits that one transaction carries.
 	MaxCommits = 64
-	// MaxMembers bounds the members of a group.
+	// MaxMembers bounds the members of a group that name their partitions.
 	MaxMembers = 10_000
+	// MaxSubscribers bounds the members of a group that subscribe to topics: one
+	// command shares out everything among them.
+	MaxSubscribers = 1_000
+	// MaxInstanceIDBytes bounds the id of a static member.
+	MaxInstanceIDBytes = 249
+	// MaxTopics and MaxTopicBytes bound a subscription. Its topics may have
+	// MaxPartitions partitions together when it is made, and more when the topics
+	// grow later.
+	MaxTopics     = 1_000
+	MaxTopicBytes = 249
+	// MaxOwned bounds what a member can own, however its topics grow: it is above
+	// what the catalogue takes.
+	MaxOwned = 1_000_000
+	// MaxExpired bounds the members that one command removes.
+	MaxExpired = 1_000
+	// MinSessionTimeout, MaxSessionTimeout and MaxRebalanceTimeout bound the
+	// timeouts of a subscription, in milliseconds.
+	MinSessionTimeout   = 500
+	MaxSessionTimeout   = 30 * 60 * 1000
+	MaxRebalanceTimeout = 60 * 60 * 1000
 	// MaxGroups bounds the groups.
 	MaxGroups = 100_000
 	// MaxOffsets bounds the committed offsets of all groups together. A command
@@ -36,6 +56,10 @@ const (
 type Catalog interface {
 	// HasPartition reports whether the partition exists.
 	HasPartition(partition uint64) bool
+	// TopicPartitions returns the ids of a topic's partitions in the order of
+	// their numbers; none if there is no such topic. The caller does not change
+	// them.
+	TopicPartitions(topic string) []uint64
 }
 
 // TxnRef names a transaction. The zero TxnRef means none: numbers start at 1.
@@ -86,8 +110,57 @@ type AssignPartitions struct {
 	Partitions []uint64
 }
 
-// LeaveGroup removes a member, whose partitions nobody owns then. Committed
-// offsets stay.
+// Subscribe makes a member that is given its partitions, or changes what it
+// asks for. The group is made when it does not exist. A member with the instance
+// id of another one is that one's next life: it takes its place and its
+// partitions, and nothing else moves.
+type Subscribe struct {
+	At               int64
+	Group            string
+	Member           string   // unique to one life of one consumer
+	Instance         string   // names a static member; empty: a dynamic one
+	ClientID         string   // shown to operators
+	Host             string   // shown to operators
+	Topics           []string // 1 to MaxTopics; they need not exist yet
+	SessionTimeout   int64    // ms without a sign of life after which the member is lost
+	RebalanceTimeout int64    // ms within which it has to let go of what it is asked for
+	Assignor         Assignor
+}
+
+// ReleasePartitions is a member's word that it has stopped reading partitions
+// which it was asked for. Whatever else it names, or owns since a generation that
+// it did not know, stays.
+type ReleasePartitions struct {
+	At         int64
+	Group      string
+	Member     string
+	Generation uint64 // that the member knew
+	Partitions []uint64
+}
+
+// LostMember names one life of a member.
+type LostMember struct {
+	Group  string
+	Member string
+	Joined uint64 // generation in which it joined
+}
+
+// ExpireMembers removes members that a leader has not heard of for their session
+// timeout, or that did not let go of partitions within their rebalance timeout.
+// Members that are gone, or have joined again, are passed over.
+type ExpireMembers struct {
+	At      int64
+	Members []LostMember
+}
+
+// TopicsChanged shares out anew what groups read of these topics.
+type TopicsChanged struct {
+	At     int64
+	Topics []string
+}
+
+// LeaveGroup removes a member, whose partitions nobody owns then, or, in a group
+// that subscribes, those that they are meant for next. Committed offsets stay.
 type LeaveGroup struct {
 	At     int64
 	Group  string
@@ -130,10 +203,14 @@ type RemovePartitions struct {
 	Partitions []uint64 // any number: a topic is deleted as a whole
 }
 
-func (c AssignPartitions) time() int64 { return c.At }
-func (c LeaveGroup) time() int64       { return c.At }
-func (c CommitOffsets) time() int64    { return c.At }
-func (c DeleteGroup) time() int64      { return c.At }
-func (c DeleteOffsets) time() int64    { return c.At }
-func (c ResetOffsets) time() int64     { return c.At }
-func (c RemovePartitions) time() int64 { return c.At }
+func (c AssignPartitions) time() int64  { return c.At }
+func (c LeaveGroup) time() int64        { return c.At }
+func (c Subscribe) time() int64         { return c.At }
+func (c ReleasePartitions) time() int64 { return c.At }
+func (c ExpireMembers) time() int64     { return c.At }
+func (c TopicsChanged) time() int64     { return c.At }
+func (c CommitOffsets) time() int64     { return c.At }
+func (c DeleteGroup) time() int64       { return c.At }
+func (c DeleteOffsets) time() int64     { return c.At }
+func (c ResetOffsets) time() int64      { return c.At }
+func (c RemovePartitions) time() int64  { return c.At }

@@ -1,10 +1,27 @@
 // Package group is the pure core of consumer groups: who owns which partition
 // of a group, and how far the group has read.
 //
-// Membership is static for now: a member names its partitions with
-// [AssignPartitions] and takes them over from whoever had them. The contract
-// already carries member ids and generations, so that assignment by the server
-// can come later without changing what a commit means.
+// A group is of one of two kinds for as long as it has members. In the one each
+// member names its partitions with [AssignPartitions] and takes them over from
+// whoever had them. In the other it subscribes to topics with [Subscribe] and is
+// given partitions, as in KIP-848; what follows is about that.
+//
+// # Rebalancing
+//
+// The group's target says who is to own which partition. It is computed anew, by
+// an [Assignor], whenever members, subscriptions or topics change. Ownership
+// follows the target: a partition that nobody owns is given away at once, and one
+// that another member owns is first asked back. It changes hands when that member
+// has let go ([ReleasePartitions]), has left, or was lost ([ExpireMembers]); until
+// then its commits count. So no two members ever read a partition that both may
+// commit in, and who needs not move is not disturbed.
+//
+// Nothing here waits or counts time. Whether a member is alive, and how long it
+// takes to let go, is what a leader watches, from what [Machine.Sessions] tells.
+//
+// A static member is one with an instance id. A restart with the same one takes
+// the place of the life before, whose commits are stale from then on, and nobody
+// else notices.
 //
 // [Machine] is one of the state machines of the coordinator's Raft group. It
 // takes a [Command] through [Machine.Apply] and answers with a [Result]; a
@@ -32,12 +49,15 @@
 //	command.go    the commands and their limits
 //	result.go     results, refusals, the closed lists of codes and reasons
 //	assign.go     AssignPartitions, LeaveGroup
+//	subscribe.go  Subscribe, static members
+//	rebalance.go  from the target to ownership; ReleasePartitions, ExpireMembers, TopicsChanged
+//	assignor.go   the target
 //	commit.go     CommitOffsets, the commit check
 //	admin.go      DeleteGroup, DeleteOffsets, ResetOffsets, RemovePartitions
 //	query.go      offsets, lists, descriptions
 //	codec.go      commands and commits as bytes
 //	snapshot.go   the state as bytes
-//	check.go      the invariants
+//	check.go      the invariants; those of membership in checkmembership.go
 //
 // # Non-obvious
 //
@@ -49,6 +69,10 @@
 //   - Generations of a group that was deleted and made again go on above the
 //     old ones, so that a commit from its former life carries a generation from
 //     before every ownership.
+//   - A partition that a member releases although it may keep it is given back in
+//     a new generation: a late copy of the release then does nothing.
+//   - A static member remembers which life it replaced, so that a late copy of that
+//     one's join does not take its place.
 //   - A member id names one life of one consumer. A restarted consumer that took
 //     its old id and the same partitions would change no ownership and so fence
 //     nobody.

@@ -1,6 +1,7 @@
 package group
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -11,6 +12,19 @@ import (
 type upTo uint64
 
 func (n upTo) HasPartition(p uint64) bool { return p >= 1 && p <= uint64(n) }
+
+// TopicPartitions: ten of them, by the names t0, t1, and so on.
+func (n upTo) TopicPartitions(topic string) []uint64 {
+	var out []uint64
+	var number uint64
+	if _, err := fmt.Sscanf(topic, "t%d", &number); err != nil {
+		return nil
+	}
+	for p := number*10 + 1; p <= number*10+10 && n.HasPartition(p); p++ {
+		out = append(out, p)
+	}
+	return out
+}
 
 const cat = upTo(100)
 
@@ -386,7 +400,7 @@ func TestCodesAndReasonsHaveNames(t *testing.T) {
 			t.Errorf("reason %d has no name", r)
 		}
 	}
-	if codeEnd.String() != "CODE_13" || reasonEnd.String() != "REASON_4" {
+	if codeEnd.String() != "CODE_16" || reasonEnd.String() != "REASON_4" {
 		t.Errorf("unknown ones are called %v and %v", codeEnd, reasonEnd)
 	}
 }

@@ -21,6 +21,11 @@ type member struct {
 	host       string
 	joinedAt   int64
 	partitions []uint64
+	// Of members that subscribe:
+	sub    *subscription
+	joined uint64 // generation in which it joined
+	// asked is the generation since which it has partitions to let go; 0: none.
+	asked uint64
 }
 
 // ownership tells who owns a partition, and since which generation.
@@ -35,6 +40,9 @@ type group struct {
 	members    map[string]member
 	owners     map[uint64]ownership // of the partitions of all members
 	offsets    map[uint64]Offset
+	// target says who is to own which partition of the subscribed topics; see
+	// rebalance.go.
+	target map[uint64]string
 }
 
 // Machine is the state of all consumer groups. It is not safe for concurrent
@@ -49,6 +57,10 @@ type Machine struct {
 	// Derived from groups; not in snapshots.
 	ids     []string // ascending
 	offsets int      // committed, of all groups
+
+	// rebalances counts changes of members and ownership of groups that
+	// subscribe, since the machine was made or restored. Not replicated.
+	rebalances uint64
 }
 
 // New returns a machine without groups.
@@ -69,8 +81,16 @@ func (m *Machine) Apply(cat Catalog, cmd Command) Result {
 	switch cmd := cmd.(type) {
 	case AssignPartitions:
 		return m.assignPartitions(cat, cmd)
+	case Subscribe:
+		return m.subscribe(cat, cmd)
+	case ReleasePartitions:
+		return m.releasePartitions(cmd)
+	case ExpireMembers:
+		return m.expireMembers(cat, cmd)
+	case TopicsChanged:
+		return m.topicsChanged(cat, cmd)
 	case LeaveGroup:
-		return m.leaveGroup(cmd)
+		return m.leaveGroup(cat, cmd)
 	case CommitOffsets:
 		return m.commitOffsets(cat, cmd)
 	case DeleteGroup:
@@ -80,7 +100,7 @@ func (m *Machine) Apply(cat Catalog, cmd Command) Result {
 	case ResetOffsets:
 		return m.resetOffsets(cat, cmd)
 	case RemovePartitions:
-		return m.removePartitions(cmd)
+		return m.removePartitions(cat, cmd)
 	default:
 		return Result{Refusal: Refusal{Code: CodeInvalidCommand}}
 	}
@@ -109,6 +129,7 @@ func (m *Machine) ensure(id string) *group {
 		members:    map[string]member{},
 		owners:     map[uint64]ownership{},
 		offsets:    map[uint64]Offset{},
+		target:     map[uint64]string{},
 	}
 	m.groups[id] = g
 	i, _ := slices.BinarySearch(m.ids, id)
@@ -174,5 +195,8 @@ func (g *group) disown(partitions []uint64) bool {
 	}
 	return len(lost) > 0
 }
+
+// sortedKeys returns the keys of a map, ascending.
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 func validGroup(id string) bool { return id != "" && len(id) <= MaxGroupIDBytes }

@@ -137,6 +137,9 @@ const partitions = 6
 
 func (m *model) HasPartition(p uint64) bool { return m.exists(p) }
 
+// TopicPartitions: nobody subscribes here.
+func (m *model) TopicPartitions(string) []uint64 { return nil }
+
 type world struct {
 	t     *testing.T
 	seed  uint64

@@ -21,6 +21,19 @@ type Member struct {
 	Host       string
 	JoinedAt   int64    // ms since the Unix epoch
 	Partitions []uint64 // ascending; must not be modified
+
+	// Of members that subscribe:
+	Subscribed       bool
+	Instance         string   // of a static member
+	Topics           []string // ascending; must not be modified
+	Assignor         Assignor // that it asks for
+	SessionTimeout   int64    // ms
+	RebalanceTimeout int64    // ms
+	Joined           uint64   // generation in which it joined
+	Revoking         []uint64 // of Partitions, those that it has to let go; ascending
+	// Asked is the generation since which it has had partitions to let go, or since
+	// which it last let some go; 0: it has none.
+	Asked uint64
 }
 
 // Partition is the standing of a group in one partition.
@@ -28,6 +41,7 @@ type Partition struct {
 	PartitionOffset
 	Member string // who owns it; empty: nobody
 	Since  uint64 // generation since which it owns it
+	Target string // who is to own it, in a group that subscribes; empty: nobody
 }
 
 // Description is everything that is kept about a group.
@@ -75,7 +89,7 @@ func (m *Machine) Member(id, memberID string) (Member, bool) {
 	if !ok {
 		return Member{}, false
 	}
-	return describeMember(memberID, mm), true
+	return g.describe(memberID, mm), true
 }
 
 // Members returns the members of the group, ascending by id.
@@ -86,13 +100,59 @@ func (m *Machine) Members(id string) []Member {
 	}
 	out := make([]Member, 0, len(g.members))
 	for _, mid := range slices.Sorted(maps.Keys(g.members)) {
-		out = append(out, describeMember(mid, g.members[mid]))
+		out = append(out, g.describe(mid, g.members[mid]))
 	}
 	return out
 }
 
-func describeMember(id string, m member) Member {
-	return Member{ID: id, ClientID: m.clientID, Host: m.host, JoinedAt: m.joinedAt, Partitions: m.partitions}
+func (g *group) describe(id string, m member) Member {
+	d := Member{ID: id, ClientID: m.clientID, Host: m.host, JoinedAt: m.joinedAt, Partitions: m.partitions}
+	if m.sub != nil {
+		d.Subscribed, d.Instance, d.Topics, d.Assignor = true, m.sub.instance, m.sub.topics, m.sub.assignor
+		d.SessionTimeout, d.RebalanceTimeout = m.sub.session, m.sub.rebalance
+		d.Joined, d.Asked, d.Revoking = m.joined, m.asked, g.revoking(id)
+	}
+	return d
+}
+
+// Rebalances changes whenever something has changed that a member of a group
+// which subscribes has to know. It is not replicated.
+func (m *Machine) Rebalances() uint64 { return m.rebalances }
+
+// Holder returns the member of the group that has the instance id, and the one
+// that had it before.
+func (m *Machine) Holder(id, instance string) (holder, before string) {
+	if g := m.groups[id]; g != nil {
+		if holder = g.holder(instance); holder != "" {
+			before = g.members[holder].sub.replaced
+		}
+	}
+	return holder, before
+}
+
+// Session is what a leader has to watch about a member that subscribes.
+type Session struct {
+	LostMember
+	SessionTimeout   int64  // ms
+	RebalanceTimeout int64  // ms
+	Asked            uint64 // see [Member]
+}
+
+// Sessions calls fn for every member that subscribes, in no particular order.
+func (m *Machine) Sessions(fn func(Session)) {
+	// the caller sorts: the order does not matter
+	for id, g := range m.groups {
+		if !g.subscribed() {
+			continue
+		}
+		// the caller sorts: the order does not matter
+		for name, mm := range g.members {
+			fn(Session{
+				LostMember:     LostMember{Group: id, Member: name, Joined: mm.joined},
+				SessionTimeout: mm.sub.session, RebalanceTimeout: mm.sub.rebalance, Asked: mm.asked,
+			})
+		}
+	}
 }
 
 // Offsets returns the committed offsets of the partitions, in the order given,
@@ -146,7 +206,7 @@ func (m *Machine) Describe(id string) (Description, bool) {
 		owner := g.owners[p]
 		d.Partitions = append(d.Partitions, Partition{
 			PartitionOffset: PartitionOffset{Partition: p, Committed: ok, Offset: o},
-			Member:          owner.member, Since: owner.since,
+			Member:          owner.member, Since: owner.since, Target: g.target[p],
 		})
 	}
 	return d, true

@@ -34,6 +34,14 @@ const (
 	CodeGroupNotEmpty
 	// CodePartitionOwned: Owner owns Partition, and the command does not force.
 	CodePartitionOwned
+	// CodeInvalidSubscription: no topics, a topic name that is empty or too long, a
+	// timeout outside of its limits, or no such assignor.
+	CodeInvalidSubscription
+	// CodeMixedMembers: the group has members that subscribe, and this one names
+	// its partitions, or the other way round.
+	CodeMixedMembers
+	// CodeFencedInstance: Owner has taken the place of this static member.
+	CodeFencedInstance
 
 	codeEnd // keep last
 )
@@ -44,19 +52,22 @@ func (c Code) String() string {
 		return "CODE_" + strconv.Itoa(int(c))
 	}
 	return [codeEnd]string{
-		CodeOK:                 "OK",
-		CodeInvalidCommand:     "INVALID_COMMAND",
-		CodeInvalidGroup:       "INVALID_GROUP",
-		CodeInvalidMember:      "INVALID_MEMBER",
-		CodeDuplicatePartition: "DUPLICATE_PARTITION",
-		CodeMetadataTooLarge:   "METADATA_TOO_LARGE",
-		CodeLimitExceeded:      "LIMIT_EXCEEDED",
-		CodeUnknownGroup:       "UNKNOWN_GROUP",
-		CodeUnknownMember:      "UNKNOWN_MEMBER",
-		CodeUnknownPartition:   "UNKNOWN_PARTITION",
-		CodeStaleMember:        "STALE_MEMBER",
-		CodeGroupNotEmpty:      "GROUP_NOT_EMPTY",
-		CodePartitionOwned:     "PARTITION_OWNED",
+		CodeOK:                  "OK",
+		CodeInvalidCommand:      "INVALID_COMMAND",
+		CodeInvalidGroup:        "INVALID_GROUP",
+		CodeInvalidMember:       "INVALID_MEMBER",
+		CodeDuplicatePartition:  "DUPLICATE_PARTITION",
+		CodeMetadataTooLarge:    "METADATA_TOO_LARGE",
+		CodeLimitExceeded:       "LIMIT_EXCEEDED",
+		CodeUnknownGroup:        "UNKNOWN_GROUP",
+		CodeUnknownMember:       "UNKNOWN_MEMBER",
+		CodeUnknownPartition:    "UNKNOWN_PARTITION",
+		CodeStaleMember:         "STALE_MEMBER",
+		CodeGroupNotEmpty:       "GROUP_NOT_EMPTY",
+		CodePartitionOwned:      "PARTITION_OWNED",
+		CodeInvalidSubscription: "INVALID_SUBSCRIPTION",
+		CodeMixedMembers:        "MIXED_MEMBERS",
+		CodeFencedInstance:      "FENCED_INSTANCE",
 	}[c]
 }
 
@@ -109,7 +120,7 @@ type Refusal struct {
 
 	Group     string // the group in question
 	Partition uint64 // the first partition at fault
-	Owner     string // member that owns Partition; empty: nobody
+	Owner     string // member that owns Partition, or has the instance id; empty: nobody
 	// Committed is the committed offset of Partition, if HasCommitted.
 	Committed    uint64
 	HasCommitted bool
@@ -132,7 +143,7 @@ type PartitionOffset struct {
 type Result struct {
 	Refusal
 	Changed bool // whether the state, besides its time, is another one than before
-	// Generation of the group after AssignPartitions and LeaveGroup.
+	// Generation of the group after commands of one member.
 	Generation uint64
 	// Offsets of the partitions of AssignPartitions, in the order given.
 	Offsets []PartitionOffset

@@ -31,6 +31,11 @@ import (
 //	groups
 //	assign GROUP MEMBER partitions=(1, 2)
 //	leave GROUP MEMBER
+//	subscribe GROUP MEMBER topics=(t0, t1) [instance=I] [range]
+//	release GROUP MEMBER partitions=(1, 2) [generation=N]
+//	lose GROUP MEMBER
+//	heartbeat GROUP MEMBER                                   learns the generation
+//	create partitions=(10) topics=(t3)
 //	commit GROUP [member=M] [generation=N] [txn=NUMBER]      1=10 after=5 metadata=x
 //	delete GROUP
 //	delete-offsets GROUP partitions=(1) [force]
@@ -55,8 +60,17 @@ func TestScenarios(t *testing.T) {
 	})
 }
 
-// partitions are those that exist.
+// partitions are those that exist. Topics have three each: t0 has 1 to 3.
 type partitions []uint64
+
+// TopicPartitions implements group.Catalog.
+func (p partitions) TopicPartitions(topic string) []uint64 {
+	var number uint64
+	if _, err := fmt.Sscanf(topic, "t%d", &number); err != nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(p), func(id uint64) bool { return (id-1)/3 != number })
+}
 
 // HasPartition implements group.Catalog.
 func (p partitions) HasPartition(id uint64) bool { return slices.Contains(p, id) }
@@ -77,6 +91,7 @@ func (s *scenario) run(d *datadriven.TestData) (string, error) {
 	commands := map[string]func(*datadriven.TestData) (string, error){
 		"assign": s.assign, "leave": s.leave, "commit": s.commit, "delete": s.delete, "delete-offsets": s.deleteOffsets,
 		"reset": s.reset, "remove-partitions": s.removePartitions, "pass": s.pass, "restart": s.restart,
+		"subscribe": s.subscribe, "release": s.release, "lose": s.lose, "heartbeat": s.heartbeat, "create": s.create,
 		"offsets": s.offsets, "describe": s.describe, "list": s.list,
 	}
 	run := commands[d.Cmd]
@@ -84,7 +99,7 @@ func (s *scenario) run(d *datadriven.TestData) (string, error) {
 		return "", fmt.Errorf("%s: no such command, or no groups yet", d.Cmd)
 	}
 	out, err := run(d)
-	return out, errors.Join(err, s.m.Check())
+	return out, errors.Join(err, s.m.CheckAgainst(s.exist))
 }
 
 // apply executes a command as an entry of the log does: on what it is when it is
@@ -323,7 +338,11 @@ func (s *scenario) describe(d *datadriven.TestData) (string, error) {
 	}
 	out := fmt.Sprintf("generation %d\n", about.Generation)
 	for _, m := range about.Members {
-		out += fmt.Sprintf("%s has %d\n", m.ID, m.Partitions)
+		out += fmt.Sprintf("%s has %d", m.ID, m.Partitions)
+		if len(m.Revoking) > 0 {
+			out += fmt.Sprintf(", of which it is to let go %d", m.Revoking)
+		}
+		out += "\n"
 	}
 	for _, p := range about.Partitions {
 		out += position(p.PartitionOffset)

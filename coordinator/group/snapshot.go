@@ -37,6 +37,12 @@ func (g *group) appendTo(b []byte) []byte {
 			b = codec.AppendUvarint(b, p)
 			b = codec.AppendUvarint(b, g.owners[p].since)
 		}
+		b = mm.appendSubscription(b)
+	}
+	b = codec.AppendUvarint(b, uint64(len(g.target)))
+	for _, p := range slices.Sorted(maps.Keys(g.target)) {
+		b = codec.AppendUvarint(b, p)
+		b = codec.AppendString(b, g.target[p])
 	}
 	b = codec.AppendUvarint(b, uint64(len(g.offsets)))
 	for _, p := range slices.Sorted(maps.Keys(g.offsets)) {
@@ -51,6 +57,36 @@ func (g *group) appendTo(b []byte) []byte {
 		b = codec.AppendUvarint(b, o.Txn.Number)
 	}
 	return b
+}
+
+func (mm *member) appendSubscription(b []byte) []byte {
+	if mm.sub == nil {
+		return codec.AppendBool(b, false)
+	}
+	b = codec.AppendBool(b, true)
+	b = codec.AppendUvarint(b, mm.joined)
+	b = codec.AppendUvarint(b, mm.asked)
+	b = codec.AppendString(b, mm.sub.instance)
+	b = codec.AppendString(b, mm.sub.replaced)
+	b = appendTexts(b, mm.sub.topics)
+	b = codec.AppendVarint(b, mm.sub.session)
+	b = codec.AppendVarint(b, mm.sub.rebalance)
+	return append(b, byte(mm.sub.assignor))
+}
+
+func (mm *member) readSubscription(r *codec.Reader) {
+	if !r.Bool() {
+		return
+	}
+	mm.joined, mm.asked = r.Uvarint(), r.Uvarint()
+	mm.sub = &subscription{instance: r.String(MaxInstanceIDBytes), replaced: r.String(MaxMemberIDBytes)}
+	for range r.Count(MaxTopics) {
+		if r.Err() != nil {
+			return
+		}
+		mm.sub.topics = append(mm.sub.topics, r.String(MaxTopicBytes))
+	}
+	mm.sub.session, mm.sub.rebalance, mm.sub.assignor = r.Varint(), r.Varint(), Assignor(r.Byte())
 }
 
 // Restore replaces the state by the one a snapshot holds. On an error the
@@ -80,6 +116,7 @@ func (m *Machine) Restore(snapshot []byte) error {
 	if err := n.Check(); err != nil {
 		return err
 	}
+	n.rebalances = m.rebalances + 1
 	*m = *n
 	return nil
 }
@@ -90,6 +127,7 @@ func readGroup(r *codec.Reader) *group {
 		members:    map[string]member{},
 		owners:     map[uint64]ownership{},
 		offsets:    map[uint64]Offset{},
+		target:     map[uint64]string{},
 	}
 	lastMember := ""
 	for range r.Count(MaxMembers) {
@@ -100,6 +138,7 @@ func readGroup(r *codec.Reader) *group {
 		lastMember = id
 		g.members[id] = g.readMember(r, id)
 	}
+	g.readTarget(r)
 	var last uint64
 	for i := range r.Count(math.MaxInt32) {
 		p := r.Uvarint()
@@ -126,7 +165,10 @@ func (g *group) readMember(r *codec.Reader, id string) member {
 		host:     r.String(MaxHostBytes),
 		joinedAt: r.Varint(),
 	}
-	for i := range r.Count(MaxPartitions) {
+	for i := range r.Count(MaxOwned) {
+		if r.Err() != nil {
+			break
+		}
 		p, since := r.Uvarint(), r.Uvarint()
 		if _, twice := g.owners[p]; twice || i > 0 && p <= mm.partitions[i-1] {
 			r.Fail(ErrCorrupt)
@@ -134,7 +176,23 @@ func (g *group) readMember(r *codec.Reader, id string) member {
 		mm.partitions = append(mm.partitions, p)
 		g.owners[p] = ownership{member: id, since: since}
 	}
+	mm.readSubscription(r)
 	return mm
+}
+
+func (g *group) readTarget(r *codec.Reader) {
+	var last uint64
+	for i := range r.Count(math.MaxInt32) {
+		if r.Err() != nil {
+			return
+		}
+		p := r.Uvarint()
+		if i > 0 && p <= last {
+			r.Fail(ErrCorrupt)
+		}
+		last = p
+		g.target[p] = r.String(MaxMemberIDBytes)
+	}
 }
 
 func readUint32(r *codec.Reader) uint32 {

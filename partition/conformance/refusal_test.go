@@ -35,6 +35,9 @@ func refCalls() []refCall {
 			q.Partition = ref
 			return c.offset(m, committed, q)
 		}},
+		{"DeleteRecords", func(c *cluster, m *node, ref *oncelogv1.PartitionRef) string {
+			return c.deleteRecords(m, &oncelogv1.RecordDeletion{Partition: ref})
+		}},
 		{"DescribePartitions", func(c *cluster, m *node, ref *oncelogv1.PartitionRef) string {
 			_, err := m.log.DescribePartitions(c.ctx(), &oncelogv1.DescribePartitionsRequest{Partitions: []*oncelogv1.PartitionRef{ref}})
 			return outcome(err)
@@ -136,11 +139,30 @@ func badCalls() []badCall {
 		{"ListOffsets, 1,001 queries", list(committed, many...)},
 		{"ListOffsets, 1,000 queries", list(committed, many[1:]...)},
 		{"ListOffsets, no queries", list(committed)},
+		{"DeleteRecords, above the stable end", func(c *cluster, m *node) string {
+			return c.deleteRecords(m, &oncelogv1.RecordDeletion{Partition: byID(spare), BeforeOffset: 1 << 40})
+		}},
+		{"DeleteRecords, one of two above the stable end", func(c *cluster, m *node) string {
+			return c.deleteRecords(m, &oncelogv1.RecordDeletion{Partition: byID(spare)},
+				&oncelogv1.RecordDeletion{Partition: byID(spare), BeforeOffset: 1 << 40})
+		}},
+		{"DeleteRecords, 1,001 deletions", func(c *cluster, m *node) string {
+			return c.deleteRecords(m, make([]*oncelogv1.RecordDeletion, partition.MaxQueries+1)...)
+		}},
+		{"DeleteRecords, below the log start", func(c *cluster, m *node) string {
+			return c.deleteRecords(m, &oncelogv1.RecordDeletion{Partition: byID(spare)})
+		}},
+		{"DeleteRecords, no deletions", func(c *cluster, m *node) string { return c.deleteRecords(m) }},
 		{"DescribePartitions, 1,001", func(c *cluster, m *node) string {
 			_, err := m.log.DescribePartitions(c.ctx(), &oncelogv1.DescribePartitionsRequest{Partitions: refs})
 			return outcome(err)
 		}},
 	}
+}
+
+func (c *cluster) deleteRecords(m *node, deletions ...*oncelogv1.RecordDeletion) string {
+	_, err := m.log.DeleteRecords(c.ctx(), &oncelogv1.DeleteRecordsRequest{Deletions: deletions})
+	return outcome(err)
 }
 
 // badMarkers are markers that cannot be one, written together with a good one:

@@ -245,8 +245,11 @@ func (s *State) store(d *decision, ref TxnRef, b Batch) {
 	}
 	d.st.record(b.BaseSequence, b.Count, d.part.end, int(s.cfg.RangesKept))
 	d.st.seen = s.now
-	d.part.addBatch(b, s.index, s.now)
-	s.needs.update(d.part)
+	d.part.addBatch(b, s.index, s.written, s.now)
+	s.written += uint64(b.Size)
+	if d.part.segments[0].base == d.part.end { // its first: else it needs an older entry
+		s.needs.update(d.part)
+	}
 	d.part.end += uint64(b.Count)
 	d.part.bytes += uint64(b.Size)
 	d.part.maxTimestamp = d.RunningMaxTimestamp

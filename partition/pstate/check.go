@@ -108,17 +108,18 @@ func (c *checker) partition(id uint64, p *partition) {
 func (c *checker) segments(id uint64, p *partition) {
 	c.must(len(p.segments) <= maxSegments, "structure: too many segments", id)
 	c.must(len(p.segments) == 0 == (p.start == p.end), "I2: records without a segment, or the other way around", id)
-	size, base, first := uint64(0), uint64(0), uint64(1)
+	size, base := uint64(0), uint64(0)
 	for i, g := range p.segments {
 		c.must(g.base < p.segmentEnd(i) && (i == 0 || g.base > base), "structure: segments out of order", id)
-		c.must(g.first >= first && g.first <= c.s.index, "I2: log index of a segment", id)
+		c.must(g.first > 0 && g.first <= c.s.index && g.at <= c.s.written, "I2: log index of a segment", id)
+		c.must(c.s.Needed() <= g.first, "I2: records below what is needed of the log", id)
 		c.must(g.newest <= c.s.now && g.opened <= c.s.now, "structure: segment from the future", id)
-		size, base, first = size+g.bytes, g.base, g.first
+		size, base = size+g.bytes, g.base
 	}
 	c.must(size == p.size && size <= p.bytes, "structure: bytes of the segments", id)
 	if len(p.segments) > 0 {
 		c.must(p.segments[0].base <= p.start && p.start < p.segmentEnd(0), "I2: log start outside of the first segment", id)
-		c.must(c.s.Needed() <= p.segments[0].first, "I2: records below what is needed of the log", id)
+		c.must(p.needed == p.lowest(), "structure: lowest log index of a partition", id)
 		c.must(p.place < len(c.s.needs.byFirst) && c.s.needs.byFirst[p.place] == p, "structure: partition in no place", id)
 	}
 }

@@ -60,6 +60,7 @@ const (
 	KindForget           Kind = 5
 	KindAdvanceLogStarts Kind = 6
 	KindConfigure        Kind = 7
+	KindRelocate         Kind = 8
 )
 
 // entryVersion is the version of every command; raise it with any change, and
@@ -74,7 +75,7 @@ func KindOf(entry []byte) (Kind, error) {
 	r := codec.NewReader(entry[:2])
 	r.Version("shard command", entryVersion, entryVersion)
 	k := Kind(r.Byte())
-	if k < KindAppends || k > KindConfigure {
+	if k < KindAppends || k > KindRelocate {
 		r.UnknownKind("shard command", entryVersion, byte(k))
 	}
 	return k, r.Err()

@@ -47,6 +47,9 @@ func samples(t testing.TB) map[Kind]struct {
 	sync := SyncPartitions{7, 12, false, 11, []PartitionInfo{{5, 2, "orders", 1, Retention{300, 4096}}}, []uint64{3, 4}}
 	forget := Forget{7, []uint64{1, 300}}
 	advance := AdvanceLogStarts{7, []LogStart{{5, 4096}, {6, 1}}}
+	relocate := Relocate{7, 5, []StoredBatch{
+		{300, 2, TxnRef{300, 2, 9}, 4, 12, 13, 2}, {302, 1, TxnRef{1, 0, 0}, 0, -1, 13, 1},
+	}}
 	configure := Configure{7, Config{1, 2, 3, 4, 5, 6, 7}}
 	return map[Kind]sample{
 		KindAppends: {appends, must(EncodeAppends(nil, appends, [][]byte{{0xaa, 0xbb}, {}, {0xcc}})),
@@ -59,7 +62,9 @@ func samples(t testing.TB) map[Kind]struct {
 			"01040e0c000b01" + "0502066f726465727301ac028020" + "020304"},
 		KindForget:           {forget, must(EncodeForget(nil, forget)), "01050e0201ac02"},
 		KindAdvanceLogStarts: {advance, must(EncodeAdvanceLogStarts(nil, advance)), "01060e020580200601"},
-		KindConfigure:        {configure, EncodeConfigure(nil, configure), "01070e04010304050607"},
+		KindRelocate: {relocate, must(EncodeRelocate(nil, relocate, [][]byte{{0xaa, 0xbb}, {0xcc}})),
+			"01080e0502" + "ac0202ac02020904181a02" + "ae0201010000" + "00011a01" + "aabbcc"},
+		KindConfigure: {configure, EncodeConfigure(nil, configure), "01070e04010304050607"},
 	}
 }
 
@@ -91,6 +96,17 @@ func decode(entry []byte) (cmd any, again []byte, err error) {
 		return reencode(entry, DecodeForget, EncodeForget)
 	case KindAdvanceLogStarts:
 		return reencode(entry, DecodeAdvanceLogStarts, EncodeAdvanceLogStarts)
+	case KindRelocate:
+		c, spans, err := DecodeRelocate(entry)
+		if err != nil {
+			return nil, nil, err
+		}
+		payloads := make([][]byte, len(spans))
+		for i, sp := range spans {
+			payloads[i] = entry[sp.Pos : sp.Pos+sp.Len]
+		}
+		again, err := EncodeRelocate(nil, c, payloads)
+		return c, again, err
 	case KindConfigure:
 		return reencode(entry, DecodeConfigure, func(b []byte, c Configure) ([]byte, error) {
 			return EncodeConfigure(b, c), nil
@@ -225,7 +241,7 @@ func TestDecodersRefuse(t *testing.T) {
 		"empty":                  {"", codec.ErrShort},
 		"version":                {"0201", ErrVersion},
 		"kind 0":                 {"0100", ErrVersion},
-		"kind 8":                 {"0108", ErrVersion},
+		"kind 9":                 {"0109", ErrVersion},
 		"count beyond the bytes": {"01020e05", codec.ErrShort},
 		"epoch beyond 32 bits":   {"01020e0101" + "8080808010" + "01" + "0100000000", ErrValue},
 		"marker of no number":    {"01020e01010000" + "0100000000", ErrValue},

@@ -66,6 +66,9 @@ func apply(t *testing.T, s *State, index uint64, entry []byte) any {
 	case KindAdvanceLogStarts:
 		c, derr := DecodeAdvanceLogStarts(entry)
 		res, err = s.AdvanceLogStarts(index, c), derr
+	case KindRelocate:
+		c, _, derr := DecodeRelocate(entry)
+		res, err = s.Relocate(index, c), derr
 	case KindConfigure:
 		c, derr := DecodeConfigure(entry)
 		s.Configure(index, c)

@@ -14,11 +14,14 @@ func (s *State) Needed() uint64 {
 	if len(s.needs.byFirst) == 0 {
 		return s.index + 1
 	}
-	return s.needs.byFirst[0].segments[0].first
+	return s.needs.byFirst[0].needed
 }
 
-// update puts a partition into its place after its first segment has changed.
+// update puts a partition into its place after its segments have changed.
 func (n *needs) update(p *partition) {
+	if len(p.segments) > 0 {
+		p.needed = p.lowest()
+	}
 	listed := p.place < len(n.byFirst) && n.byFirst[p.place] == p
 	switch {
 	case len(p.segments) == 0 && listed:
@@ -43,8 +46,8 @@ func (n *needs) Len() int { return len(n.byFirst) }
 // Less orders equal ones by id, so that the order follows from the state alone.
 func (n *needs) Less(i, j int) bool {
 	a, b := n.byFirst[i], n.byFirst[j]
-	if a.segments[0].first != b.segments[0].first {
-		return a.segments[0].first < b.segments[0].first
+	if a.needed != b.needed {
+		return a.needed < b.needed
 	}
 	return a.info.ID < b.info.ID
 }

@@ -24,6 +24,7 @@ type partition struct {
 	maxTimestamp Millis
 	segments     []segment    // of the records that are kept, by offset
 	size         uint64       // bytes in segments
+	needed       uint64       // lowest log index of the segments
 	place        int          // in State.needs
 	open         list[stream] // of open transactions, by first offset
 	kept         list[stream] // of idempotent producers and committed transactions

@@ -19,6 +19,8 @@ type world struct {
 	version uint64
 	prods   []uint64
 	starts  map[uint64]uint64
+	stored  map[uint64][]StoredBatch // by partition: all that were ever appended
+	moved   int
 	seenOK  map[Code]int
 	seenMk  map[MarkerCode]int
 }
@@ -43,6 +45,9 @@ func TestRandomAgainstModel(t *testing.T) {
 			w.step()
 		}
 		w.replay()
+		if w.moved == 0 {
+			t.Errorf("seed %d relocated nothing", seed)
+		}
 		for c, n := range w.seenOK {
 			codes[c] += n
 		}
@@ -69,7 +74,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{
 		rig: newRig(t, cfg), rnd: rand.New(rand.NewPCG(seed, 11)), m: newModel(cfg),
 		nextID: 4, live: []uint64{1, 2, 3}, version: 1, prods: []uint64{10, 11, 12, 13},
-		starts: map[uint64]uint64{}, seenOK: map[Code]int{}, seenMk: map[MarkerCode]int{},
+		starts: map[uint64]uint64{}, stored: map[uint64][]StoredBatch{}, seenOK: map[Code]int{}, seenMk: map[MarkerCode]int{},
 	}
 	w.do(EncodeSyncPartitions(nil, full(1, w.live...)))
 	w.m.step(w.index, 0)
@@ -105,6 +110,8 @@ func (w *world) step() {
 		w.forgets()
 	case n < 98:
 		w.advances()
+	case n < 99:
+		w.relocates()
 	default:
 		w.m.step(w.index+1, w.now)
 		w.do(EncodeForget(nil, Forget{At: w.now}))
@@ -199,6 +206,7 @@ func (w *world) verdict(ref TxnRef, b Batch, got BatchResult) {
 	}
 	switch want {
 	case CodeAppended:
+		w.stored[b.Partition] = append(w.stored[b.Partition], StoredBatch{BaseOffset: end, Count: b.Count, Size: b.Size})
 		if got.BaseOffset != end || got.RunningMaxTimestamp != w.m.parts[b.Partition].maxTime {
 			w.t.Fatalf("entry %d: %v %+v: %+v, model offset %d", w.index, ref, b, got, end)
 		}
@@ -356,6 +364,52 @@ func (w *world) advances() {
 		w.t.Fatalf("entry %d: %+v, model %d", w.index, res, want)
 	}
 	w.starts[id] = want
+}
+
+// relocates writes the beginning of a segment once more; nobody sees a difference.
+func (w *world) relocates() {
+	w.t.Helper()
+	id := w.live[w.pick(len(w.live))]
+	p := w.s.partitions[id]
+	c := Relocate{At: w.now, Partition: id}
+	if len(p.segments) > 0 {
+		i := w.pick(len(p.segments))
+		for _, b := range w.stored[id] {
+			if b.BaseOffset >= p.segments[i].base && b.End() <= p.segmentEnd(i) {
+				c.Batches = append(c.Batches, b)
+			}
+		}
+		if w.chance(50) {
+			c.Batches = c.Batches[:1+w.pick(len(c.Batches))]
+		}
+	}
+	want := Relocated
+	switch n := w.pick(10); {
+	case len(c.Batches) == 0:
+		want = RelocateStale
+	case n == 0 && len(c.Batches) > 1: // a gap
+		c.Batches, want = append(c.Batches[:1:1], c.Batches[2:]...), RelocateStale
+		if len(c.Batches) == 1 {
+			want = Relocated
+		}
+	case n == 1: // not where a segment begins
+		c.Batches[0].BaseOffset += 1 << 40
+		want = RelocateStale
+	case n == 2:
+		c.Partition, want = w.nextID, RelocateStale
+	}
+	payloads := make([][]byte, len(c.Batches))
+	for i, b := range c.Batches {
+		payloads[i] = make([]byte, b.Size)
+	}
+	entry, err := EncodeRelocate(nil, c, payloads)
+	if got := w.do(entry, err).(RelocateCode); got != want {
+		w.t.Fatalf("entry %d: %v is %v, want %v", w.index, c, got, want)
+	}
+	if want == Relocated {
+		w.moved++
+	}
+	w.m.step(w.index, w.now)
 }
 
 // compare looks at everything a reader can see.

@@ -16,6 +16,9 @@ func (s *State) Restore(b []byte) error {
 	l.version = l.r.Version("shard snapshot", oldestSnapshotVersion, snapshotVersion)
 	l.s.cfg = readConfig(l.r).withDefaults()
 	l.s.now, l.s.index, l.s.version = l.r.Varint(), l.r.Uvarint(), l.r.Uvarint()
+	if l.version >= 3 {
+		l.s.written = l.r.Uvarint()
+	}
 	for range l.r.Count(math.MaxInt) {
 		l.partition()
 	}
@@ -88,10 +91,14 @@ func (l *loader) segments(p *partition) {
 			p.segments = []segment{{first: 1, bytes: p.bytes, newest: l.s.now, opened: l.s.now}}
 			p.size = p.bytes
 		}
+		l.s.written += p.bytes
 		return
 	}
 	for range l.r.Count(maxSegments) {
-		g := segment{base: l.r.Uvarint(), first: l.r.Uvarint(), bytes: l.r.Uvarint(), newest: l.r.Varint(), opened: l.r.Varint()}
+		g := segment{
+			base: l.r.Uvarint(), first: l.r.Uvarint(), at: l.r.Uvarint(), bytes: l.r.Uvarint(),
+			newest: l.r.Varint(), opened: l.r.Varint(),
+		}
 		p.segments = append(p.segments, g)
 		p.size += g.bytes
 	}

@@ -133,6 +133,25 @@ func TestRetentionStopsAtTheStableEnd(t *testing.T) {
 	}
 }
 
+// Far more than may be kept arrives before retention looks: what is left is still
+// about as much as may be kept.
+func TestRetentionAfterABurst(t *testing.T) {
+	t.Parallel()
+	const may = 64 << 10
+	r := keep(t, Retention{Bytes: may})
+	for i := range uint64(2000) {
+		r.at(id, i, 1000, 1000, 1<<10)
+	}
+	due := r.s.Expired(1000, 1)
+	if len(due) != 1 || (2000-due[0].Start)<<10 > may+may/2 {
+		t.Fatalf("%+v", due)
+	}
+	r.advance(1, due[0].Start)
+	if p, _ := r.s.Partition(1); p.Size < may {
+		t.Fatalf("%+v", p)
+	}
+}
+
 func TestRetentionCanBeChanged(t *testing.T) {
 	t.Parallel()
 	r := keep(t, Retention{})
@@ -194,4 +213,73 @@ func TestNeeded(t *testing.T) {
 			t.Fatalf("needs the log from %d on, want %d", got, want)
 		}
 	}
+}
+
+// A partition that keeps a little for ever does not keep the whole log: what is
+// needed of it moves on when the little is written once more.
+func TestRelocate(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, Config{}, 1, 2)
+	const each = 1 << 10
+	c := full(2, 1, 2)
+	c.Add[1].Retention.Bytes = 16 * each // in segments of one batch
+	r.sync(c)
+	write := func(part, seq, now uint64) StoredBatch {
+		r.now = Millis(now)
+		at := r.s.AppliedEnd(part)
+		entry, err := EncodeAppends(nil, []Append{{r.now, id, []Batch{{Partition: part, BaseSequence: seq, Count: 2, MaxTimestamp: r.now}}}}, [][]byte{make([]byte, each)})
+		if res := r.entry(entry, err).([]BatchResult); res[0].Code != CodeAppended {
+			t.Fatalf("%+v", res)
+		}
+		return StoredBatch{BaseOffset: uint64(at), Count: 2, Size: each}
+	}
+	relocate := func(batches ...StoredBatch) RelocateCode {
+		entry, err := EncodeRelocate(nil, Relocate{r.now, 1, batches}, blank(len(batches), each))
+		return r.entry(entry, err).(RelocateCode)
+	}
+	var kept []StoredBatch
+	for i := range uint64(3) {
+		kept = append(kept, write(1, 2*i, 1000))
+	}
+	begins := r.s.Needed()
+	for i := range uint64(20) {
+		write(2, 2*i, 1000)
+	}
+	if _, _, _, ok := r.s.Oldest(0); ok {
+		t.Fatal("worth it while everything is kept")
+	}
+	r.advance(2, 36)
+	if _, _, _, ok := r.s.Oldest(24 * each); ok {
+		t.Fatal("worth it below the least size")
+	}
+	part, from, end, ok := r.s.Oldest(23 * each)
+	if !ok || part != 1 || from != 0 || end != 6 {
+		t.Fatalf("the oldest is %d, %d to %d, %v", part, from, end, ok)
+	}
+	for _, bad := range [][]StoredBatch{nil, kept[1:], {kept[0], kept[2]}, append(kept[:3:3], StoredBatch{BaseOffset: 6, Count: 1})} {
+		if code := relocate(bad...); code != RelocateStale {
+			t.Fatalf("%v: %v", bad, code)
+		}
+	}
+	// In two pieces, which are one segment again in the end.
+	if code := relocate(kept[:1]...); code != Relocated || r.s.Needed() != begins {
+		t.Fatalf("%v, needs %d", code, r.s.Needed())
+	}
+	if code := relocate(kept[1:]...); code != Relocated || r.s.Needed() <= begins || len(r.s.partitions[1].segments) != 1 {
+		t.Fatalf("%v, needs %d", code, r.s.Needed())
+	}
+	if p, _ := r.s.Partition(1); p.Size != 3*each || p.Applied != 6 || r.s.Decide(id, Batch{Partition: 1, Count: 2}).Code != CodeDuplicate {
+		t.Fatalf("%+v", p)
+	}
+	if _, _, _, ok := r.s.Oldest(0); ok {
+		t.Fatal("worth it again at once")
+	}
+}
+
+func blank(n, size int) [][]byte {
+	out := make([][]byte, n)
+	for i := range out {
+		out[i] = make([]byte, size)
+	}
+	return out
 }

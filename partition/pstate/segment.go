@@ -3,8 +3,8 @@ package pstate
 // Segments are the grain of retention, as in Kafka, but they are not files: the
 // records of all partitions of a shard lie in one log. A segment says of a run of
 // batches of one partition how many bytes they are, how new the newest of their
-// records is, and at which log index they begin. That is all that retention and the
-// trimming of the log have to know.
+// records is, and the lowest log index that holds one of them. That is all that
+// retention and the trimming of the log have to know.
 //
 // A segment is as large as about one thirty-second of what the partition keeps,
 // and no larger than one sixteenth of what it may keep, by bytes and by time. So
@@ -26,7 +26,8 @@ const (
 // segment is a run of batches of one partition.
 type segment struct {
 	base   uint64 // offset of its first record
-	first  uint64 // log index of the entry with its first batch
+	first  uint64 // lowest log index of an entry with a batch of it
+	at     uint64 // bytes of batches that the log had before that entry
 	bytes  uint64
 	newest Millis // see [timeOf]
 	opened Millis // log time of its first batch
@@ -51,13 +52,13 @@ func timeOf(b Batch, appended Millis) Millis {
 }
 
 // addBatch counts a batch that is about to be stored at the end.
-func (p *partition) addBatch(b Batch, index uint64, now Millis) {
+func (p *partition) addBatch(b Batch, index, written uint64, now Millis) {
 	n := len(p.segments)
 	if n == 0 || p.closes(&p.segments[n-1], now) {
 		if n == maxSegments {
 			p.mergeSegments()
 		}
-		p.segments = append(p.segments, segment{base: p.end, first: index, newest: timeOf(b, now), opened: now})
+		p.segments = append(p.segments, segment{base: p.end, first: index, at: written, newest: timeOf(b, now), opened: now})
 		n = len(p.segments)
 	}
 	last := &p.segments[n-1]
@@ -69,11 +70,11 @@ func (p *partition) addBatch(b Batch, index uint64, now Millis) {
 // closes reports whether the next batch begins a new segment.
 func (p *partition) closes(last *segment, now Millis) bool {
 	r := p.info.Retention
-	size := uint64(segmentBytes)
-	if r.Bytes > 0 {
+	size := max(segmentBytes, p.size/segmentShare)
+	if r.Bytes > 0 { // also when there is far more than that, which is about to go
 		size = min(size, r.Bytes/retentionShare)
 	}
-	if last.bytes >= max(size, p.size/segmentShare) {
+	if last.bytes >= size {
 		return true
 	}
 	return r.Millis > 0 && now-last.opened >= max(r.Millis/retentionShare, 1)
@@ -85,12 +86,27 @@ func (p *partition) mergeSegments() {
 	for i := 0; i < len(p.segments); i += 2 {
 		s := p.segments[i]
 		if i+1 < len(p.segments) {
-			s.bytes += p.segments[i+1].bytes
-			s.newest = max(s.newest, p.segments[i+1].newest)
+			s.join(p.segments[i+1])
 		}
 		merged = append(merged, s)
 	}
 	p.segments = merged
+}
+
+// join extends a segment by the one behind it.
+func (g *segment) join(next segment) {
+	g.bytes += next.bytes
+	g.newest = max(g.newest, next.newest)
+	g.first, g.at = min(g.first, next.first), min(g.at, next.at)
+}
+
+// lowest returns the lowest log index of the segments.
+func (p *partition) lowest() uint64 {
+	low := p.segments[0].first
+	for _, g := range p.segments[1:] {
+		low = min(low, g.first)
+	}
+	return low
 }
 
 // segmentEnd returns the offset after the last record of a segment.

@@ -8,7 +8,7 @@ import (
 )
 
 // snapshotVersion is the first byte of a snapshot. Version 1, the oldest that is
-// read, has no tombstones, 1 and 2 have no retention and no segments.
+// read, has no tombstones; 1 and 2 have no retention and no segments.
 const (
 	snapshotVersion       = 3
 	oldestSnapshotVersion = 1
@@ -23,6 +23,7 @@ func (s *State) Snapshot() []byte {
 	b = codec.AppendVarint(b, s.now)
 	b = codec.AppendUvarint(b, s.index)
 	b = codec.AppendUvarint(b, s.version)
+	b = codec.AppendUvarint(b, s.written)
 
 	b = codec.AppendUvarint(b, uint64(len(s.partitions)))
 	for _, id := range slices.Sorted(maps.Keys(s.partitions)) {
@@ -57,7 +58,7 @@ func (p *partition) snapshot(b []byte) []byte {
 	b = codec.AppendVarint(b, p.maxTimestamp)
 	b = codec.AppendUvarint(b, uint64(len(p.segments)))
 	for _, g := range p.segments {
-		b = codec.AppendUvarint(codec.AppendUvarint(codec.AppendUvarint(b, g.base), g.first), g.bytes)
+		b = codec.AppendUvarint(codec.AppendUvarint(codec.AppendUvarint(codec.AppendUvarint(b, g.base), g.first), g.at), g.bytes)
 		b = codec.AppendVarint(codec.AppendVarint(b, g.newest), g.opened)
 	}
 	b = codec.AppendUvarint(b, uint64(p.aborted.len))

@@ -73,6 +73,7 @@ type State struct {
 	idle       list[producer] // producers with something to expire, by last activity
 	gone       tombstones
 	needs      needs
+	written    uint64 // bytes of the batches that were ever written to the log
 }
 
 // New returns the state of a shard before its first log entry. Every replica

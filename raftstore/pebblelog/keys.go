@@ -40,9 +40,8 @@ const (
 
 	formatVersion = 1
 
-	maxNameBytes = 64
-
 	genHeader      = 13 // of a key with a generation
+	maxNameBytes   = 64
 	entryHeader    = 9
 	snapshotHeader = 20
 )
@@ -104,30 +103,28 @@ func keyName(key []byte) string {
 		return fmt.Sprintf("key %q", key)
 	}
 	group := binary.BigEndian.Uint64(key[1:])
-	if kind := key[0]; kind == kindEntry || kind == kindRow {
-		if len(key) < genHeader {
-			return fmt.Sprintf("key %q", key)
-		}
-		switch rest := key[genHeader:]; {
-		case kind == kindRow:
-			return fmt.Sprintf("row %q of group %d", rest, group)
-		case len(rest) == 8:
-			return fmt.Sprintf("entry %d of group %d", binary.BigEndian.Uint64(rest), group)
-		default:
-			return fmt.Sprintf("entries of group %d", group)
-		}
+	rest := key[9:]
+	switch {
+	case key[0] == kindMembers && len(rest) == 0:
+		return fmt.Sprintf("members of group %d", group)
+	case key[0] == kindEntry && len(rest) == 12:
+		return fmt.Sprintf("entry %d of group %d", binary.BigEndian.Uint64(rest[4:]), group)
+	case key[0] == kindEntry:
+		return fmt.Sprintf("entries of group %d", group)
+	case key[0] == kindGen && len(rest) == 0:
+		return fmt.Sprintf("generation of group %d", group)
+	case key[0] == kindTrim && len(rest) == 0:
+		return fmt.Sprintf("trim mark of group %d", group)
+	case key[0] == kindHard && len(rest) == 0:
+		return fmt.Sprintf("hard state of group %d", group)
+	case key[0] == kindRow && len(rest) >= 4:
+		return fmt.Sprintf("row %q of group %d", rest[4:], group)
+	case key[0] == kindSnapshot && len(rest) == 0:
+		return fmt.Sprintf("checkpoint of group %d", group)
+	case key[0] == kindCompacted && len(rest) == 0:
+		return fmt.Sprintf("compaction mark of group %d", group)
 	}
-	what, ok := valueNames[key[0]]
-	if !ok || len(key) != 9 {
-		return fmt.Sprintf("key %q", key)
-	}
-	return fmt.Sprintf("%s of group %d", what, group)
-}
-
-// valueNames say what a group has one of.
-var valueNames = map[byte]string{
-	kindMembers: "members", kindGen: "generation", kindHard: "hard state", kindTrim: "trim mark",
-	kindSnapshot: "checkpoint", kindCompacted: "compaction mark",
+	return fmt.Sprintf("key %q", key)
 }
 
 func encodeFormat(name string) []byte { return append([]byte{formatVersion}, name...) }

@@ -119,8 +119,6 @@ func Open(cfg Config) (*Store, error) {
 	s := &Store{fs: cfg.FS, dir: cfg.Dir, log: cfg.Logger, idle: make(chan struct{}, 1)}
 	s.wals = &wals{files: vfsFiles{fs: cfg.FS, dir: cfg.Dir}}
 	s.wals.batch.Store(1)
-	s.views = map[*view]struct{}{}
-	s.gens.Store(&map[raftstore.GroupID]uint32{}) // until loadGens
 	if err := s.wals.checkFiles(); err != nil {
 		return nil, fmt.Errorf("pebblelog: open %s: %w", cfg.Dir, err)
 	}
@@ -131,6 +129,8 @@ func Open(cfg Config) (*Store, error) {
 		s.cache.Unref()
 		return nil, fmt.Errorf("pebblelog: open %s: %w", cfg.Dir, openError(err))
 	}
+	s.gens.Store(&map[raftstore.GroupID]uint32{})
+	s.views = map[*view]struct{}{}
 	if err := errors.Join(s.checkFormat(), s.loadGens()); err != nil {
 		return nil, errors.Join(fmt.Errorf("pebblelog: open %s: %w", cfg.Dir, err), s.Close())
 	}

@@ -2,7 +2,9 @@ package pebblelog
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 
 	"github.com/cockroachdb/pebble/v2"
 	"go.etcd.io/raft/v3/raftpb"
@@ -43,14 +45,59 @@ func (r reader) settled(g raftstore.GroupID, read func(gen uint32) error) error 
 	}
 }
 
-// scan calls fn for [lo, hi) until it returns false or an error.
+// enter begins a read; leave must follow unless it fails.
+func (s *Store) enter() error {
+	s.readers.Add(1)
+	if s.closed.Load() {
+		s.leave()
+		return raftstore.ErrStopped
+	}
+	return nil
+}
+
+func (s *Store) leave() {
+	if s.readers.Add(-1) == 0 && s.closed.Load() {
+		select {
+		case s.idle <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// get calls fn with the value at key, which is valid only during the call.
+func (r reader) get(key []byte, fn func(v []byte) error) (ok bool, err error) {
+	if err := r.s.enter(); err != nil {
+		return false, err
+	}
+	defer r.s.leave()
+	v, closer, err := r.lookUp(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, r.s.readError(keyName(key), err)
+	}
+	defer closer.Close()
+	return true, fn(v)
+}
+
+func (r reader) lookUp(key []byte) (v []byte, closer io.Closer, err error) {
+	defer caught(&err)
+	return r.source().Get(key)
+}
+
+// keyRange tells the keys to walk over, [lo, hi), in a generation of a group.
+type keyRange func(gen uint32) (lo, hi []byte)
+
+// scan calls fn for [lo, hi), keys without a generation, until it returns false or
+// an error.
 func (r reader) scan(lo, hi []byte, fn func(k, v []byte) (bool, error)) error {
 	return r.scanGroup(0, func(uint32) ([]byte, []byte) { return lo, hi }, fn)
 }
 
-// scanGroup is scan of keys that depend on the group's generation.
-func (r reader) scanGroup(g raftstore.GroupID, bounds func(gen uint32) (lo, hi []byte), fn func(k, v []byte) (bool, error)) error {
-	return r.iterate(g, bounds, func(it *pebble.Iterator) error {
+// scanGroup is scan of keys of the group's present generation.
+func (r reader) scanGroup(g raftstore.GroupID, keys keyRange, fn func(k, v []byte) (bool, error)) error {
+	return r.iterate(g, keys, func(it *pebble.Iterator) error {
 		for more := it.First(); more; more = it.Next() {
 			v, err := it.ValueAndErr()
 			if err != nil {
@@ -62,6 +109,62 @@ func (r reader) scanGroup(g raftstore.GroupID, bounds func(gen uint32) (lo, hi [
 		}
 		return nil
 	})
+}
+
+// pebbleError is what Pebble says inside of iterate, as opposed to what the
+// caller makes of the data.
+type pebbleError struct{ error }
+
+// iterate lets fn walk over keys of the group's present generation.
+func (r reader) iterate(g raftstore.GroupID, keys keyRange, fn func(*pebble.Iterator) error) error {
+	if err := r.s.enter(); err != nil {
+		return err
+	}
+	defer r.s.leave()
+	var at []byte // about where, for errors
+	err := r.walk(g, keys, &at, fn)
+	if p, ok := err.(pebbleError); ok { //nolint:errorlint // never wrapped
+		return r.s.readError("at or behind "+keyName(at), p.error)
+	}
+	return err
+}
+
+func (r reader) walk(g raftstore.GroupID, keys keyRange, at *[]byte, fn func(*pebble.Iterator) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = pebbleError{panicked(p)}
+		}
+	}()
+	it, err := r.iterator(g, keys, at)
+	if err != nil {
+		return pebbleError{err}
+	}
+	err = fn(it)
+	if it.Valid() {
+		*at = append((*at)[:0], it.Key()...)
+	}
+	if failed := it.Error(); failed != nil && err == nil {
+		err = pebbleError{failed}
+	}
+	if failed := it.Close(); failed != nil && err == nil {
+		err = pebbleError{failed}
+	}
+	return err
+}
+
+// iterator makes one, over the present generation for as long as it lives. at
+// becomes where it begins.
+func (r reader) iterator(g raftstore.GroupID, keys keyRange, at *[]byte) (it *pebble.Iterator, err error) {
+	err = r.settled(g, func(gen uint32) error {
+		if it != nil {
+			_ = it.Close() // nothing was read: nothing is lost with its error
+		}
+		lo, hi := keys(gen)
+		*at = append((*at)[:0], lo...)
+		it, err = r.source().NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
+		return err
+	})
+	return it, err
 }
 
 // Groups implements raftstore.LogStore.
@@ -139,8 +242,8 @@ func (r reader) staged(g raftstore.GroupID) (found bool, err error) {
 // should be: a log that lost its start is damaged.
 func (r reader) lastIndex(g raftstore.GroupID, compacted uint64) (last uint64, err error) {
 	last = compacted
-	bounds := func(gen uint32) (lo, hi []byte) { return genKey(kindEntry, g, gen), genEnd(kindEntry, g, gen) }
-	err = r.iterate(g, bounds, func(it *pebble.Iterator) error {
+	keys := func(gen uint32) (lo, hi []byte) { return genKey(kindEntry, g, gen), genEnd(kindEntry, g, gen) }
+	err = r.iterate(g, keys, func(it *pebble.Iterator) error {
 		if !it.First() {
 			return nil
 		}

@@ -39,13 +39,13 @@ func (r rows) scan(lo, hi []byte, start, step func(*pebble.Iterator) bool, fn fu
 	if hi != nil && bytes.Compare(lo, hi) >= 0 {
 		return nil
 	}
-	bounds := func(gen uint32) (from, to []byte) {
+	keys := func(gen uint32) (from, to []byte) {
 		if from = rowKey(r.g, gen, lo); hi == nil {
 			return from, genEnd(kindRow, r.g, gen)
 		}
 		return from, rowKey(r.g, gen, hi)
 	}
-	return r.r.iterate(r.g, bounds, func(it *pebble.Iterator) error {
+	return r.r.iterate(r.g, keys, func(it *pebble.Iterator) error {
 		for more := start(it); more; more = step(it) {
 			v, err := it.ValueAndErr()
 			if err != nil {

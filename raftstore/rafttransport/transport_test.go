@@ -106,6 +106,7 @@ func (c *cluster) start(id raftstore.NodeID, l net.Listener) {
 	var err error
 	n.store, err = raftstore.Open(raftstore.Config{
 		NodeID: id, Log: c.logs[id], Transport: n.transport, TickInterval: 25 * time.Millisecond,
+		OnFatal: func(err error) { c.t.Errorf("node %d: %v", id, err) },
 	})
 	if err != nil {
 		c.t.Fatal(err)

@@ -126,6 +126,15 @@ const (
 	ErrorCode_ERROR_CODE_UNKNOWN_GROUP ErrorCode = 80
 	// Fatal for the call: the group has members.
 	ErrorCode_ERROR_CODE_GROUP_NOT_EMPTY ErrorCode = 81
+	// Fatal for the call: the group does not know the member: it has left, or was
+	// lost. Join again, with another member id. Metadata: group.
+	ErrorCode_ERROR_CODE_UNKNOWN_MEMBER ErrorCode = 82
+	// Fatal: another member has taken the place of this static one. Metadata: group,
+	// member.
+	ErrorCode_ERROR_CODE_FENCED_INSTANCE_ID ErrorCode = 83
+	// Fatal for the call: members of the group subscribe to topics, and this one
+	// names its partitions, or the other way round. Metadata: group.
+	ErrorCode_ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL ErrorCode = 84
 )
 
 // Enum value maps for ErrorCode.
@@ -167,44 +176,50 @@ var (
 		62: "ERROR_CODE_OFFSET_OUT_OF_RANGE",
 		80: "ERROR_CODE_UNKNOWN_GROUP",
 		81: "ERROR_CODE_GROUP_NOT_EMPTY",
+		82: "ERROR_CODE_UNKNOWN_MEMBER",
+		83: "ERROR_CODE_FENCED_INSTANCE_ID",
+		84: "ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL",
 	}
 	ErrorCode_value = map[string]int32{
-		"ERROR_CODE_UNSPECIFIED":             0,
-		"ERROR_CODE_INVALID_ARGUMENT":        1,
-		"ERROR_CODE_LIMIT_EXCEEDED":          2,
-		"ERROR_CODE_INTERNAL":                3,
-		"ERROR_CODE_UNAVAILABLE":             4,
-		"ERROR_CODE_NOT_LEADER":              5,
-		"ERROR_CODE_OVERLOADED":              6,
-		"ERROR_CODE_UNKNOWN_RESULT":          7,
-		"ERROR_CODE_DEADLINE":                8,
-		"ERROR_CODE_UNKNOWN_TOPIC":           20,
-		"ERROR_CODE_UNKNOWN_PARTITION":       21,
-		"ERROR_CODE_TOPIC_EXISTS":            22,
-		"ERROR_CODE_INSUFFICIENT_NODES":      23,
-		"ERROR_CODE_UNKNOWN_NODE":            24,
-		"ERROR_CODE_NODE_ID_IN_USE":          25,
-		"ERROR_CODE_WRONG_CLUSTER":           26,
-		"ERROR_CODE_TOPIC_CHANGED":           27,
-		"ERROR_CODE_INVALID_PRODUCER_TOKEN":  40,
-		"ERROR_CODE_FENCED":                  41,
-		"ERROR_CODE_UNKNOWN_PRODUCER":        42,
-		"ERROR_CODE_OUT_OF_ORDER_SEQUENCE":   43,
-		"ERROR_CODE_STALE_TXN":               44,
-		"ERROR_CODE_TXN_ENDED":               45,
-		"ERROR_CODE_CONFLICT":                46,
-		"ERROR_CODE_FORGOTTEN":               47,
-		"ERROR_CODE_UNSETTLED_SENDS":         48,
-		"ERROR_CODE_THROTTLED":               49,
-		"ERROR_CODE_STALE_MEMBER":            50,
-		"ERROR_CODE_PREPARED_EXISTS":         51,
-		"ERROR_CODE_INVALID_TXN":             52,
-		"ERROR_CODE_TRANSACTION_IN_PROGRESS": 53,
-		"ERROR_CODE_CORRUPT_BATCH":           60,
-		"ERROR_CODE_BATCH_TOO_LARGE":         61,
-		"ERROR_CODE_OFFSET_OUT_OF_RANGE":     62,
-		"ERROR_CODE_UNKNOWN_GROUP":           80,
-		"ERROR_CODE_GROUP_NOT_EMPTY":         81,
+		"ERROR_CODE_UNSPECIFIED":                 0,
+		"ERROR_CODE_INVALID_ARGUMENT":            1,
+		"ERROR_CODE_LIMIT_EXCEEDED":              2,
+		"ERROR_CODE_INTERNAL":                    3,
+		"ERROR_CODE_UNAVAILABLE":                 4,
+		"ERROR_CODE_NOT_LEADER":                  5,
+		"ERROR_CODE_OVERLOADED":                  6,
+		"ERROR_CODE_UNKNOWN_RESULT":              7,
+		"ERROR_CODE_DEADLINE":                    8,
+		"ERROR_CODE_UNKNOWN_TOPIC":               20,
+		"ERROR_CODE_UNKNOWN_PARTITION":           21,
+		"ERROR_CODE_TOPIC_EXISTS":                22,
+		"ERROR_CODE_INSUFFICIENT_NODES":          23,
+		"ERROR_CODE_UNKNOWN_NODE":                24,
+		"ERROR_CODE_NODE_ID_IN_USE":              25,
+		"ERROR_CODE_WRONG_CLUSTER":               26,
+		"ERROR_CODE_TOPIC_CHANGED":               27,
+		"ERROR_CODE_INVALID_PRODUCER_TOKEN":      40,
+		"ERROR_CODE_FENCED":                      41,
+		"ERROR_CODE_UNKNOWN_PRODUCER":            42,
+		"ERROR_CODE_OUT_OF_ORDER_SEQUENCE":       43,
+		"ERROR_CODE_STALE_TXN":                   44,
+		"ERROR_CODE_TXN_ENDED":                   45,
+		"ERROR_CODE_CONFLICT":                    46,
+		"ERROR_CODE_FORGOTTEN":                   47,
+		"ERROR_CODE_UNSETTLED_SENDS":             48,
+		"ERROR_CODE_THROTTLED":                   49,
+		"ERROR_CODE_STALE_MEMBER":                50,
+		"ERROR_CODE_PREPARED_EXISTS":             51,
+		"ERROR_CODE_INVALID_TXN":                 52,
+		"ERROR_CODE_TRANSACTION_IN_PROGRESS":     53,
+		"ERROR_CODE_CORRUPT_BATCH":               60,
+		"ERROR_CODE_BATCH_TOO_LARGE":             61,
+		"ERROR_CODE_OFFSET_OUT_OF_RANGE":         62,
+		"ERROR_CODE_UNKNOWN_GROUP":               80,
+		"ERROR_CODE_GROUP_NOT_EMPTY":             81,
+		"ERROR_CODE_UNKNOWN_MEMBER":              82,
+		"ERROR_CODE_FENCED_INSTANCE_ID":          83,
+		"ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL": 84,
 	}
 )
 
@@ -313,7 +328,7 @@ const file_oncelog_v1_error_proto_rawDesc = "" +
 	"\bmetadata\x18\x03 \x03(\v2\x1f.oncelog.v1.Error.MetadataEntryR\bmetadata\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xc9\b\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xb7\t\n" +
 	"\tErrorCode\x12\x1a\n" +
 	"\x16ERROR_CODE_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_CODE_INVALID_ARGUMENT\x10\x01\x12\x1d\n" +
@@ -350,7 +365,10 @@ const file_oncelog_v1_error_proto_rawDesc = "" +
 	"\x1aERROR_CODE_BATCH_TOO_LARGE\x10=\x12\"\n" +
 	"\x1eERROR_CODE_OFFSET_OUT_OF_RANGE\x10>\x12\x1c\n" +
 	"\x18ERROR_CODE_UNKNOWN_GROUP\x10P\x12\x1e\n" +
-	"\x1aERROR_CODE_GROUP_NOT_EMPTY\x10QB\x9a\x01\n" +
+	"\x1aERROR_CODE_GROUP_NOT_EMPTY\x10Q\x12\x1d\n" +
+	"\x19ERROR_CODE_UNKNOWN_MEMBER\x10R\x12!\n" +
+	"\x1dERROR_CODE_FENCED_INSTANCE_ID\x10S\x12*\n" +
+	"&ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL\x10TB\x9a\x01\n" +
 	"\x0ecom.oncelog.v1B\n" +
 	"ErrorProtoP\x01Z3github.com/oncelog/oncelog/api/oncelog/v1;oncelogv1\xa2\x02\x03OXX\xaa\x02\n" +
 	"Oncelog.V1\xca\x02\n" +

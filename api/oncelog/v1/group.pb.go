@@ -21,6 +21,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// GroupAssignor is a rule for sharing out partitions.
+type GroupAssignor int32
+
+const (
+	// Not given: sticky.
+	GroupAssignor_GROUP_ASSIGNOR_UNSPECIFIED GroupAssignor = 0
+	// As few partitions change hands as balance needs.
+	GroupAssignor_GROUP_ASSIGNOR_STICKY GroupAssignor = 1
+	// A run of neighbouring partitions of every topic for each member.
+	GroupAssignor_GROUP_ASSIGNOR_RANGE GroupAssignor = 2
+)
+
+// Enum value maps for GroupAssignor.
+var (
+	GroupAssignor_name = map[int32]string{
+		0: "GROUP_ASSIGNOR_UNSPECIFIED",
+		1: "GROUP_ASSIGNOR_STICKY",
+		2: "GROUP_ASSIGNOR_RANGE",
+	}
+	GroupAssignor_value = map[string]int32{
+		"GROUP_ASSIGNOR_UNSPECIFIED": 0,
+		"GROUP_ASSIGNOR_STICKY":      1,
+		"GROUP_ASSIGNOR_RANGE":       2,
+	}
+)
+
+func (x GroupAssignor) Enum() *GroupAssignor {
+	p := new(GroupAssignor)
+	*p = x
+	return p
+}
+
+func (x GroupAssignor) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GroupAssignor) Descriptor() protoreflect.EnumDescriptor {
+	return file_oncelog_v1_group_proto_enumTypes[0].Descriptor()
+}
+
+func (GroupAssignor) Type() protoreflect.EnumType {
+	return &file_oncelog_v1_group_proto_enumTypes[0]
+}
+
+func (x GroupAssignor) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GroupAssignor.Descriptor instead.
+func (GroupAssignor) EnumDescriptor() ([]byte, []int) {
+	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{0}
+}
+
 // AssignPartitionsRequest names what a member reads.
 type AssignPartitionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -149,6 +202,338 @@ func (x *AssignPartitionsResponse) GetOffsets() []*CommittedOffset {
 	return nil
 }
 
+// GroupHeartbeatRequest is a sign of life.
+type GroupHeartbeatRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Group, 1 to 249 bytes; created when it does not exist.
+	GroupId string `protobuf:"bytes,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	// Member, 1 to 249 bytes, unique to one life of one consumer: a consumer that
+	// joins again after it was lost takes another one.
+	MemberId string `protobuf:"bytes,2,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
+	// Id of a static member, at most 249 bytes. Empty: a dynamic member. The same in
+	// every call.
+	InstanceId string `protobuf:"bytes,3,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// Set to join, or to change what the member asks for. Unset: as before.
+	Subscription *GroupSubscription `protobuf:"bytes,4,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	// Of the last answer that was acted upon; 0: none.
+	Generation uint64 `protobuf:"varint,5,opt,name=generation,proto3" json:"generation,omitempty"`
+	// Ids of partitions that the member has stopped reading since, at most 10,000.
+	// They are given on at once. Generation must be one that the member knew when it
+	// owned them.
+	ReleasedPartitionIds []uint64 `protobuf:"varint,6,rep,packed,name=released_partition_ids,json=releasedPartitionIds,proto3" json:"released_partition_ids,omitempty"`
+	// How long the answer may wait for news while there is none; at most a third of
+	// the session timeout, and 5 s, whatever is asked for.
+	MaxWaitMs     uint32 `protobuf:"varint,7,opt,name=max_wait_ms,json=maxWaitMs,proto3" json:"max_wait_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupHeartbeatRequest) Reset() {
+	*x = GroupHeartbeatRequest{}
+	mi := &file_oncelog_v1_group_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupHeartbeatRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupHeartbeatRequest) ProtoMessage() {}
+
+func (x *GroupHeartbeatRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_group_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupHeartbeatRequest.ProtoReflect.Descriptor instead.
+func (*GroupHeartbeatRequest) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *GroupHeartbeatRequest) GetGroupId() string {
+	if x != nil {
+		return x.GroupId
+	}
+	return ""
+}
+
+func (x *GroupHeartbeatRequest) GetMemberId() string {
+	if x != nil {
+		return x.MemberId
+	}
+	return ""
+}
+
+func (x *GroupHeartbeatRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *GroupHeartbeatRequest) GetSubscription() *GroupSubscription {
+	if x != nil {
+		return x.Subscription
+	}
+	return nil
+}
+
+func (x *GroupHeartbeatRequest) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *GroupHeartbeatRequest) GetReleasedPartitionIds() []uint64 {
+	if x != nil {
+		return x.ReleasedPartitionIds
+	}
+	return nil
+}
+
+func (x *GroupHeartbeatRequest) GetMaxWaitMs() uint32 {
+	if x != nil {
+		return x.MaxWaitMs
+	}
+	return 0
+}
+
+// GroupSubscription is what a member asks for.
+type GroupSubscription struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names of the topics, 1 to 1,000 of at most 249 bytes. They need not exist yet.
+	// Together they may have 10,000 partitions when the member joins.
+	Topics []string `protobuf:"bytes,1,rep,name=topics,proto3" json:"topics,omitempty"`
+	// Without a heartbeat for so long the member is lost: 500 to 1,800,000; 0:
+	// 45,000. A change of the coordinator's leader grants it anew.
+	SessionTimeoutMs uint32 `protobuf:"varint,2,opt,name=session_timeout_ms,json=sessionTimeoutMs,proto3" json:"session_timeout_ms,omitempty"`
+	// Within this a member must let go of partitions that it is asked for, or it is
+	// lost: 500 to 3,600,000; 0: 60,000.
+	RebalanceTimeoutMs uint32 `protobuf:"varint,3,opt,name=rebalance_timeout_ms,json=rebalanceTimeoutMs,proto3" json:"rebalance_timeout_ms,omitempty"`
+	// How partitions are shared out. The group uses what most members ask for;
+	// unspecified: sticky.
+	Assignor GroupAssignor `protobuf:"varint,4,opt,name=assignor,proto3,enum=oncelog.v1.GroupAssignor" json:"assignor,omitempty"`
+	// Shown to operators.
+	ClientId      string `protobuf:"bytes,5,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupSubscription) Reset() {
+	*x = GroupSubscription{}
+	mi := &file_oncelog_v1_group_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupSubscription) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupSubscription) ProtoMessage() {}
+
+func (x *GroupSubscription) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_group_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupSubscription.ProtoReflect.Descriptor instead.
+func (*GroupSubscription) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *GroupSubscription) GetTopics() []string {
+	if x != nil {
+		return x.Topics
+	}
+	return nil
+}
+
+func (x *GroupSubscription) GetSessionTimeoutMs() uint32 {
+	if x != nil {
+		return x.SessionTimeoutMs
+	}
+	return 0
+}
+
+func (x *GroupSubscription) GetRebalanceTimeoutMs() uint32 {
+	if x != nil {
+		return x.RebalanceTimeoutMs
+	}
+	return 0
+}
+
+func (x *GroupSubscription) GetAssignor() GroupAssignor {
+	if x != nil {
+		return x.Assignor
+	}
+	return GroupAssignor_GROUP_ASSIGNOR_UNSPECIFIED
+}
+
+func (x *GroupSubscription) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+// GroupHeartbeatResponse is the member's standing.
+type GroupHeartbeatResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Carried by the member's commits. If it is the one of the request, nothing has
+	// changed, and assigned and revoked_partition_ids are empty.
+	Generation uint64 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	// The next call should come after so long, or at once if this one waited for
+	// news.
+	HeartbeatIntervalMs uint32 `protobuf:"varint,2,opt,name=heartbeat_interval_ms,json=heartbeatIntervalMs,proto3" json:"heartbeat_interval_ms,omitempty"`
+	// All that the member is to read, by partition id.
+	Assigned []*GroupAssignment `protobuf:"bytes,3,rep,name=assigned,proto3" json:"assigned,omitempty"`
+	// Ids of partitions that the member owns still and is to stop reading, and then
+	// to name as released.
+	RevokedPartitionIds []uint64 `protobuf:"varint,4,rep,packed,name=revoked_partition_ids,json=revokedPartitionIds,proto3" json:"revoked_partition_ids,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
+}
+
+func (x *GroupHeartbeatResponse) Reset() {
+	*x = GroupHeartbeatResponse{}
+	mi := &file_oncelog_v1_group_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupHeartbeatResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupHeartbeatResponse) ProtoMessage() {}
+
+func (x *GroupHeartbeatResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_group_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupHeartbeatResponse.ProtoReflect.Descriptor instead.
+func (*GroupHeartbeatResponse) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *GroupHeartbeatResponse) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *GroupHeartbeatResponse) GetHeartbeatIntervalMs() uint32 {
+	if x != nil {
+		return x.HeartbeatIntervalMs
+	}
+	return 0
+}
+
+func (x *GroupHeartbeatResponse) GetAssigned() []*GroupAssignment {
+	if x != nil {
+		return x.Assigned
+	}
+	return nil
+}
+
+func (x *GroupHeartbeatResponse) GetRevokedPartitionIds() []uint64 {
+	if x != nil {
+		return x.RevokedPartitionIds
+	}
+	return nil
+}
+
+// GroupAssignment is a partition that a member owns.
+type GroupAssignment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The partition, with all its fields set.
+	Partition *PartitionRef `protobuf:"bytes,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	// Generation since which the member owns it.
+	OwnedSinceGeneration uint64 `protobuf:"varint,2,opt,name=owned_since_generation,json=ownedSinceGeneration,proto3" json:"owned_since_generation,omitempty"`
+	// Committed position: the next offset to read. Unset: never committed, or owned
+	// since before the generation of the request.
+	Offset        *uint64 `protobuf:"varint,3,opt,name=offset,proto3,oneof" json:"offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupAssignment) Reset() {
+	*x = GroupAssignment{}
+	mi := &file_oncelog_v1_group_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupAssignment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupAssignment) ProtoMessage() {}
+
+func (x *GroupAssignment) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_group_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupAssignment.ProtoReflect.Descriptor instead.
+func (*GroupAssignment) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *GroupAssignment) GetPartition() *PartitionRef {
+	if x != nil {
+		return x.Partition
+	}
+	return nil
+}
+
+func (x *GroupAssignment) GetOwnedSinceGeneration() uint64 {
+	if x != nil {
+		return x.OwnedSinceGeneration
+	}
+	return 0
+}
+
+func (x *GroupAssignment) GetOffset() uint64 {
+	if x != nil && x.Offset != nil {
+		return *x.Offset
+	}
+	return 0
+}
+
 // CommittedOffset is a group's position in one partition.
 type CommittedOffset struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -166,7 +551,7 @@ type CommittedOffset struct {
 
 func (x *CommittedOffset) Reset() {
 	*x = CommittedOffset{}
-	mi := &file_oncelog_v1_group_proto_msgTypes[2]
+	mi := &file_oncelog_v1_group_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -178,7 +563,7 @@ func (x *CommittedOffset) String() string {
 func (*CommittedOffset) ProtoMessage() {}
 
 func (x *CommittedOffset) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_group_proto_msgTypes[2]
+	mi := &file_oncelog_v1_group_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -191,7 +576,7 @@ func (x *CommittedOffset) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommittedOffset.ProtoReflect.Descriptor instead.
 func (*CommittedOffset) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{2}
+	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CommittedOffset) GetPartition() *PartitionRef {
@@ -235,7 +620,7 @@ type LeaveGroupRequest struct {
 
 func (x *LeaveGroupRequest) Reset() {
 	*x = LeaveGroupRequest{}
-	mi := &file_oncelog_v1_group_proto_msgTypes[3]
+	mi := &file_oncelog_v1_group_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -247,7 +632,7 @@ func (x *LeaveGroupRequest) String() string {
 func (*LeaveGroupRequest) ProtoMessage() {}
 
 func (x *LeaveGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_group_proto_msgTypes[3]
+	mi := &file_oncelog_v1_group_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -260,7 +645,7 @@ func (x *LeaveGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveGroupRequest.ProtoReflect.Descriptor instead.
 func (*LeaveGroupRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{3}
+	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LeaveGroupRequest) GetGroupId() string {
@@ -286,7 +671,7 @@ type LeaveGroupResponse struct {
 
 func (x *LeaveGroupResponse) Reset() {
 	*x = LeaveGroupResponse{}
-	mi := &file_oncelog_v1_group_proto_msgTypes[4]
+	mi := &file_oncelog_v1_group_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -298,7 +683,7 @@ func (x *LeaveGroupResponse) String() string {
 func (*LeaveGroupResponse) ProtoMessage() {}
 
 func (x *LeaveGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_group_proto_msgTypes[4]
+	mi := &file_oncelog_v1_group_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -311,7 +696,7 @@ func (x *LeaveGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveGroupResponse.ProtoReflect.Descriptor instead.
 func (*LeaveGroupResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{4}
+	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{8}
 }
 
 // CommitOffsetsRequest moves positions of one group.
@@ -325,7 +710,7 @@ type CommitOffsetsRequest struct {
 
 func (x *CommitOffsetsRequest) Reset() {
 	*x = CommitOffsetsRequest{}
-	mi := &file_oncelog_v1_group_proto_msgTypes[5]
+	mi := &file_oncelog_v1_group_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -337,7 +722,7 @@ func (x *CommitOffsetsRequest) String() string {
 func (*CommitOffsetsRequest) ProtoMessage() {}
 
 func (x *CommitOffsetsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_group_proto_msgTypes[5]
+	mi := &file_oncelog_v1_group_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -350,7 +735,7 @@ func (x *CommitOffsetsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitOffsetsRequest.ProtoReflect.Descriptor instead.
 func (*CommitOffsetsRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{5}
+	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CommitOffsetsRequest) GetOffsets() *GroupOffsets {
@@ -369,7 +754,7 @@ type CommitOffsetsResponse struct {
 
 func (x *CommitOffsetsResponse) Reset() {
 	*x = CommitOffsetsResponse{}
-	mi := &file_oncelog_v1_group_proto_msgTypes[6]
+	mi := &file_oncelog_v1_group_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -381,7 +766,7 @@ func (x *CommitOffsetsResponse) String() string {
 func (*CommitOffsetsResponse) ProtoMessage() {}
 
 func (x *CommitOffsetsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_group_proto_msgTypes[6]
+	mi := &file_oncelog_v1_group_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -394,7 +779,7 @@ func (x *CommitOffsetsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitOffsetsResponse.ProtoReflect.Descriptor instead.
 func (*CommitOffsetsResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{6}
+	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{10}
 }
 
 // FetchOffsetsRequest names a group and partitions.
@@ -410,7 +795,7 @@ type FetchOffsetsRequest struct {
 
 func (x *FetchOffsetsRequest) Reset() {
 	*x = FetchOffsetsRequest{}
-	mi := &file_oncelog_v1_group_proto_msgTypes[7]
+	mi := &file_oncelog_v1_group_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -422,7 +807,7 @@ func (x *FetchOffsetsRequest) String() string {
 func (*FetchOffsetsRequest) ProtoMessage() {}
 
 func (x *FetchOffsetsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_group_proto_msgTypes[7]
+	mi := &file_oncelog_v1_group_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -435,7 +820,7 @@ func (x *FetchOffsetsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchOffsetsRequest.ProtoReflect.Descriptor instead.
 func (*FetchOffsetsRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{7}
+	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *FetchOffsetsRequest) GetGroupId() string {
@@ -463,7 +848,7 @@ type FetchOffsetsResponse struct {
 
 func (x *FetchOffsetsResponse) Reset() {
 	*x = FetchOffsetsResponse{}
-	mi := &file_oncelog_v1_group_proto_msgTypes[8]
+	mi := &file_oncelog_v1_group_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -475,7 +860,7 @@ func (x *FetchOffsetsResponse) String() string {
 func (*FetchOffsetsResponse) ProtoMessage() {}
 
 func (x *FetchOffsetsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_group_proto_msgTypes[8]
+	mi := &file_oncelog_v1_group_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -488,7 +873,7 @@ func (x *FetchOffsetsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchOffsetsResponse.ProtoReflect.Descriptor instead.
 func (*FetchOffsetsResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{8}
+	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *FetchOffsetsResponse) GetOffsets() []*CommittedOffset {
@@ -511,7 +896,7 @@ type ListGroupsRequest struct {
 
 func (x *ListGroupsRequest) Reset() {
 	*x = ListGroupsRequest{}
-	mi := &file_oncelog_v1_group_proto_msgTypes[9]
+	mi := &file_oncelog_v1_group_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -523,7 +908,7 @@ func (x *ListGroupsRequest) String() string {
 func (*ListGroupsRequest) ProtoMessage() {}
 
 func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_group_proto_msgTypes[9]
+	mi := &file_oncelog_v1_group_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -536,7 +921,7 @@ func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsRequest.ProtoReflect.Descriptor instead.
 func (*ListGroupsRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{9}
+	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListGroupsRequest) GetPageSize() uint32 {
@@ -566,7 +951,7 @@ type ListGroupsResponse struct {
 
 func (x *ListGroupsResponse) Reset() {
 	*x = ListGroupsResponse{}
-	mi := &file_oncelog_v1_group_proto_msgTypes[10]
+	mi := &file_oncelog_v1_group_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -578,7 +963,7 @@ func (x *ListGroupsResponse) String() string {
 func (*ListGroupsResponse) ProtoMessage() {}
 
 func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_group_proto_msgTypes[10]
+	mi := &file_oncelog_v1_group_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -591,7 +976,7 @@ func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsResponse.ProtoReflect.Descriptor instead.
 func (*ListGroupsResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{10}
+	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListGroupsResponse) GetGroups() []*GroupListing {
@@ -625,7 +1010,7 @@ type GroupListing struct {
 
 func (x *GroupListing) Reset() {
 	*x = GroupListing{}
-	mi := &file_oncelog_v1_group_proto_msgTypes[11]
+	mi := &file_oncelog_v1_group_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -637,7 +1022,7 @@ func (x *GroupListing) String() string {
 func (*GroupListing) ProtoMessage() {}
 
 func (x *GroupListing) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_group_proto_msgTypes[11]
+	mi := &file_oncelog_v1_group_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -650,7 +1035,7 @@ func (x *GroupListing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupListing.ProtoReflect.Descriptor instead.
 func (*GroupListing) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{11}
+	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GroupListing) GetGroupId() string {
@@ -692,7 +1077,7 @@ type DescribeGroupRequest struct {
 
 func (x *DescribeGroupRequest) Reset() {
 	*x = DescribeGroupRequest{}
-	mi := &file_oncelog_v1_group_proto_msgTypes[12]
+	mi := &file_oncelog_v1_group_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -704,7 +1089,7 @@ func (x *DescribeGroupRequest) String() string {
 func (*DescribeGroupRequest) ProtoMessage() {}
 
 func (x *DescribeGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_group_proto_msgTypes[12]
+	mi := &file_oncelog_v1_group_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -717,7 +1102,7 @@ func (x *DescribeGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeGroupRequest.ProtoReflect.Descriptor instead.
 func (*DescribeGroupRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{12}
+	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DescribeGroupRequest) GetGroupId() string {
@@ -744,7 +1129,7 @@ type DescribeGroupResponse struct {
 
 func (x *DescribeGroupResponse) Reset() {
 	*x = DescribeGroupResponse{}
-	mi := &file_oncelog_v1_group_proto_msgTypes[13]
+	mi := &file_oncelog_v1_group_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -756,7 +1141,7 @@ func (x *DescribeGroupResponse) String() string {
 func (*DescribeGroupResponse) ProtoMessage() {}
 
 func (x *DescribeGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_group_proto_msgTypes[13]
+	mi := &file_oncelog_v1_group_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -769,7 +1154,7 @@ func (x *DescribeGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeGroupResponse.ProtoReflect.Descriptor instead.
 func (*DescribeGroupResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{13}
+	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DescribeGroupResponse) GetGroupId() string {
@@ -810,14 +1195,20 @@ type GroupMember struct {
 	// When it joined.
 	JoinedAtMs int64 `protobuf:"varint,3,opt,name=joined_at_ms,json=joinedAtMs,proto3" json:"joined_at_ms,omitempty"`
 	// How many partitions it owns.
-	Partitions    uint32 `protobuf:"varint,4,opt,name=partitions,proto3" json:"partitions,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Partitions uint32 `protobuf:"varint,4,opt,name=partitions,proto3" json:"partitions,omitempty"`
+	// What it asked for when it joined; unset for a member that names its partitions.
+	Subscription *GroupSubscription `protobuf:"bytes,5,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	// Id of a static member.
+	InstanceId string `protobuf:"bytes,6,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// Ids of partitions that it is asked to let go.
+	RevokedPartitionIds []uint64 `protobuf:"varint,7,rep,packed,name=revoked_partition_ids,json=revokedPartitionIds,proto3" json:"revoked_partition_ids,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *GroupMember) Reset() {
 	*x = GroupMember{}
-	mi := &file_oncelog_v1_group_proto_msgTypes[14]
+	mi := &file_oncelog_v1_group_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +1220,7 @@ func (x *GroupMember) String() string {
 func (*GroupMember) ProtoMessage() {}
 
 func (x *GroupMember) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_group_proto_msgTypes[14]
+	mi := &file_oncelog_v1_group_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +1233,7 @@ func (x *GroupMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupMember.ProtoReflect.Descriptor instead.
 func (*GroupMember) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{14}
+	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GroupMember) GetMemberId() string {
@@ -873,6 +1264,27 @@ func (x *GroupMember) GetPartitions() uint32 {
 	return 0
 }
 
+func (x *GroupMember) GetSubscription() *GroupSubscription {
+	if x != nil {
+		return x.Subscription
+	}
+	return nil
+}
+
+func (x *GroupMember) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *GroupMember) GetRevokedPartitionIds() []uint64 {
+	if x != nil {
+		return x.RevokedPartitionIds
+	}
+	return nil
+}
+
 // GroupPartition is the standing of a group in one partition.
 type GroupPartition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -882,13 +1294,16 @@ type GroupPartition struct {
 	MemberId string `protobuf:"bytes,2,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
 	// Generation since which it owns it.
 	OwnedSinceGeneration uint64 `protobuf:"varint,3,opt,name=owned_since_generation,json=ownedSinceGeneration,proto3" json:"owned_since_generation,omitempty"`
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
+	// Member that is to own it, in a group that subscribes. Another one than
+	// member_id gets it when that one has let go.
+	NextMemberId  string `protobuf:"bytes,4,opt,name=next_member_id,json=nextMemberId,proto3" json:"next_member_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GroupPartition) Reset() {
 	*x = GroupPartition{}
-	mi := &file_oncelog_v1_group_proto_msgTypes[15]
+	mi := &file_oncelog_v1_group_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -900,7 +1315,7 @@ func (x *GroupPartition) String() string {
 func (*GroupPartition) ProtoMessage() {}
 
 func (x *GroupPartition) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_group_proto_msgTypes[15]
+	mi := &file_oncelog_v1_group_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -913,7 +1328,7 @@ func (x *GroupPartition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupPartition.ProtoReflect.Descriptor instead.
 func (*GroupPartition) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{15}
+	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GroupPartition) GetCommitted() *CommittedOffset {
@@ -937,6 +1352,13 @@ func (x *GroupPartition) GetOwnedSinceGeneration() uint64 {
 	return 0
 }
 
+func (x *GroupPartition) GetNextMemberId() string {
+	if x != nil {
+		return x.NextMemberId
+	}
+	return ""
+}
+
 // DeleteGroupRequest names the group.
 type DeleteGroupRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -948,7 +1370,7 @@ type DeleteGroupRequest struct {
 
 func (x *DeleteGroupRequest) Reset() {
 	*x = DeleteGroupRequest{}
-	mi := &file_oncelog_v1_group_proto_msgTypes[16]
+	mi := &file_oncelog_v1_group_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -960,7 +1382,7 @@ func (x *DeleteGroupRequest) String() string {
 func (*DeleteGroupRequest) ProtoMessage() {}
 
 func (x *DeleteGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_group_proto_msgTypes[16]
+	mi := &file_oncelog_v1_group_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -973,7 +1395,7 @@ func (x *DeleteGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteGroupRequest.ProtoReflect.Descriptor instead.
 func (*DeleteGroupRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{16}
+	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DeleteGroupRequest) GetGroupId() string {
@@ -992,7 +1414,7 @@ type DeleteGroupResponse struct {
 
 func (x *DeleteGroupResponse) Reset() {
 	*x = DeleteGroupResponse{}
-	mi := &file_oncelog_v1_group_proto_msgTypes[17]
+	mi := &file_oncelog_v1_group_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1004,7 +1426,7 @@ func (x *DeleteGroupResponse) String() string {
 func (*DeleteGroupResponse) ProtoMessage() {}
 
 func (x *DeleteGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_group_proto_msgTypes[17]
+	mi := &file_oncelog_v1_group_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1017,7 +1439,7 @@ func (x *DeleteGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteGroupResponse.ProtoReflect.Descriptor instead.
 func (*DeleteGroupResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{17}
+	return file_oncelog_v1_group_proto_rawDescGZIP(), []int{21}
 }
 
 var File_oncelog_v1_group_proto protoreflect.FileDescriptor
@@ -1037,7 +1459,36 @@ const file_oncelog_v1_group_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
 	"generation\x125\n" +
-	"\aoffsets\x18\x02 \x03(\v2\x1b.oncelog.v1.CommittedOffsetR\aoffsets\"\xb5\x01\n" +
+	"\aoffsets\x18\x02 \x03(\v2\x1b.oncelog.v1.CommittedOffsetR\aoffsets\"\xa9\x02\n" +
+	"\x15GroupHeartbeatRequest\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\tR\agroupId\x12\x1b\n" +
+	"\tmember_id\x18\x02 \x01(\tR\bmemberId\x12\x1f\n" +
+	"\vinstance_id\x18\x03 \x01(\tR\n" +
+	"instanceId\x12A\n" +
+	"\fsubscription\x18\x04 \x01(\v2\x1d.oncelog.v1.GroupSubscriptionR\fsubscription\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x05 \x01(\x04R\n" +
+	"generation\x124\n" +
+	"\x16released_partition_ids\x18\x06 \x03(\x04R\x14releasedPartitionIds\x12\x1e\n" +
+	"\vmax_wait_ms\x18\a \x01(\rR\tmaxWaitMs\"\xdf\x01\n" +
+	"\x11GroupSubscription\x12\x16\n" +
+	"\x06topics\x18\x01 \x03(\tR\x06topics\x12,\n" +
+	"\x12session_timeout_ms\x18\x02 \x01(\rR\x10sessionTimeoutMs\x120\n" +
+	"\x14rebalance_timeout_ms\x18\x03 \x01(\rR\x12rebalanceTimeoutMs\x125\n" +
+	"\bassignor\x18\x04 \x01(\x0e2\x19.oncelog.v1.GroupAssignorR\bassignor\x12\x1b\n" +
+	"\tclient_id\x18\x05 \x01(\tR\bclientId\"\xd9\x01\n" +
+	"\x16GroupHeartbeatResponse\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\x04R\n" +
+	"generation\x122\n" +
+	"\x15heartbeat_interval_ms\x18\x02 \x01(\rR\x13heartbeatIntervalMs\x127\n" +
+	"\bassigned\x18\x03 \x03(\v2\x1b.oncelog.v1.GroupAssignmentR\bassigned\x122\n" +
+	"\x15revoked_partition_ids\x18\x04 \x03(\x04R\x13revokedPartitionIds\"\xa7\x01\n" +
+	"\x0fGroupAssignment\x126\n" +
+	"\tpartition\x18\x01 \x01(\v2\x18.oncelog.v1.PartitionRefR\tpartition\x124\n" +
+	"\x16owned_since_generation\x18\x02 \x01(\x04R\x14ownedSinceGeneration\x12\x1b\n" +
+	"\x06offset\x18\x03 \x01(\x04H\x00R\x06offset\x88\x01\x01B\t\n" +
+	"\a_offset\"\xb5\x01\n" +
 	"\x0fCommittedOffset\x126\n" +
 	"\tpartition\x18\x01 \x01(\v2\x18.oncelog.v1.PartitionRefR\tpartition\x12\x1b\n" +
 	"\x06offset\x18\x02 \x01(\x04H\x00R\x06offset\x88\x01\x01\x12\x1a\n" +
@@ -1084,7 +1535,7 @@ const file_oncelog_v1_group_proto_rawDesc = "" +
 	"\amembers\x18\x03 \x03(\v2\x17.oncelog.v1.GroupMemberR\amembers\x12:\n" +
 	"\n" +
 	"partitions\x18\x04 \x03(\v2\x1a.oncelog.v1.GroupPartitionR\n" +
-	"partitions\"\x89\x01\n" +
+	"partitions\"\xa1\x02\n" +
 	"\vGroupMember\x12\x1b\n" +
 	"\tmember_id\x18\x01 \x01(\tR\bmemberId\x12\x1b\n" +
 	"\tclient_id\x18\x02 \x01(\tR\bclientId\x12 \n" +
@@ -1092,16 +1543,26 @@ const file_oncelog_v1_group_proto_rawDesc = "" +
 	"joinedAtMs\x12\x1e\n" +
 	"\n" +
 	"partitions\x18\x04 \x01(\rR\n" +
-	"partitions\"\x9e\x01\n" +
+	"partitions\x12A\n" +
+	"\fsubscription\x18\x05 \x01(\v2\x1d.oncelog.v1.GroupSubscriptionR\fsubscription\x12\x1f\n" +
+	"\vinstance_id\x18\x06 \x01(\tR\n" +
+	"instanceId\x122\n" +
+	"\x15revoked_partition_ids\x18\a \x03(\x04R\x13revokedPartitionIds\"\xc4\x01\n" +
 	"\x0eGroupPartition\x129\n" +
 	"\tcommitted\x18\x01 \x01(\v2\x1b.oncelog.v1.CommittedOffsetR\tcommitted\x12\x1b\n" +
 	"\tmember_id\x18\x02 \x01(\tR\bmemberId\x124\n" +
-	"\x16owned_since_generation\x18\x03 \x01(\x04R\x14ownedSinceGeneration\"/\n" +
+	"\x16owned_since_generation\x18\x03 \x01(\x04R\x14ownedSinceGeneration\x12$\n" +
+	"\x0enext_member_id\x18\x04 \x01(\tR\fnextMemberId\"/\n" +
 	"\x12DeleteGroupRequest\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\tR\agroupId\"\x15\n" +
-	"\x13DeleteGroupResponse2\xd6\x04\n" +
+	"\x13DeleteGroupResponse*d\n" +
+	"\rGroupAssignor\x12\x1e\n" +
+	"\x1aGROUP_ASSIGNOR_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15GROUP_ASSIGNOR_STICKY\x10\x01\x12\x18\n" +
+	"\x14GROUP_ASSIGNOR_RANGE\x10\x022\xaf\x05\n" +
 	"\fGroupService\x12]\n" +
-	"\x10AssignPartitions\x12#.oncelog.v1.AssignPartitionsRequest\x1a$.oncelog.v1.AssignPartitionsResponse\x12K\n" +
+	"\x10AssignPartitions\x12#.oncelog.v1.AssignPartitionsRequest\x1a$.oncelog.v1.AssignPartitionsResponse\x12W\n" +
+	"\x0eGroupHeartbeat\x12!.oncelog.v1.GroupHeartbeatRequest\x1a\".oncelog.v1.GroupHeartbeatResponse\x12K\n" +
 	"\n" +
 	"LeaveGroup\x12\x1d.oncelog.v1.LeaveGroupRequest\x1a\x1e.oncelog.v1.LeaveGroupResponse\x12T\n" +
 	"\rCommitOffsets\x12 .oncelog.v1.CommitOffsetsRequest\x1a!.oncelog.v1.CommitOffsetsResponse\x12Q\n" +
@@ -1127,59 +1588,72 @@ func file_oncelog_v1_group_proto_rawDescGZIP() []byte {
 	return file_oncelog_v1_group_proto_rawDescData
 }
 
-var file_oncelog_v1_group_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_oncelog_v1_group_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_oncelog_v1_group_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_oncelog_v1_group_proto_goTypes = []any{
-	(*AssignPartitionsRequest)(nil),  // 0: oncelog.v1.AssignPartitionsRequest
-	(*AssignPartitionsResponse)(nil), // 1: oncelog.v1.AssignPartitionsResponse
-	(*CommittedOffset)(nil),          // 2: oncelog.v1.CommittedOffset
-	(*LeaveGroupRequest)(nil),        // 3: oncelog.v1.LeaveGroupRequest
-	(*LeaveGroupResponse)(nil),       // 4: oncelog.v1.LeaveGroupResponse
-	(*CommitOffsetsRequest)(nil),     // 5: oncelog.v1.CommitOffsetsRequest
-	(*CommitOffsetsResponse)(nil),    // 6: oncelog.v1.CommitOffsetsResponse
-	(*FetchOffsetsRequest)(nil),      // 7: oncelog.v1.FetchOffsetsRequest
-	(*FetchOffsetsResponse)(nil),     // 8: oncelog.v1.FetchOffsetsResponse
-	(*ListGroupsRequest)(nil),        // 9: oncelog.v1.ListGroupsRequest
-	(*ListGroupsResponse)(nil),       // 10: oncelog.v1.ListGroupsResponse
-	(*GroupListing)(nil),             // 11: oncelog.v1.GroupListing
-	(*DescribeGroupRequest)(nil),     // 12: oncelog.v1.DescribeGroupRequest
-	(*DescribeGroupResponse)(nil),    // 13: oncelog.v1.DescribeGroupResponse
-	(*GroupMember)(nil),              // 14: oncelog.v1.GroupMember
-	(*GroupPartition)(nil),           // 15: oncelog.v1.GroupPartition
-	(*DeleteGroupRequest)(nil),       // 16: oncelog.v1.DeleteGroupRequest
-	(*DeleteGroupResponse)(nil),      // 17: oncelog.v1.DeleteGroupResponse
-	(*PartitionRef)(nil),             // 18: oncelog.v1.PartitionRef
-	(*GroupOffsets)(nil),             // 19: oncelog.v1.GroupOffsets
+	(GroupAssignor)(0),               // 0: oncelog.v1.GroupAssignor
+	(*AssignPartitionsRequest)(nil),  // 1: oncelog.v1.AssignPartitionsRequest
+	(*AssignPartitionsResponse)(nil), // 2: oncelog.v1.AssignPartitionsResponse
+	(*GroupHeartbeatRequest)(nil),    // 3: oncelog.v1.GroupHeartbeatRequest
+	(*GroupSubscription)(nil),        // 4: oncelog.v1.GroupSubscription
+	(*GroupHeartbeatResponse)(nil),   // 5: oncelog.v1.GroupHeartbeatResponse
+	(*GroupAssignment)(nil),          // 6: oncelog.v1.GroupAssignment
+	(*CommittedOffset)(nil),          // 7: oncelog.v1.CommittedOffset
+	(*LeaveGroupRequest)(nil),        // 8: oncelog.v1.LeaveGroupRequest
+	(*LeaveGroupResponse)(nil),       // 9: oncelog.v1.LeaveGroupResponse
+	(*CommitOffsetsRequest)(nil),     // 10: oncelog.v1.CommitOffsetsRequest
+	(*CommitOffsetsResponse)(nil),    // 11: oncelog.v1.CommitOffsetsResponse
+	(*FetchOffsetsRequest)(nil),      // 12: oncelog.v1.FetchOffsetsRequest
+	(*FetchOffsetsResponse)(nil),     // 13: oncelog.v1.FetchOffsetsResponse
+	(*ListGroupsRequest)(nil),        // 14: oncelog.v1.ListGroupsRequest
+	(*ListGroupsResponse)(nil),       // 15: oncelog.v1.ListGroupsResponse
+	(*GroupListing)(nil),             // 16: oncelog.v1.GroupListing
+	(*DescribeGroupRequest)(nil),     // 17: oncelog.v1.DescribeGroupRequest
+	(*DescribeGroupResponse)(nil),    // 18: oncelog.v1.DescribeGroupResponse
+	(*GroupMember)(nil),              // 19: oncelog.v1.GroupMember
+	(*GroupPartition)(nil),           // 20: oncelog.v1.GroupPartition
+	(*DeleteGroupRequest)(nil),       // 21: oncelog.v1.DeleteGroupRequest
+	(*DeleteGroupResponse)(nil),      // 22: oncelog.v1.DeleteGroupResponse
+	(*PartitionRef)(nil),             // 23: oncelog.v1.PartitionRef
+	(*GroupOffsets)(nil),             // 24: oncelog.v1.GroupOffsets
 }
 var file_oncelog_v1_group_proto_depIdxs = []int32{
-	18, // 0: oncelog.v1.AssignPartitionsRequest.partitions:type_name -> oncelog.v1.PartitionRef
-	2,  // 1: oncelog.v1.AssignPartitionsResponse.offsets:type_name -> oncelog.v1.CommittedOffset
-	18, // 2: oncelog.v1.CommittedOffset.partition:type_name -> oncelog.v1.PartitionRef
-	19, // 3: oncelog.v1.CommitOffsetsRequest.offsets:type_name -> oncelog.v1.GroupOffsets
-	18, // 4: oncelog.v1.FetchOffsetsRequest.partitions:type_name -> oncelog.v1.PartitionRef
-	2,  // 5: oncelog.v1.FetchOffsetsResponse.offsets:type_name -> oncelog.v1.CommittedOffset
-	11, // 6: oncelog.v1.ListGroupsResponse.groups:type_name -> oncelog.v1.GroupListing
-	14, // 7: oncelog.v1.DescribeGroupResponse.members:type_name -> oncelog.v1.GroupMember
-	15, // 8: oncelog.v1.DescribeGroupResponse.partitions:type_name -> oncelog.v1.GroupPartition
-	2,  // 9: oncelog.v1.GroupPartition.committed:type_name -> oncelog.v1.CommittedOffset
-	0,  // 10: oncelog.v1.GroupService.AssignPartitions:input_type -> oncelog.v1.AssignPartitionsRequest
-	3,  // 11: oncelog.v1.GroupService.LeaveGroup:input_type -> oncelog.v1.LeaveGroupRequest
-	5,  // 12: oncelog.v1.GroupService.CommitOffsets:input_type -> oncelog.v1.CommitOffsetsRequest
-	7,  // 13: oncelog.v1.GroupService.FetchOffsets:input_type -> oncelog.v1.FetchOffsetsRequest
-	9,  // 14: oncelog.v1.GroupService.ListGroups:input_type -> oncelog.v1.ListGroupsRequest
-	12, // 15: oncelog.v1.GroupService.DescribeGroup:input_type -> oncelog.v1.DescribeGroupRequest
-	16, // 16: oncelog.v1.GroupService.DeleteGroup:input_type -> oncelog.v1.DeleteGroupRequest
-	1,  // 17: oncelog.v1.GroupService.AssignPartitions:output_type -> oncelog.v1.AssignPartitionsResponse
-	4,  // 18: oncelog.v1.GroupService.LeaveGroup:output_type -> oncelog.v1.LeaveGroupResponse
-	6,  // 19: oncelog.v1.GroupService.CommitOffsets:output_type -> oncelog.v1.CommitOffsetsResponse
-	8,  // 20: oncelog.v1.GroupService.FetchOffsets:output_type -> oncelog.v1.FetchOffsetsResponse
-	10, // 21: oncelog.v1.GroupService.ListGroups:output_type -> oncelog.v1.ListGroupsResponse
-	13, // 22: oncelog.v1.GroupService.DescribeGroup:output_type -> oncelog.v1.DescribeGroupResponse
-	17, // 23: oncelog.v1.GroupService.DeleteGroup:output_type -> oncelog.v1.DeleteGroupResponse
-	17, // [17:24] is the sub-list for method output_type
-	10, // [10:17] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	23, // 0: oncelog.v1.AssignPartitionsRequest.partitions:type_name -> oncelog.v1.PartitionRef
+	7,  // 1: oncelog.v1.AssignPartitionsResponse.offsets:type_name -> oncelog.v1.CommittedOffset
+	4,  // 2: oncelog.v1.GroupHeartbeatRequest.subscription:type_name -> oncelog.v1.GroupSubscription
+	0,  // 3: oncelog.v1.GroupSubscription.assignor:type_name -> oncelog.v1.GroupAssignor
+	6,  // 4: oncelog.v1.GroupHeartbeatResponse.assigned:type_name -> oncelog.v1.GroupAssignment
+	23, // 5: oncelog.v1.GroupAssignment.partition:type_name -> oncelog.v1.PartitionRef
+	23, // 6: oncelog.v1.CommittedOffset.partition:type_name -> oncelog.v1.PartitionRef
+	24, // 7: oncelog.v1.CommitOffsetsRequest.offsets:type_name -> oncelog.v1.GroupOffsets
+	23, // 8: oncelog.v1.FetchOffsetsRequest.partitions:type_name -> oncelog.v1.PartitionRef
+	7,  // 9: oncelog.v1.FetchOffsetsResponse.offsets:type_name -> oncelog.v1.CommittedOffset
+	16, // 10: oncelog.v1.ListGroupsResponse.groups:type_name -> oncelog.v1.GroupListing
+	19, // 11: oncelog.v1.DescribeGroupResponse.members:type_name -> oncelog.v1.GroupMember
+	20, // 12: oncelog.v1.DescribeGroupResponse.partitions:type_name -> oncelog.v1.GroupPartition
+	4,  // 13: oncelog.v1.GroupMember.subscription:type_name -> oncelog.v1.GroupSubscription
+	7,  // 14: oncelog.v1.GroupPartition.committed:type_name -> oncelog.v1.CommittedOffset
+	1,  // 15: oncelog.v1.GroupService.AssignPartitions:input_type -> oncelog.v1.AssignPartitionsRequest
+	3,  // 16: oncelog.v1.GroupService.GroupHeartbeat:input_type -> oncelog.v1.GroupHeartbeatRequest
+	8,  // 17: oncelog.v1.GroupService.LeaveGroup:input_type -> oncelog.v1.LeaveGroupRequest
+	10, // 18: oncelog.v1.GroupService.CommitOffsets:input_type -> oncelog.v1.CommitOffsetsRequest
+	12, // 19: oncelog.v1.GroupService.FetchOffsets:input_type -> oncelog.v1.FetchOffsetsRequest
+	14, // 20: oncelog.v1.GroupService.ListGroups:input_type -> oncelog.v1.ListGroupsRequest
+	17, // 21: oncelog.v1.GroupService.DescribeGroup:input_type -> oncelog.v1.DescribeGroupRequest
+	21, // 22: oncelog.v1.GroupService.DeleteGroup:input_type -> oncelog.v1.DeleteGroupRequest
+	2,  // 23: oncelog.v1.GroupService.AssignPartitions:output_type -> oncelog.v1.AssignPartitionsResponse
+	5,  // 24: oncelog.v1.GroupService.GroupHeartbeat:output_type -> oncelog.v1.GroupHeartbeatResponse
+	9,  // 25: oncelog.v1.GroupService.LeaveGroup:output_type -> oncelog.v1.LeaveGroupResponse
+	11, // 26: oncelog.v1.GroupService.CommitOffsets:output_type -> oncelog.v1.CommitOffsetsResponse
+	13, // 27: oncelog.v1.GroupService.FetchOffsets:output_type -> oncelog.v1.FetchOffsetsResponse
+	15, // 28: oncelog.v1.GroupService.ListGroups:output_type -> oncelog.v1.ListGroupsResponse
+	18, // 29: oncelog.v1.GroupService.DescribeGroup:output_type -> oncelog.v1.DescribeGroupResponse
+	22, // 30: oncelog.v1.GroupService.DeleteGroup:output_type -> oncelog.v1.DeleteGroupResponse
+	23, // [23:31] is the sub-list for method output_type
+	15, // [15:23] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_oncelog_v1_group_proto_init() }
@@ -1189,19 +1663,21 @@ func file_oncelog_v1_group_proto_init() {
 	}
 	file_oncelog_v1_common_proto_init()
 	file_oncelog_v1_transaction_proto_init()
-	file_oncelog_v1_group_proto_msgTypes[2].OneofWrappers = []any{}
+	file_oncelog_v1_group_proto_msgTypes[5].OneofWrappers = []any{}
+	file_oncelog_v1_group_proto_msgTypes[6].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_oncelog_v1_group_proto_rawDesc), len(file_oncelog_v1_group_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   18,
+			NumEnums:      1,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_oncelog_v1_group_proto_goTypes,
 		DependencyIndexes: file_oncelog_v1_group_proto_depIdxs,
+		EnumInfos:         file_oncelog_v1_group_proto_enumTypes,
 		MessageInfos:      file_oncelog_v1_group_proto_msgTypes,
 	}.Build()
 	File_oncelog_v1_group_proto = out.File

@@ -20,6 +20,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	GroupService_AssignPartitions_FullMethodName = "/oncelog.v1.GroupService/AssignPartitions"
+	GroupService_GroupHeartbeat_FullMethodName   = "/oncelog.v1.GroupService/GroupHeartbeat"
 	GroupService_LeaveGroup_FullMethodName       = "/oncelog.v1.GroupService/LeaveGroup"
 	GroupService_CommitOffsets_FullMethodName    = "/oncelog.v1.GroupService/CommitOffsets"
 	GroupService_FetchOffsets_FullMethodName     = "/oncelog.v1.GroupService/FetchOffsets"
@@ -38,8 +39,15 @@ type GroupServiceClient interface {
 	// AssignPartitions gives a member the partitions that it names (manual
 	// assignment). A partition that another member held changes hands, and what
 	// that member commits for it afterwards is STALE_MEMBER. The member's earlier
-	// partitions that are not named are given up.
+	// partitions that are not named are given up. Errors:
+	// INCONSISTENT_GROUP_PROTOCOL.
 	AssignPartitions(ctx context.Context, in *AssignPartitionsRequest, opts ...grpc.CallOption) (*AssignPartitionsResponse, error)
+	// GroupHeartbeat joins a group, keeps a member alive in it, tells the member what
+	// it is to read, and takes its word that it has stopped reading (assignment by
+	// the server, as in KIP-848). A member that calls it less often than its session
+	// timeout is lost. Only what changes something costs a log entry. Errors:
+	// UNKNOWN_MEMBER (join again), FENCED_INSTANCE_ID, INCONSISTENT_GROUP_PROTOCOL.
+	GroupHeartbeat(ctx context.Context, in *GroupHeartbeatRequest, opts ...grpc.CallOption) (*GroupHeartbeatResponse, error)
 	// LeaveGroup gives up all partitions of a member. Leaving twice is no error.
 	LeaveGroup(ctx context.Context, in *LeaveGroupRequest, opts ...grpc.CallOption) (*LeaveGroupResponse, error)
 	// CommitOffsets moves positions without a transaction, all or none, with the
@@ -69,6 +77,16 @@ func (c *groupServiceClient) AssignPartitions(ctx context.Context, in *AssignPar
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AssignPartitionsResponse)
 	err := c.cc.Invoke(ctx, GroupService_AssignPartitions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *groupServiceClient) GroupHeartbeat(ctx context.Context, in *GroupHeartbeatRequest, opts ...grpc.CallOption) (*GroupHeartbeatResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GroupHeartbeatResponse)
+	err := c.cc.Invoke(ctx, GroupService_GroupHeartbeat_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -145,8 +163,15 @@ type GroupServiceServer interface {
 	// AssignPartitions gives a member the partitions that it names (manual
 	// assignment). A partition that another member held changes hands, and what
 	// that member commits for it afterwards is STALE_MEMBER. The member's earlier
-	// partitions that are not named are given up.
+	// partitions that are not named are given up. Errors:
+	// INCONSISTENT_GROUP_PROTOCOL.
 	AssignPartitions(context.Context, *AssignPartitionsRequest) (*AssignPartitionsResponse, error)
+	// GroupHeartbeat joins a group, keeps a member alive in it, tells the member what
+	// it is to read, and takes its word that it has stopped reading (assignment by
+	// the server, as in KIP-848). A member that calls it less often than its session
+	// timeout is lost. Only what changes something costs a log entry. Errors:
+	// UNKNOWN_MEMBER (join again), FENCED_INSTANCE_ID, INCONSISTENT_GROUP_PROTOCOL.
+	GroupHeartbeat(context.Context, *GroupHeartbeatRequest) (*GroupHeartbeatResponse, error)
 	// LeaveGroup gives up all partitions of a member. Leaving twice is no error.
 	LeaveGroup(context.Context, *LeaveGroupRequest) (*LeaveGroupResponse, error)
 	// CommitOffsets moves positions without a transaction, all or none, with the
@@ -174,6 +199,9 @@ type UnimplementedGroupServiceServer struct{}
 
 func (UnimplementedGroupServiceServer) AssignPartitions(context.Context, *AssignPartitionsRequest) (*AssignPartitionsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AssignPartitions not implemented")
+}
+func (UnimplementedGroupServiceServer) GroupHeartbeat(context.Context, *GroupHeartbeatRequest) (*GroupHeartbeatResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GroupHeartbeat not implemented")
 }
 func (UnimplementedGroupServiceServer) LeaveGroup(context.Context, *LeaveGroupRequest) (*LeaveGroupResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method LeaveGroup not implemented")
@@ -228,6 +256,24 @@ func _GroupService_AssignPartitions_Handler(srv interface{}, ctx context.Context
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(GroupServiceServer).AssignPartitions(ctx, req.(*AssignPartitionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _GroupService_GroupHeartbeat_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GroupHeartbeatRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GroupServiceServer).GroupHeartbeat(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GroupService_GroupHeartbeat_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GroupServiceServer).GroupHeartbeat(ctx, req.(*GroupHeartbeatRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -350,6 +396,10 @@ var GroupService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "AssignPartitions",
 			Handler:    _GroupService_AssignPartitions_Handler,
+		},
+		{
+			MethodName: "GroupHeartbeat",
+			Handler:    _GroupService_GroupHeartbeat_Handler,
 		},
 		{
 			MethodName: "LeaveGroup",

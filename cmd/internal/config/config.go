@@ -94,6 +94,8 @@ type Partition struct {
 
 	EnlistDelay    time.Duration
 	EnlistInterval time.Duration
+
+	RetentionCheckInterval time.Duration
 }
 
 // Dev configures `oncelog dev`.
@@ -148,6 +150,8 @@ func DefaultPartition() *Partition {
 		Log:            Log{Level: slog.LevelInfo, Format: FormatText},
 		EnlistDelay:    20 * time.Millisecond,
 		EnlistInterval: 3 * time.Second,
+
+		RetentionCheckInterval: 30 * time.Second,
 	}
 }
 

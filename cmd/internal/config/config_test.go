@@ -92,7 +92,7 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		"min_free_bytes": "3MiB", "transaction_timeout_default": "2m", "transaction_timeout_max": "3m",
 		"transactional_id_expiration": "48h", "shards_per_node": "4", "log_level": "debug", "log_format": "json",
 		"advertise_client": "10.0.0.8:1", "advertise_peer": "10.0.0.8:2", "coordinators": "10.0.0.9:2",
-		"enlist_delay": "30ms", "enlist_interval": "5s", "replicas": "3", "host": "10.0.0.7", "base_port": "9000",
+		"enlist_delay": "30ms", "enlist_interval": "5s", "retention_check_interval": "2s", "replicas": "3", "host": "10.0.0.7", "base_port": "9000",
 		"servers": "10.0.0.9:1", "timeout": "9s", "output": "json",
 	}
 	for i, name := range []string{"coordinator", "partition", "dev", "client"} {

@@ -185,6 +185,12 @@ func (p *Partition) keys() []Key {
 				"marker was lost.",
 			value: durationValue{&p.EnlistInterval, 100 * time.Millisecond, time.Minute},
 		},
+		Key{
+			Name: "retention_check_interval",
+			Doc: "How often a leader looks for records that retention lets go, and every replica for the part of its log that " +
+				"nobody needs. It looks at memory only.",
+			value: durationValue{&p.RetentionCheckInterval, 100 * time.Millisecond, time.Hour},
+		},
 	)
 	return append(keys, p.Log.logKeys()...)
 }

@@ -72,7 +72,7 @@ func TestPausedCoordinatorLeaderGivesNoWrongAnswers(t *testing.T) {
 	topic, group, id := w.topic(t, "in", 1), unique(t, "group"), unique(t, "id")
 	produce(t, c, topic, numbered("seed", 10)...)
 	ctx := withPatience(t)
-	k, err := c.Consume(ctx, group, []string{topic}, client.WithMaxPollRecords(3))
+	k, err := c.Consume(ctx, group, []string{topic}, client.WithManualAssignment(), client.WithMaxPollRecords(3))
 	if err != nil {
 		t.Fatal(err)
 	}

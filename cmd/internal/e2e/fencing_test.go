@@ -77,7 +77,7 @@ func TestFencingOnSendOffsets(t *testing.T) {
 	ctx := withPatience(t)
 	zombie := begin(t, producer(t, c, id))
 	send(t, zombie, out, "zombie")
-	k, err := c.Consume(ctx, group, []string{in})
+	k, err := c.Consume(ctx, group, []string{in}, client.WithManualAssignment())
 	if err != nil {
 		t.Fatal(err)
 	}

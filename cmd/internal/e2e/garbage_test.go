@@ -45,6 +45,7 @@ func methods(t *testing.T, w *world) []method {
 		"CatalogService": {c.Client}, "TransactionService": {c.Client}, "GroupService": {c.Client},
 		"StatusService": {c.Client, p.Client}, "LogService": {p.Client},
 		"NodeService": {c.Peer}, "ShardService": {p.Peer}, "RaftService": {c.Peer, p.Peer},
+		"MemberService": {c.Peer},
 	}
 	var all []method
 	protoregistry.GlobalFiles.RangeFilesByPackage("oncelog.v1", func(f protoreflect.FileDescriptor) bool {
@@ -191,7 +192,7 @@ func welcome(kind string, m method) bool {
 		// Nothing has to be said to these, or nothing is asked of them.
 		switch name {
 		case "InitProducer", "GetMetadata", "DescribeCluster", "ListTopics", "ListGroups", "ListTransactions", "GetStatus",
-			"AppendStream", "DescribePartitions", "ListOffsets", "Enlist", "CheckProducers", "WriteMarkers", "Exchange":
+			"AppendStream", "DescribePartitions", "ListOffsets", "DeleteRecords", "Enlist", "CheckProducers", "WriteMarkers", "Exchange":
 			return true
 		}
 	case "unheard of", "many", "huge", "negative":
@@ -251,7 +252,7 @@ func newBystander(t *testing.T, w *world) bystander {
 	b := bystander{topic: w.topic(t, "bystander", 1), group: unique(t, "group"), id: unique(t, "id")}
 	produce(t, c, b.topic, numbered("plain", 5)...)
 	ctx := withPatience(t)
-	k, err := c.Consume(ctx, b.group, []string{b.topic})
+	k, err := c.Consume(ctx, b.group, []string{b.topic}, client.WithManualAssignment())
 	if err != nil {
 		t.Fatal(err)
 	}

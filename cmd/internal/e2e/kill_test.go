@@ -335,7 +335,7 @@ func TestKillOfTheWholeCluster(t *testing.T) {
 	send(t, gone, topic, "aborted")
 	abort(t, gone)
 	group := unique(t, "group")
-	k, err := c.Consume(withPatience(t), group, []string{topic})
+	k, err := c.Consume(withPatience(t), group, []string{topic}, client.WithManualAssignment())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -73,7 +73,7 @@ func startLoad(t *testing.T, w *world) *load {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := l.c.Consume(ctx, l.group, []string{l.plain}, client.WithMaxPollRecords(50))
+	in, err := l.c.Consume(ctx, l.group, []string{l.plain}, client.WithManualAssignment(), client.WithMaxPollRecords(50))
 	if err != nil {
 		t.Fatal(err)
 	}

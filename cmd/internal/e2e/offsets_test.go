@@ -53,7 +53,7 @@ func TestSeedsAreCopiedOnceAlthoughEverySecondTransactionAborts(t *testing.T) {
 	seeds := numbered("seed", 500)
 	produce(t, c, in, seeds...)
 	ctx := withPatience(t)
-	k, err := c.Consume(ctx, group, []string{in}, client.WithMaxPollRecords(20))
+	k, err := c.Consume(ctx, group, []string{in}, client.WithManualAssignment(), client.WithMaxPollRecords(20))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ var errStartOver = &client.Error{Op: "test", Code: "START_OVER", Class: client.C
 func copying(ctx context.Context, c *client.Client, id, group, in, out string, total int, opts ...client.ConsumerOption) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	k, err := c.Consume(ctx, group, []string{in}, append(opts, client.WithMaxPollRecords(10))...)
+	k, err := c.Consume(ctx, group, []string{in}, append(opts, client.WithManualAssignment(), client.WithMaxPollRecords(10))...)
 	if err != nil {
 		return err
 	}
@@ -188,7 +188,7 @@ func TestZombieConsumerCannotCommit(t *testing.T) {
 	produce(t, c, in, numbered("seed", 10)...)
 	ctx := withPatience(t)
 	consume := func(member string) *client.Consumer {
-		k, err := c.Consume(ctx, group, []string{in}, client.WithMemberID(member), client.WithMaxPollRecords(4))
+		k, err := c.Consume(ctx, group, []string{in}, client.WithManualAssignment(), client.WithMemberID(member), client.WithMaxPollRecords(4))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -256,7 +256,7 @@ func TestProcessEndsWhenAnotherMemberTakesOver(t *testing.T) {
 	seeds := numbered("seed", 200)
 	produce(t, c, in, seeds...)
 	ctx := withPatience(t)
-	k, err := c.Consume(ctx, group, []string{in}, client.WithMaxPollRecords(10))
+	k, err := c.Consume(ctx, group, []string{in}, client.WithManualAssignment(), client.WithMaxPollRecords(10))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +272,7 @@ func TestProcessEndsWhenAnotherMemberTakesOver(t *testing.T) {
 	}
 	err = client.Process(ctx, k, producer(t, c, unique(t, "id")), func(tx *client.Tx, b *client.Batch) error {
 		if runs++; runs == 5 {
-			if heir, err = c.Consume(ctx, group, []string{in}); err != nil {
+			if heir, err = c.Consume(ctx, group, []string{in}, client.WithManualAssignment()); err != nil {
 				return err
 			}
 		}
@@ -309,7 +309,7 @@ func TestMovedPositionIsNoticed(t *testing.T) {
 	var batches [2]*client.Batch
 	for i := range twins {
 		var err error
-		if twins[i], err = c.Consume(ctx, group, []string{in}, client.WithMemberID("twin"), client.WithMaxPollRecords(5-i)); err != nil {
+		if twins[i], err = c.Consume(ctx, group, []string{in}, client.WithManualAssignment(), client.WithMemberID("twin"), client.WithMaxPollRecords(5-i)); err != nil {
 			t.Fatal(err)
 		}
 		if batches[i], err = twins[i].Poll(ctx); err != nil {
@@ -339,7 +339,7 @@ func TestOffsetsMoveWithTheCommitOnly(t *testing.T) {
 	seeds := numbered("seed", 6)
 	produce(t, c, in, seeds...)
 	ctx := withPatience(t)
-	k, err := c.Consume(ctx, group, []string{in}, client.WithMaxPollRecords(2))
+	k, err := c.Consume(ctx, group, []string{in}, client.WithManualAssignment(), client.WithMaxPollRecords(2))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -406,7 +406,7 @@ func TestProcessIsTakenOverAfterACrash(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		k, err := worker.Consume(ctx, group, []string{in}, client.WithMemberID("worker"), client.WithMaxPollRecords(7))
+		k, err := worker.Consume(ctx, group, []string{in}, client.WithManualAssignment(), client.WithMemberID("worker"), client.WithMaxPollRecords(7))
 		if err != nil {
 			return err
 		}

@@ -69,7 +69,7 @@ func TestTopicCreatedAgainIsEmpty(t *testing.T) {
 	old := w.createTopic(t, name, 2)
 	produce(t, c, name, numbered("old", 20)...)
 	ctx := withPatience(t)
-	k, err := c.Consume(ctx, group, []string{name})
+	k, err := c.Consume(ctx, group, []string{name}, client.WithManualAssignment())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,8 @@ var acts = []act{
 	{name: "batches", weight: 1, run: (*meddler).batches},
 	{name: "many partitions", weight: 1, run: (*meddler).manyPartitions},
 	{name: "group life", weight: 3, run: (*meddler).groupLife},
+	{name: "subscriber life", weight: 3, run: (*meddler).subscriberLife},
+	{name: "members by force", weight: 1, run: (*meddler).membersByForce},
 	{name: "listings", weight: 2, run: (*meddler).listings},
 	{name: "alterations", weight: 2, run: (*meddler).alterations},
 	{name: "record deletions", weight: 2, run: (*meddler).recordDeletions},

@@ -57,6 +57,9 @@ const (
 	offsetOutOfRange      = answer(oncelogv1.ErrorCode_ERROR_CODE_OFFSET_OUT_OF_RANGE)
 	unknownGroup          = answer(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_GROUP)
 	groupNotEmpty         = answer(oncelogv1.ErrorCode_ERROR_CODE_GROUP_NOT_EMPTY)
+	unknownMember         = answer(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_MEMBER)
+	fencedInstance        = answer(oncelogv1.ErrorCode_ERROR_CODE_FENCED_INSTANCE_ID)
+	inconsistentProtocol  = answer(oncelogv1.ErrorCode_ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL)
 )
 
 // none is the answer of a request that got none.

@@ -165,7 +165,7 @@ func (m *meddler) groupBySDK() {
 		}
 		h.said("flush", p.Flush(h.ctx))
 		group := m.name("g")
-		k, err := h.c.Consume(h.ctx, group, []string{topic})
+		k, err := h.c.Consume(h.ctx, group, []string{topic}, client.WithManualAssignment())
 		if !h.said("consume", err) {
 			return
 		}

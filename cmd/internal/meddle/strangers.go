@@ -84,7 +84,22 @@ func wrongGroups() []request {
 	at := func(o *oncelogv1.OffsetCommit) *oncelogv1.CommitOffsetsRequest {
 		return &oncelogv1.CommitOffsetsRequest{Offsets: &oncelogv1.GroupOffsets{GroupId: "meddle.g", Offsets: []*oncelogv1.OffsetCommit{o}}}
 	}
+	beat, beatResp := oncelogv1.GroupService_GroupHeartbeat_FullMethodName, &oncelogv1.GroupHeartbeatResponse{}
+	asking := func(s *oncelogv1.GroupSubscription) *oncelogv1.GroupHeartbeatRequest {
+		return &oncelogv1.GroupHeartbeatRequest{GroupId: "meddle.g", MemberId: "m", Subscription: s}
+	}
 	return []request{
+		{beat, &oncelogv1.GroupHeartbeatRequest{MemberId: "m"}, beatResp, invalidArgument},
+		{beat, &oncelogv1.GroupHeartbeatRequest{GroupId: "meddle.none", MemberId: "m"}, beatResp, unknownMember},
+		{beat, &oncelogv1.GroupHeartbeatRequest{GroupId: "meddle.none", MemberId: "m", InstanceId: long}, beatResp, limitExceeded},
+		{beat, &oncelogv1.GroupHeartbeatRequest{GroupId: "meddle.none", MemberId: "m", ReleasedPartitionIds: make([]uint64, 10_001)}, beatResp, limitExceeded},
+		{beat, asking(&oncelogv1.GroupSubscription{}), beatResp, invalidArgument},
+		{beat, asking(subscription("")), beatResp, invalidArgument},
+		{beat, asking(subscription(long)), beatResp, limitExceeded},
+		{beat, asking(subscription(make([]string, 1001)...)), beatResp, limitExceeded},
+		{beat, asking(&oncelogv1.GroupSubscription{Topics: []string{"t"}, Assignor: 9}), beatResp, invalidArgument},
+		{beat, asking(&oncelogv1.GroupSubscription{Topics: []string{"t"}, SessionTimeoutMs: 1}), beatResp, invalidArgument},
+		{beat, asking(&oncelogv1.GroupSubscription{Topics: []string{"t"}, RebalanceTimeoutMs: 1 << 30}), beatResp, limitExceeded},
 		{assign, &oncelogv1.AssignPartitionsRequest{MemberId: "m"}, assignResp, invalidArgument},
 		{assign, &oncelogv1.AssignPartitionsRequest{GroupId: "meddle.g"}, assignResp, invalidArgument},
 		{assign, &oncelogv1.AssignPartitionsRequest{GroupId: "meddle.g", MemberId: long}, assignResp, limitExceeded},

@@ -53,7 +53,8 @@ func StartPartition(ctx context.Context, cfg *config.Partition, log *slog.Logger
 		NodeID: cfg.NodeID, ClientAddress: cfg.ClientAddress(), PeerAddress: cfg.PeerAddress(),
 		DataDir: cfg.DataDir, Coordinator: n.coordinator, Logger: log, Version: Version(),
 		EnlistDelay: cfg.EnlistDelay, EnlistInterval: cfg.EnlistInterval,
-		OpenStore: func(cluster string) (*raftstore.Store, error) { return n.openStore(cfg, cluster) },
+		RetentionInterval: cfg.RetentionCheckInterval,
+		OpenStore:         func(cluster string) (*raftstore.Store, error) { return n.openStore(cfg, cluster) },
 	}); err != nil {
 		return nil, err
 	}

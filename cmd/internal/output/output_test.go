@@ -98,7 +98,8 @@ func TestFormsForPrograms(t *testing.T) {
       "partition_id": "7",
       "shard_id": "0"
     }
-  ]
+  ],
+  "config_version": "0"
 }
 `},
 		"line": {
@@ -114,6 +115,7 @@ partitions:
   - partition: 0
     partition_id: "7"
     shard_id: "0"
+config_version: "0"
 `},
 		"a struct": {func(b *bytes.Buffer) error {
 			return output.YAML(b, struct {

@@ -81,6 +81,12 @@ func (c *client) succeed() {
 			s.complain("client", err.Error())
 		}
 		l.ended = true
+		if errors.Is(err, errReplaced) { // it has closed nothing, and its SDK would go on
+			s.w.at(0, nil, func() {
+				proc.kill()
+				s.net.processEnded(proc)
+			})
+		}
 	})
 }
 

@@ -78,14 +78,14 @@ type sizes struct {
 	EnlistInterval time.Duration
 	// RetentionInterval is partition.Config's; 0: the default.
 	RetentionInterval time.Duration
+	RelocateBytes     uint64 // partition.Config's; 0: the default
 	Limits            limits
 }
 
 func newCluster(w *World, n *network, s sizes, r Reach, log *slog.Logger) *cluster {
 	c := &cluster{
 		w: w, net: n, sizes: s, reach: r, log: log,
-		leaders: map[groupKey]*node{}, written: map[groupKey]archive{}, died: func(*node, error) {}, spoke: func(*node, string) {},
-		checkpoint: func(*node, raftstore.GroupID, []byte) {},
+		leaders: map[groupKey]*node{}, written: map[groupKey]archive{}, died: func(*node, error) {}, spoke: func(*node, string) {}, checkpoint: func(*node, raftstore.GroupID, []byte) {},
 	}
 	for i := range s.Coordinators {
 		c.coords = append(c.coords, c.newNode("c", uint64(i+1)))
@@ -268,7 +268,8 @@ func (n *node) startPartition() error {
 		Files: directory{n.disk, n.proc}, Coordinator: client, Runtime: task.New(n.proc),
 		OpenStore:       func(string) (*raftstore.Store, error) { return n.openStore(n.c.parts) },
 		SnapshotEntries: n.c.sizes.ShardSnapshot, EnlistInterval: n.c.sizes.EnlistInterval,
-		CheckProducersInterval: n.c.sizes.CheckProducers, RetentionInterval: n.c.sizes.RetentionInterval, Shard: n.c.sizes.Limits.Shard,
+		CheckProducersInterval: n.c.sizes.CheckProducers, RetentionInterval: n.c.sizes.RetentionInterval,
+		RelocateBytes: n.c.sizes.RelocateBytes, Shard: n.c.sizes.Limits.Shard,
 		Logger: n.logger(), Version: "sim",
 	})
 	if err != nil {

@@ -123,6 +123,7 @@ func Draw(seed uint64) Plan {
 		p.Sizes.RequestIDsKept = 1000
 	}
 	p.Work = drawWork(r)
+	drawMembership(&p)
 	p.Faults = drawFaults(r, p.Horizon)
 	drawRetention(&p)
 	drawMeddling(&p)
@@ -180,8 +181,8 @@ func (p Plan) String() string {
 		p.Weather.Loss, p.Weather.Duplicate, p.Weather.Delay, p.Weather.Late, p.Weather.LateBy, p.Sizes.Fsync,
 		p.Sizes.CoordinatorSnapshot, p.Sizes.ShardSnapshot)
 	if !p.Work.kept() {
-		fmt.Fprintf(&b, "  records may go after %v and beyond %d bytes (0: never), looked at every %v\n",
-			p.Work.Retention, p.Work.RetentionBytes, p.Sizes.RetentionInterval)
+		fmt.Fprintf(&b, "  records may go after %v and beyond %d bytes (0: never), looked at every %v; relocated from %d bytes on\n",
+			p.Work.Retention, p.Work.RetentionBytes, p.Sizes.RetentionInterval, p.Sizes.RelocateBytes)
 	}
 	for i, f := range p.Faults {
 		fmt.Fprintf(&b, "  %3d  %8.3fs %s for %v\n", i, f.At.Seconds(), f.Kind, f.For.Round(time.Millisecond))

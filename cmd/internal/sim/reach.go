@@ -69,8 +69,8 @@ func wanted() []string {
 	} {
 		out = append(out, answeredPrefix+apierrors.Name(c))
 	}
+	out = append(out, "shard: log start MOVED", "shard: log start DROPPED", "shard: relocation RELOCATED")
 	out = append(out, struckPrefix+string(loseDisk))
-	out = append(out, "shard: log start MOVED", "shard: log start DROPPED", answeredPrefix+"OFFSET_OUT_OF_RANGE")
 	for _, k := range swarm {
 		out = append(out, struckPrefix+string(k.kind))
 	}

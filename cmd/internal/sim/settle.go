@@ -45,6 +45,9 @@ func (s *simulation) settle() {
 			s.complain("I11 liveness", fmt.Sprintf("%v after everything was healed: %v", settleLimit, err))
 			return nil
 		}
+		if left := s.members(ctx, c); left != "" {
+			s.complain("I11 liveness", left)
+		}
 		final, err = audit.Collect(ctx, cfg)
 		return err
 	})
@@ -74,6 +77,27 @@ func (s *simulation) settle() {
 		s.complain(string(v.Invariant), v.String())
 	}
 	s.stats.take(h)
+}
+
+// members waits until the groups have lost their members, all of whose programs
+// have ended, and says which one is left.
+func (s *simulation) members(ctx context.Context, c *sdk.Client) (left string) {
+	if !s.plan.Work.Subscribe {
+		return ""
+	}
+	rt := task.From(ctx)
+	for end := rt.Now().Add(2*s.plan.Work.Session + 5*time.Second); ; {
+		left = ""
+		for _, g := range s.plan.Work.groups() {
+			d, err := c.Admin().DescribeGroup(ctx, g)
+			if err == nil && len(d.GetMembers()) > 0 {
+				left = fmt.Sprintf("group %s still has member %s, long after its session", g, d.GetMembers()[0].GetMemberId())
+			}
+		}
+		if left == "" || rt.Now().After(end) || !rt.Sleep(200*time.Millisecond, ctx.Done()) {
+			return left
+		}
+	}
 }
 
 // stopNodes closes every store where it stands and returns the hashes of what

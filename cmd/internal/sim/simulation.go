@@ -200,7 +200,7 @@ func (s *simulation) setup() bool {
 	err := s.act("setup", setupLimit, func(ctx context.Context, c *sdk.Client) error {
 		for _, t := range s.plan.Work.topics() {
 			for { // until enough nodes are registered
-				_, err := c.Admin().CreateTopic(ctx, &oncelogv1.CreateTopicRequest{Name: t.Name, Partitions: uint32(t.Partitions), ReplicationFactor: 3, Config: s.plan.Work.config()})
+				_, err := c.Admin().CreateTopic(ctx, &oncelogv1.CreateTopicRequest{Name: t.Name, Partitions: uint32(t.Partitions), ReplicationFactor: 3, Config: s.plan.Work.config(t.Name)})
 				var e *sdk.Error
 				if err == nil {
 					break

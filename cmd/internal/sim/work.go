@@ -25,7 +25,16 @@ type work struct {
 	// Retention of the topics; 0: for ever.
 	Retention      time.Duration
 	RetentionBytes int64
+	// Subscribe has the chain done by members that the groups give partitions to:
+	// with this session timeout and max poll interval, and instance ids or not.
+	Subscribe        bool
+	Session, MaxPoll time.Duration
+	Static           bool
 }
+
+// keptTopic is a topic beside those that keep little, which keeps all: what it has
+// is relocated.
+const keptTopic = "kept"
 
 // Workloads of a seed.
 const (
@@ -66,14 +75,18 @@ func drawRetention(p *Plan) {
 	p.Work.Retention = pick(r, 0, 500*time.Millisecond, 3*time.Second)
 	p.Work.RetentionBytes = pick(r, int64(0), 300, 3000)
 	p.Sizes.RetentionInterval = pick(r, 100*time.Millisecond, time.Second)
+	p.Sizes.RelocateBytes = pick(r, uint64(500), 5000, 0)
 }
 
 // kept reports whether the topics keep what is written to them for ever.
 func (w work) kept() bool { return w.Retention == 0 && w.RetentionBytes == 0 }
 
-// config is how the topics are kept.
-func (w work) config() *oncelogv1.TopicConfig {
+// config is how a topic is kept.
+func (w work) config(topic string) *oncelogv1.TopicConfig {
 	c := &oncelogv1.TopicConfig{}
+	if topic == keptTopic {
+		return c
+	}
 	if w.Retention > 0 {
 		c.RetentionMs = proto.Int64(w.Retention.Milliseconds())
 	}
@@ -81,6 +94,19 @@ func (w work) config() *oncelogv1.TopicConfig {
 		c.RetentionBytes = proto.Int64(w.RetentionBytes)
 	}
 	return c
+}
+
+// drawMembership decides how the members of groups get their partitions. It draws
+// on its own, so that the rest of a seed is what it was before there was a choice.
+func drawMembership(p *Plan) {
+	r := rand.New(rand.NewPCG(p.Seed, 0x67726f757073))
+	if p.Work.Workload != workProcess || r.IntN(2) == 0 {
+		return
+	}
+	p.Work.Subscribe = true
+	p.Work.Session = pick(r, time.Second, 2*time.Second, 4*time.Second)
+	p.Work.MaxPoll = pick(r, time.Minute, time.Minute, 3*time.Second)
+	p.Work.Static = r.IntN(3) == 0
 }
 
 func (w work) topic(name string) workload.Topic {
@@ -91,6 +117,9 @@ func (w work) topic(name string) workload.Topic {
 func (w work) topics() []workload.Topic {
 	if w.Workload == workProcess {
 		return []workload.Topic{w.topic("level0"), w.topic("level1"), w.topic("level2"), w.topic("level3")}
+	}
+	if !w.kept() {
+		return []workload.Topic{w.topic("records"), w.topic(keptTopic)}
 	}
 	return []workload.Topic{w.topic("records")}
 }
@@ -140,7 +169,7 @@ func (w work) producer(k workload.Kind, topic string, ids ...string) workload.Co
 
 func (w work) reader(topic string, uncommitted bool) workload.Config {
 	return workload.Config{
-		Kind: workload.Read, Input: w.topic(topic), Uncommitted: uncommitted, Trimmed: !w.kept(), Restarts: 0.05, Think: 300 * time.Millisecond,
+		Kind: workload.Read, Input: w.topic(topic), Uncommitted: uncommitted, Trimmed: !w.kept() && topic != keptTopic, Restarts: 0.05, Think: 300 * time.Millisecond,
 		CallTimeout: 8 * time.Second,
 	}
 }
@@ -187,6 +216,12 @@ func (w work) configs() []workload.Config {
 		add(w.reader("records", false))
 		add(w.reader("records", true))
 	}
+	if !w.kept() {
+		seldom := w.producer(workload.Append, keptTopic, "seldom")
+		seldom.Think = time.Second
+		add(seldom)
+		add(w.reader(keptTopic, false))
+	}
 	return out
 }
 
@@ -198,20 +233,39 @@ func (w work) process(add func(workload.Config)) {
 	add(source)
 	for i := range levels {
 		members := 1 + (w.Clients+i)%2
+		if w.Subscribe {
+			members++
+		}
 		for m := range members {
 			c := w.producer(workload.Process, level(i+1), fmt.Sprintf("level%d.%d", i, m))
 			c.Input, c.Group = w.topic(level(i)), fmt.Sprintf("group%d", i)
 			c.Restarts, c.Steals = 0.05, 0.2
 			c.Aborts /= 4
-			for p := int32(m); p < w.Partitions; p += int32(members) {
-				c.Assigned = append(c.Assigned, p)
+			if w.subscribe(&c, m); !w.Subscribe {
+				for p := int32(m); p < w.Partitions; p += int32(members) {
+					c.Assigned = append(c.Assigned, p)
+				}
 			}
 			add(c)
 		}
 	}
 	add(w.reader(level(levels), false))
-	add(workload.Config{
+	c := workload.Config{
 		Kind: workload.Follow, Input: w.topic(level(1)), Group: follower, Restarts: 0.05, Think: 200 * time.Millisecond,
 		CallTimeout: 8 * time.Second,
-	})
+	}
+	w.subscribe(&c, 0)
+	add(c)
+}
+
+// subscribe makes a client a member that is given its partitions, if the seed has
+// such; m is its number within the group.
+func (w work) subscribe(c *workload.Config, m int) {
+	if !w.Subscribe {
+		return
+	}
+	c.Subscribe, c.Session, c.MaxPoll, c.Steals = true, w.Session, w.MaxPoll, 0
+	if w.Static {
+		c.Instance = fmt.Sprintf("%s.%d", c.Group, m)
+	}
 }

@@ -40,7 +40,7 @@ func codeOf(err error) string {
 // tokens that are refused, data that is damaged.
 var explicable = []string{
 	"CONTEXT_ENDED", "DELIVERY_TIMEOUT", "OUTCOME_UNKNOWN", "TX_TIMEOUT", "STALE_BATCH", "TXN_ENDED", "STALE_TXN",
-	"FENCED", "CONFLICT", "FORGOTTEN", "THROTTLED", "STALE_MEMBER",
+	"FENCED", "CONFLICT", "FORGOTTEN", "THROTTLED", "STALE_MEMBER", "FENCED_INSTANCE_ID",
 	// The SDK repeats these until the call's time is over.
 	"UNAVAILABLE", "NOT_LEADER", "OVERLOADED", "UNKNOWN_RESULT", "DEADLINE", "UNKNOWN_PARTITION",
 }

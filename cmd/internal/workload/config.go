@@ -67,6 +67,15 @@ type Config struct {
 	Assigned []int32 `json:"assigned,omitempty"`
 	// Trimmed says that retention may remove records of Input before they are read.
 	Trimmed bool `json:"trimmed,omitempty"`
+	// Subscribe makes Process and Follow members that the group gives partitions to;
+	// Assigned and Steals are not used then.
+	Subscribe bool `json:"subscribe,omitempty"`
+	// Instance makes them static members of that id.
+	Instance string `json:"instance,omitempty"`
+	// Session is their session timeout, and MaxPoll their max poll interval. Defaults
+	// 3 s, and the SDK's.
+	Session time.Duration `json:"session,omitempty"`
+	MaxPoll time.Duration `json:"max_poll,omitempty"`
 	// Group is the consumer group of Process and Follow, and one that Operate asks
 	// about.
 	Group string `json:"group,omitempty"`
@@ -131,6 +140,8 @@ func (c *Config) check() error {
 	setDefault(&c.TransactionTimeout, 5*time.Second)
 	setDefault(&c.DeliveryTimeout, 10*time.Second)
 	setDefault(&c.CallTimeout, 10*time.Second)
+	setDefault(&c.Session, 3*time.Second)
+	setDefault(&c.MaxPoll, 5*time.Minute)
 	switch {
 	case !slices.Contains(Kinds(), c.Kind):
 		return fmt.Errorf("no kind of workload %q", c.Kind)
@@ -148,6 +159,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("client %d: no group", c.Client)
 	case c.MaxPartitions < 1 || c.MaxPartitions > maxPartitions || c.MaxRecords < 1 || c.MaxRecords > maxRecords:
 		return fmt.Errorf("client %d: at most %d partitions and %d records", c.Client, maxPartitions, maxRecords)
+	case c.Subscribe && c.Kind != Process && c.Kind != Follow:
+		return fmt.Errorf("client %d: only members of groups subscribe", c.Client)
 	case c.Pad < 0 || c.Pad > history.MaxValue:
 		return fmt.Errorf("client %d: a pad of %d bytes: 0 to %d", c.Client, c.Pad, history.MaxValue)
 	case slices.ContainsFunc(c.Assigned, func(p int32) bool { return p < 0 || p >= c.Input.Partitions }):

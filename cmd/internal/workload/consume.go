@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/oncelog/oncelog/client"
@@ -16,6 +17,12 @@ type reading struct {
 	note *history.Reader
 	// noted is where it stands according to the history.
 	noted client.Offsets
+
+	// Of members that are given their partitions:
+	mu sync.Mutex
+	// begun counts how often a partition was begun of which no record was read yet:
+	// the next one may be anywhere.
+	begun map[client.TopicPartition]bool
 }
 
 // polled is what a Poll returned. All methods do nothing with nil.
@@ -39,15 +46,23 @@ func (w *worker) consume(ctx context.Context, partitions []int32, isolation clie
 		size *= 10
 	}
 	opts := []client.ConsumerOption{
-		client.WithPartitions(w.cfg.Input.Name, partitions...), client.WithMaxPollRecords(size), client.WithIsolation(isolation),
+		client.WithMaxPollRecords(size), client.WithIsolation(isolation),
 		client.WithoutReset(), // a gap has to be in the history
+	}
+	if w.cfg.Subscribe {
+		r.begun = map[client.TopicPartition]bool{}
+		opts = append(opts, r.subscription(&w.cfg)...)
+	} else {
+		opts = append(opts, client.WithPartitions(w.cfg.Input.Name, partitions...))
 	}
 	for {
 		err := w.insist(ctx, func(ctx context.Context) error { return w.join(ctx, r, opts) })
 		switch {
 		case err == nil:
-			r.Seek(start)
-			r.notePositions(r.Partitions())
+			if r.begun == nil {
+				r.Seek(start)
+				r.notePositions(r.Partitions())
+			}
 			return r, nil
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
@@ -65,6 +80,10 @@ func (w *worker) consume(ctx context.Context, partitions []int32, isolation clie
 func (w *worker) join(ctx context.Context, r *reading, opts []client.ConsumerOption) (err error) {
 	if w.cfg.Group == "" {
 		r.Consumer, err = w.c.Consume(ctx, "", nil, opts...)
+		return err
+	}
+	if w.cfg.Subscribe {
+		r.Consumer, err = w.c.Consume(ctx, w.cfg.Group, []string{w.cfg.Input.Name}, opts...)
 		return err
 	}
 	call := w.note.FetchOffsets(w.cfg.Group)
@@ -123,13 +142,21 @@ func (w *worker) poll(ctx context.Context, r *reading) (*polled, error) {
 		return nil, err
 	}
 	p := &polled{in: r, batch: b, records: slices.Collect(b.Records())}
-	read := b.Offsets()
+	read, from := b.Offsets(), b.StartOffsets()
 	r.noteSkipped(read)
 	for tp, next := range read {
 		p.moves = append(p.moves, history.Move{Partition: partitionOf(tp), From: r.noted[tp], Next: next})
-		r.noted[tp] = next
 	}
 	slices.SortFunc(p.moves, func(a, b history.Move) int { return a.Partition.Compare(b.Partition) })
+	for i := range p.moves {
+		m := &p.moves[i]
+		tp := client.TopicPartition{Topic: m.Partition.Topic, Partition: m.Partition.Index}
+		if r.begun != nil {
+			m.From = from[tp]
+			r.noteStart(tp, m.From)
+		}
+		r.noted[tp] = m.Next
+	}
 	return p, p.decode()
 }
 
@@ -153,6 +180,9 @@ func (r *reading) skipped(err error) bool {
 // noteSkipped writes down that positions have moved on although nothing of their
 // partitions was handed out: over records that are hidden, at any time.
 func (r *reading) noteSkipped(read client.Offsets) {
+	if r.begun != nil {
+		return // noteStart does, when there is a batch: the partition may be another's by now
+	}
 	at := r.Position()
 	for _, tp := range r.Partitions() {
 		if _, ok := read[tp]; !ok && at[tp] != r.noted[tp] {
@@ -199,7 +229,7 @@ func (p *polled) rewound() {
 	at := p.in.Position()
 	for _, m := range p.moves {
 		tp := client.TopicPartition{Topic: m.Partition.Topic, Partition: m.Partition.Index}
-		if at[tp] != m.Next {
+		if position, reads := at[tp]; reads && position != m.Next {
 			p.in.note.Position(m.Partition, at[tp])
 			p.in.noted[tp] = at[tp]
 		}
@@ -215,4 +245,42 @@ func (w *worker) turn() []int32 {
 		return w.cfg.all()
 	}
 	return w.cfg.assigned()
+}
+
+// subscription is what makes a consumer a member that is given its partitions.
+func (r *reading) subscription(cfg *Config) []client.ConsumerOption {
+	opts := []client.ConsumerOption{
+		client.WithSessionTimeout(cfg.Session), client.WithMaxPollInterval(cfg.MaxPoll),
+		client.WithOnAssigned(func(_ *client.Consumer, partitions []client.TopicPartition) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			for _, tp := range partitions {
+				r.begun[tp] = true
+			}
+		}),
+	}
+	if cfg.Instance != "" {
+		opts = append(opts, client.WithGroupInstanceID(cfg.Instance))
+	}
+	return opts
+}
+
+// noteStart writes down where a member stood before a batch: where the history has
+// it, past records that are hidden, or, if the partition was given to it anew,
+// anywhere.
+func (r *reading) noteStart(tp client.TopicPartition, start int64) {
+	r.mu.Lock()
+	begun := r.begun[tp]
+	r.mu.Unlock()
+	noted, known := r.noted[tp]
+	switch {
+	case known && noted == start:
+	case begun:
+		r.mu.Lock()
+		delete(r.begun, tp)
+		r.mu.Unlock()
+		r.note.Position(partitionOf(tp), start)
+	case known && noted < start:
+		r.note.Read(partitionOf(tp), noted, start, nil)
+	}
 }

@@ -45,14 +45,21 @@ func elections(p sim.Plan) sim.Plan {
 	return p
 }
 
-// lostSnapshots has coordinators fall behind what is kept of the log, and every
-// other snapshot that is sent to them be lost.
+// lostSnapshots has coordinators be away for as long as it takes to need a snapshot,
+// and again when it is on its way, for longer than anybody waits for them.
 func lostSnapshots(p sim.Plan) sim.Plan {
 	p.Weather.Loss = 0.15
 	p.Sizes.Coordinators, p.Sizes.CoordinatorSnapshot = 3, 20
-	for i := range p.Faults {
-		f := &p.Faults[i]
-		f.Kind, f.For = "crash", 800*time.Millisecond
+	faults := p.Faults
+	p.Faults = nil
+	for i, f := range faults {
+		if i%3 != 0 {
+			continue // one at a time, or nobody leads
+		}
+		f.Kind, f.For = "crash", 1500*time.Millisecond
+		p.Faults = append(p.Faults, f)
+		f.At, f.For = f.At+1700*time.Millisecond, 6*time.Second
+		p.Faults = append(p.Faults, f)
 	}
 	return p
 }
