@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"strings"
+	"sync"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -32,13 +33,26 @@ func (m fileMap) Write(name string, data []byte) error { m[name] = bytes.Clone(d
 type directories struct {
 	files map[uint64]fileMap
 	logs  map[uint64]string
+	// served are the services of those that run, by address.
+	served *sync.Map
+}
+
+func (d directories) start(c *cluster, m *member) {
+	c.t.Helper()
+	c.start(m)
+	d.served.Store(peerAddress(m.id), m.peer)
+}
+
+func (d directories) stop(c *cluster, m *member) {
+	d.served.Delete(peerAddress(m.id))
+	c.stop(m)
 }
 
 // guarded is a cluster of n whose members keep identities and talk to each other.
 // Nobody is started yet.
 func guarded(t *testing.T, n int, test func(t *testing.T, c *cluster, d directories)) {
 	t.Helper()
-	d := directories{files: map[uint64]fileMap{}, logs: map[uint64]string{}}
+	d := directories{files: map[uint64]fileMap{}, logs: map[uint64]string{}, served: &sync.Map{}}
 	for i := range n {
 		d.files[uint64(i+1)], d.logs[uint64(i+1)] = fileMap{}, "log-1"
 	}
@@ -46,7 +60,7 @@ func guarded(t *testing.T, n int, test func(t *testing.T, c *cluster, d director
 	change := func(cfg *Config) {
 		cfg.Files, cfg.LogID = d.files[cfg.NodeID], d.logs[cfg.NodeID]
 		cfg.DialPeer = func(address string) (grpc.ClientConnInterface, error) {
-			return memberConn{c: c, address: address}, nil
+			return memberConn{served: d.served, address: address}, nil
 		}
 	}
 	inBubble(t, 0, change, func(t *testing.T, empty *cluster) {
@@ -56,7 +70,7 @@ func guarded(t *testing.T, n int, test func(t *testing.T, c *cluster, d director
 		}
 		t.Cleanup(func() {
 			for _, m := range c.nodes {
-				c.stop(m)
+				d.stop(c, m)
 			}
 		})
 		test(t, c, d)
@@ -67,15 +81,13 @@ func guarded(t *testing.T, n int, test func(t *testing.T, c *cluster, d director
 type memberConn struct {
 	inProcess
 
-	c       *cluster
+	served  *sync.Map
 	address string
 }
 
 func (x memberConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	for _, m := range x.c.nodes {
-		if peerAddress(m.id) == x.address && m.c != nil {
-			return m.peer.Invoke(ctx, method, args, reply, opts...)
-		}
+	if peer, ok := x.served.Load(x.address); ok {
+		return peer.(inProcess).Invoke(ctx, method, args, reply, opts...)
 	}
 	return status.Error(codes.Unavailable, "nobody listens")
 }
@@ -83,9 +95,9 @@ func (x memberConn) Invoke(ctx context.Context, method string, args, reply any, 
 // TestNewMembersIntroduceThemselves: a new cluster begins without any step, once
 // all are there; after that each starts alone.
 func TestNewMembersIntroduceThemselves(t *testing.T) {
-	guarded(t, 3, func(t *testing.T, c *cluster, _ directories) {
-		c.start(c.nodes[0])
-		c.start(c.nodes[1])
+	guarded(t, 3, func(t *testing.T, c *cluster, d directories) {
+		d.start(c, c.nodes[0])
+		d.start(c, c.nodes[1])
 		pass(20 * introducePause)
 		for _, m := range c.nodes[:2] {
 			if m.c.opened.Load() {
@@ -96,19 +108,19 @@ func TestNewMembersIntroduceThemselves(t *testing.T) {
 			_, err = m.catalog().GetMetadata(c.ctx(), &oncelogv1.GetMetadataRequest{})
 			wantCode(t, err, "UNAVAILABLE")
 		}
-		c.start(c.nodes[2])
+		d.start(c, c.nodes[2])
 		c.until("all have joined", func() bool {
 			return c.nodes[0].c.opened.Load() && c.nodes[1].c.opened.Load() && c.nodes[2].c.opened.Load()
 		})
 		c.leader()
 		for _, m := range c.nodes {
-			c.stop(m)
+			d.stop(c, m)
 		}
-		c.start(c.nodes[0])
+		d.start(c, c.nodes[0])
 		if !c.nodes[0].c.opened.Load() {
 			t.Error("a member that has joined waits for the others")
 		}
-		c.start(c.nodes[1])
+		d.start(c, c.nodes[1])
 		c.leader()
 	})
 }
@@ -124,19 +136,19 @@ func (d directories) lose(m *member) {
 func TestMemberThatLostItsDiskIsRefused(t *testing.T) {
 	guarded(t, 3, func(t *testing.T, c *cluster, d directories) {
 		for _, m := range c.nodes {
-			c.start(m)
+			d.start(c, m)
 		}
 		c.leader()
 		for i, other := range []int{1, 2} {
 			lost := c.nodes[0]
 			for _, m := range c.nodes {
-				c.stop(m)
+				d.stop(c, m)
 			}
 			before := maps.Clone(d.files[lost.id])
 			log, logID := lost.log, d.logs[lost.id]
 			d.lose(lost)
-			c.start(lost)
-			c.start(c.nodes[other])
+			d.start(c, lost)
+			d.start(c, c.nodes[other])
 			pass(20 * introducePause)
 			select {
 			case err := <-lost.c.Fatal():
@@ -150,9 +162,9 @@ func TestMemberThatLostItsDiskIsRefused(t *testing.T) {
 				t.Errorf("round %d: it takes part", i)
 			}
 			// Its directory is found again.
-			c.stop(lost)
+			d.stop(c, lost)
 			d.files[lost.id], d.logs[lost.id], lost.log = before, logID, log
-			c.start(lost)
+			d.start(c, lost)
 			c.leader()
 		}
 	})
@@ -173,9 +185,9 @@ func TestTwoInstancesOfAMember(t *testing.T) {
 func TestDirectoryOfAnother(t *testing.T) {
 	guarded(t, 1, func(t *testing.T, c *cluster, d directories) {
 		m := c.nodes[0]
-		c.start(m)
+		d.start(c, m)
 		c.leader()
-		c.stop(m)
+		d.stop(c, m)
 		whole, log := d.files[1], m.log
 		try := func() error {
 			t.Helper()
@@ -237,8 +249,8 @@ func openIdentityOf(files fileMap) (identity, error) {
 
 // TestIntroductionsAreChecked: what a member says of itself.
 func TestIntroductionsAreChecked(t *testing.T) {
-	guarded(t, 3, func(t *testing.T, c *cluster, _ directories) {
-		c.start(c.nodes[0])
+	guarded(t, 3, func(t *testing.T, c *cluster, d directories) {
+		d.start(c, c.nodes[0])
 		peer := oncelogv1.NewMemberServiceClient(c.nodes[0].peer)
 		call := func(change func(*oncelogv1.IntroduceMemberRequest)) error {
 			req := &oncelogv1.IntroduceMemberRequest{NodeId: 2, InstanceId: "i", ToNode: 1, Members: []uint64{1, 2, 3}}
@@ -266,8 +278,8 @@ func TestIntroductionsAreChecked(t *testing.T) {
 		wantCode(t, call(same), "")
 		wantCode(t, call(same), "") // its answer was lost
 		wantCode(t, call(func(r *oncelogv1.IntroduceMemberRequest) { r.InstanceId = "j" }), "NODE_ID_IN_USE")
-		c.stop(c.nodes[0])
-		c.start(c.nodes[0]) // it is durable
+		d.stop(c, c.nodes[0])
+		d.start(c, c.nodes[0]) // it is durable
 		peer = oncelogv1.NewMemberServiceClient(c.nodes[0].peer)
 		wantCode(t, call(func(r *oncelogv1.IntroduceMemberRequest) { r.InstanceId = "j" }), "NODE_ID_IN_USE")
 	})
