@@ -326,6 +326,7 @@ func TestLatestIsPinned(t *testing.T) {
 	bubble(t, one, func(w *world) {
 		p := w.producer(w.Client(), "feed")
 		w.write(p, "old")
+		pass(time.Second) // until its markers are there: the end is the last stable offset
 		latest := client.WithStart(client.StartLatest)
 		a := w.join(w.Client(), latest)
 		w.settled([]int{3}, a)

@@ -242,6 +242,7 @@ func TestATopicThatIsMadeAgainIsAnother(t *testing.T) {
 				t.Errorf("the new topic has %v", p)
 			}
 		}
+		w.must(in.Close()) // else the members would share the partitions
 		fresh := w.Client()
 		again, err := fresh.Consume(w.patient(), "g", []string{"t"})
 		w.must(err)

@@ -264,22 +264,28 @@ func (t *Txn) end(k Kind) *Call {
 // Reader is a consumer.
 type Reader struct {
 	s         *Session
-	n         uint64
+	n         uint64 // 0: it has recorded nothing yet; guarded by the recorder
 	isolation Isolation
 }
 
-// Reader returns a new reader of the session.
-func (s *Session) Reader(isolation Isolation) *Reader {
-	s.r.mu.Lock()
-	defer s.r.mu.Unlock()
-	s.r.readers++
-	return &Reader{s: s, n: s.r.readers, isolation: isolation}
+// Reader returns a new reader of the session. It gets its number with its first
+// event: many consumers never read, and a history has no more readers than events.
+func (s *Session) Reader(isolation Isolation) *Reader { return &Reader{s: s, isolation: isolation} }
+
+func (r *Reader) add(e Event) {
+	r.s.add(e, func(e *Event) {
+		if r.n == 0 {
+			r.s.r.readers++
+			r.n = r.s.r.readers
+		}
+		e.Reader = r.n
+	})
 }
 
 // Position records where the reader stands in a partition: after it was
 // assigned, sought, or rewound by an abort.
 func (r *Reader) Position(p Partition, offset int64) {
-	r.s.add(Event{Kind: KindPosition, Reader: r.n, Partition: p, Offset: offset}, nil)
+	r.add(Event{Kind: KindPosition, Partition: p, Offset: offset})
 }
 
 // Read records that the reader was shown what is visible from offset from up to
@@ -289,18 +295,18 @@ func (r *Reader) Read(p Partition, from, next int64, seen []Seen) { r.ReadIn(nil
 // ReadIn is Read inside a transaction that depends on what was read.
 func (r *Reader) ReadIn(t *Txn, p Partition, from, next int64, seen []Seen) {
 	e := Event{
-		Kind: KindRead, Reader: r.n, Partition: p,
+		Kind: KindRead, Partition: p,
 		Read: &Read{Isolation: r.isolation, From: from, Next: next, Seen: seen},
 	}
 	if t != nil {
 		e.Txn = t.n
 	}
-	r.s.add(e, nil)
+	r.add(e)
 }
 
 // Ends records the bounds of a partition as the reader was told them with what it
 // read. node is who told; "" if that is not known: then they may be older than
 // others, for a leader that was deposed does not know yet.
 func (r *Reader) Ends(node string, p Partition, ends Ends) {
-	r.s.add(Event{Kind: KindEnds, Reader: r.n, Node: node, Partition: p, Ends: &ends}, nil)
+	r.add(Event{Kind: KindEnds, Node: node, Partition: p, Ends: &ends})
 }
