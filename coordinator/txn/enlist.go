@@ -119,7 +119,21 @@ const (
 )
 
 // judgeEnlist decides the verdict and what has to change for it to be true.
+//
+// Of records whose partitions are all gone nothing is decided: they go with their
+// partitions as soon as the shard hears of that. They are not stray. Their
+// transaction may have been committed, be complete because nobody waits for these
+// partitions any more, and its marker be on its way still.
 func (m *Machine) judgeEnlist(item EnlistItem, env Env) (*producer, EnlistAnswer, enlistEffect) {
+	p, answer, does := m.judgeRecords(item, env)
+	if answer.Verdict == VerdictStray && !answer.Invalid && env.lacksAll(item.Shard, item.Partitions) {
+		answer.Verdict, answer.FenceEpoch = VerdictAccepted, 0
+	}
+	return p, answer, does
+}
+
+// judgeRecords is judgeEnlist of records whose partitions are there.
+func (m *Machine) judgeRecords(item EnlistItem, env Env) (*producer, EnlistAnswer, enlistEffect) {
 	answer := EnlistAnswer{Ref: item.Ref, Shard: item.Shard, OpenedAt: item.OpenedAt, Verdict: VerdictStray}
 	p := m.byID[item.Ref.ProducerID]
 	if p == nil {

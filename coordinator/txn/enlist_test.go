@@ -2,6 +2,7 @@ package txn
 
 import (
 	"math"
+	"slices"
 	"testing"
 )
 
@@ -60,6 +61,33 @@ func TestEnlistVerdicts(t *testing.T) {
 				t.Fatalf("%v fence %d invalid %v log %v", answer.Verdict, answer.FenceEpoch, answer.Invalid, needsLog)
 			}
 		})
+	}
+}
+
+// The records of a transaction whose partitions in a shard were deleted go with
+// them. Called stray, they would be aborted there, and the marker of their commit,
+// late but on its way, would contradict that. Simulated seed 71010.
+func TestEnlistOfDeletedPartitions(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.mustInit("a", 1)
+	for n := uint64(1); n <= 20; n++ {
+		r.commit(ref(1, 0, n), Participant{Shard: 1, Progress: []Progress{{10, 1}}})
+		r.ack(ref(1, 0, n), 1, MarkerApplied) // or RemoveShard, which is as good
+	}
+	r.w[1] = slices.DeleteFunc(r.w[1], func(p uint64) bool { return p == 10 })
+	for what, item := range map[string]EnlistItem{
+		"complete":          {Ref: ref(1, 0, 20), Shard: 1, Partitions: []uint64{10}},
+		"forgotten":         {Ref: ref(1, 0, 1), Shard: 1, Partitions: []uint64{10}},
+		"of an id that was": {Ref: ref(9, 0, 1), Shard: 1, Partitions: []uint64{10}},
+	} {
+		if answer := r.m.Enlist(r.now, Enlist{Items: []EnlistItem{item}}, r.env()).Answers[0]; answer.Verdict != VerdictAccepted || answer.FenceEpoch != 0 {
+			t.Errorf("%s: %+v", what, answer)
+		}
+		item.Partitions = append(item.Partitions, 11)
+		if answer := r.m.Enlist(r.now, Enlist{Items: []EnlistItem{item}}, r.env()).Answers[0]; answer.Verdict != VerdictStray {
+			t.Errorf("%s, with a partition that is there: %+v", what, answer)
+		}
 	}
 }
 

@@ -1,5 +1,7 @@
 package txn
 
+import "slices"
+
 // Machine holds every transactional id and what is known of its transactions.
 // It is not safe for concurrent use.
 type Machine struct {
@@ -78,6 +80,11 @@ func (e Env) hasShard(shard uint64) bool {
 
 func (e Env) hasPartition(shard, partition uint64) bool {
 	return e.Catalog != nil && e.Catalog.HasPartition(shard, partition)
+}
+
+// lacksAll reports whether there were partitions and none of them is left.
+func (e Env) lacksAll(shard uint64, partitions []uint64) bool {
+	return len(partitions) > 0 && !slices.ContainsFunc(partitions, func(p uint64) bool { return e.hasPartition(shard, p) })
 }
 
 // Command is one of the command types of this package; no other exists.

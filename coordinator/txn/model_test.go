@@ -168,6 +168,18 @@ func (m *model) initProducer(c InitProducer) (Code, uint64, uint32, Ref) {
 }
 
 func (m *model) enlist(item EnlistItem) Verdict {
+	verdict := m.enlistRecords(item)
+	there := func(partition uint64) bool { return m.w.HasPartition(item.Shard, partition) }
+	p := m.byPID(item.Ref.ProducerID)
+	honest := p == nil || item.Ref.Epoch < p.epoch || item.Ref.Epoch == p.epoch && item.Ref.Number > 0 && m.w.HasShard(item.Shard) ||
+		m.remembered(p, item.Ref) != nil
+	if verdict == VerdictStray && honest && len(item.Partitions) > 0 && !slices.ContainsFunc(item.Partitions, there) {
+		return VerdictAccepted // they go with their partitions
+	}
+	return verdict
+}
+
+func (m *model) enlistRecords(item EnlistItem) Verdict {
 	p := m.byPID(item.Ref.ProducerID)
 	if p == nil {
 		return VerdictStray
