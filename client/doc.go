@@ -34,6 +34,16 @@
 // One failed Send dooms the transaction, and Commit then returns that failure:
 // nobody needs to look at single records to be correct.
 //
+// # Groups
+//
+// A Consumer of a group reads the share of its topics' partitions that the group
+// gives it, and the shares change as members come and go. What was polled of a
+// partition that is asked back cannot be committed (ErrStaleMember, abortable), and
+// its next owner begins at the committed position; [Process] aborts and goes on
+// with what there is. [WithOnAssigned], [WithOnRevoked] and [WithOnLost] tell of it.
+// A consumer that is not polled for [WithMaxPollInterval] leaves. Whatever is late,
+// hangs or was cut off: a commit is refused to who does not own the partition.
+//
 // # Testing
 //
 // There are no interfaces to put stand-ins behind: package

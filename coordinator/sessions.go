@@ -88,7 +88,22 @@ func (s *sessions) lost(now time.Time, each func(func(group.Session))) (lost []g
 	return lost[:min(len(lost), group.MaxExpired)], next
 }
 
+// forgive gives everybody as much time as this node did not run: what members said
+// meanwhile waits to be heard.
+func (s *sessions) forgive(stalled time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k, known := range s.known { // each by itself: the order does not matter
+		known.heard, known.askedAt = known.heard.Add(stalled), known.askedAt.Add(stalled)
+		s.known[k] = known
+	}
+}
+
 func millis(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }
+
+// stallTolerance is by how much a leader may wake up late without holding that
+// against itself.
+const stallTolerance = 100 * time.Millisecond
 
 // expireMembers removes members that have fallen silent, and members that do not
 // let go of what they are asked for.
@@ -99,7 +114,11 @@ func (d *duties) expireMembers(ctx context.Context) {
 		var next time.Duration
 		d.state.read(func() { lost, next = d.sessions.lost(d.rt.Now(), d.state.groups.Sessions) })
 		if len(lost) == 0 {
+			before := d.rt.Now()
 			d.pauseUntil(ctx, next, changed)
+			if stalled := d.rt.Since(before) - next; stalled > stallTolerance {
+				d.sessions.forgive(stalled)
+			}
 			continue
 		}
 		if !d.expireMembersNow(ctx, lost) {

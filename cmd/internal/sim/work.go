@@ -26,10 +26,11 @@ type work struct {
 	Retention      time.Duration
 	RetentionBytes int64
 	// Subscribe has the chain done by members that the groups give partitions to:
-	// with this session timeout and max poll interval, and instance ids or not.
+	// with this session timeout and max poll interval, with instance ids or not, by
+	// the range assignor or the sticky one.
 	Subscribe        bool
 	Session, MaxPoll time.Duration
-	Static           bool
+	Static, Range    bool
 }
 
 // keptTopic is a topic beside those that keep little, which keeps all: what it has
@@ -107,6 +108,7 @@ func drawMembership(p *Plan) {
 	p.Work.Session = pick(r, time.Second, 2*time.Second, 4*time.Second)
 	p.Work.MaxPoll = pick(r, time.Minute, time.Minute, 3*time.Second)
 	p.Work.Static = r.IntN(3) == 0
+	p.Work.Range = r.IntN(4) == 0
 }
 
 func (w work) topic(name string) workload.Topic {
@@ -264,7 +266,7 @@ func (w work) subscribe(c *workload.Config, m int) {
 	if !w.Subscribe {
 		return
 	}
-	c.Subscribe, c.Session, c.MaxPoll, c.Steals = true, w.Session, w.MaxPoll, 0
+	c.Subscribe, c.Session, c.MaxPoll, c.Range, c.Steals = true, w.Session, w.MaxPoll, w.Range, 0
 	if w.Static {
 		c.Instance = fmt.Sprintf("%s.%d", c.Group, m)
 	}

@@ -72,6 +72,8 @@ type Config struct {
 	Subscribe bool `json:"subscribe,omitempty"`
 	// Instance makes them static members of that id.
 	Instance string `json:"instance,omitempty"`
+	// Range makes them ask for the range assignor instead of the sticky one.
+	Range bool `json:"range,omitempty"`
 	// Session is their session timeout, and MaxPoll their max poll interval. Defaults
 	// 3 s, and the SDK's.
 	Session time.Duration `json:"session,omitempty"`

@@ -259,6 +259,9 @@ func (r *reading) subscription(cfg *Config) []client.ConsumerOption {
 			}
 		}),
 	}
+	if cfg.Range {
+		opts = append(opts, client.WithAssignor(client.AssignorRange))
+	}
 	if cfg.Instance != "" {
 		opts = append(opts, client.WithGroupInstanceID(cfg.Instance))
 	}

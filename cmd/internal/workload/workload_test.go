@@ -20,6 +20,7 @@ import (
 func TestEveryKind(t *testing.T) {
 	w := newWorld(t)
 	some, bank, first, second := w.topic("some", 4), w.topic("bank", 3), w.topic("first", 3), w.topic("second", 3)
+	third := w.topic("third", 3)
 	const n = 25
 	writers := []workload.Config{
 		{Kind: workload.Append, IDs: []string{"a"}, Output: some, Transactions: n, Aborts: 0.3, Flushes: 0.5, Asks: 0.3},
@@ -33,10 +34,13 @@ func TestEveryKind(t *testing.T) {
 	others := []workload.Config{
 		{Kind: workload.Process, IDs: []string{"p"}, Input: first, Output: second, Group: "g", Assigned: []int32{0, 1}, Restarts: 0.2, Aborts: 0.1},
 		{Kind: workload.Process, IDs: []string{"q"}, Input: first, Output: second, Group: "g", Assigned: []int32{2}, Restarts: 0.2, Steals: 0.5},
+		{Kind: workload.Process, IDs: []string{"r"}, Input: first, Output: third, Group: "s", Subscribe: true, Restarts: 0.2, Aborts: 0.1},
+		{Kind: workload.Process, IDs: []string{"u"}, Input: first, Output: third, Group: "s", Subscribe: true, Restarts: 0.2, Range: true},
 		{Kind: workload.Follow, Input: second, Group: "h", Restarts: 0.1},
+		{Kind: workload.Follow, Input: third, Group: "i", Restarts: 0.1, Subscribe: true, Instance: "one"},
 		{Kind: workload.Read, Input: bank, Restarts: 0.1},
 		{Kind: workload.Read, Input: some, Uncommitted: true, Restarts: 0.1},
-		{Kind: workload.Operate, IDs: []string{"o"}, Input: first, Group: "g", Think: 50 * time.Millisecond},
+		{Kind: workload.Operate, IDs: []string{"o"}, Input: first, Group: "g", Think: 15 * time.Millisecond},
 	}
 	stop := make(chan struct{})
 	var wrote, rest sync.WaitGroup
@@ -62,8 +66,10 @@ func TestEveryKind(t *testing.T) {
 	rest.Wait()
 	w.wantEvents(len(writers), len(others))
 	w.wantGood(history.Rules{
-		Healed: true, Banks: []string{"bank"}, Flows: []history.Flow{{Group: "g", From: "first", To: "second"}},
-	}, []string{"some", "bank", "first", "second"}, []string{"g", "h"})
+		Healed: true, Banks: []string{"bank"}, Flows: []history.Flow{
+			{Group: "g", From: "first", To: "second"}, {Group: "s", From: "first", To: "third"},
+		},
+	}, []string{"some", "bank", "first", "second", "third"}, []string{"g", "h", "s", "i"})
 }
 
 // wantGood has the checkers look at the history and at what is in the cluster.
