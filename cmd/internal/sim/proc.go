@@ -206,7 +206,7 @@ func (p *Proc) unpause() {
 	p.held = nil
 	for _, e := range held {
 		if !e.void && e.life == p.life {
-			p.world.at(0, p, e.fn)
+			p.world.again(e)
 		}
 	}
 }

@@ -144,6 +144,38 @@ func TestPause(t *testing.T) {
 	}
 }
 
+// What was due while a process was paused can be called off after it, before it
+// happens: a timer that fires all the same ends a later wait. Simulated seed 775053.
+func TestTimersOfAPauseCanBeStopped(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(50) {
+		w := newWorld(seed)
+		p := w.newProc("p")
+		var wrong string
+		p.start(func() {
+			r := task.New(p)
+			ready, never := make(chan struct{}), make(chan struct{})
+			// Both are due in the pause; whichever comes first calls the other off.
+			timer := r.AfterFunc(2*time.Second, func() { wrong = "a timer that was stopped" })
+			r.AfterFunc(time.Second, func() { timer.Stop(); close(ready) })
+			if r.WaitFor(2*time.Second, ready) == task.Expired {
+				return // that is right, too
+			}
+			if r.WaitFor(time.Hour, never) == task.Expired && w.now < time.Hour {
+				wrong = "the end of another wait"
+			}
+		})
+		w.runUntil(time.Millisecond, nil)
+		p.pause()
+		w.runUntil(time.Minute, nil)
+		p.unpause()
+		w.runUntil(3*time.Hour, nil)
+		if wrong != "" {
+			t.Fatalf("seed %d: %s came", seed, wrong)
+		}
+	}
+}
+
 // A task that panics is a finding, not the end of the simulator.
 func TestPanic(t *testing.T) {
 	t.Parallel()

@@ -51,13 +51,24 @@ type event struct {
 // at arranges for fn to be called d from now, in the life of p that is now; a
 // nil p is the world. fn must not wait.
 func (w *World) at(d time.Duration, p *Proc, fn func()) *event {
-	e := &event{at: w.now + max(d, 0), seq: w.seq, proc: p, fn: fn}
+	e := &event{at: w.now + max(d, 0), proc: p, fn: fn}
 	if p != nil {
 		e.life = p.life
 	}
+	w.arrange(e)
+	return e
+}
+
+func (w *World) arrange(e *event) {
+	e.seq = w.seq
 	w.seq++
 	w.events.push(e)
-	return e
+}
+
+// again has what was due happen now: the same event, which may still be called off.
+func (w *World) again(e *event) {
+	e.at = w.now
+	w.arrange(e)
 }
 
 // runUntil lets everything happen that is due before the end, or until done
