@@ -125,8 +125,8 @@ func Draw(seed uint64) Plan {
 	p.Work = drawWork(r)
 	drawMembership(&p)
 	p.Faults = drawFaults(r, p.Horizon)
+	drawMeddling(&p) // retention and lost disks look whether there is somebody who meddles
 	drawRetention(&p)
-	drawMeddling(&p)
 	drawLostDisk(&p)
 	return p
 }
