@@ -154,6 +154,9 @@ func (s *catalogService) ListTopics(_ context.Context, req *oncelogv1.ListTopics
 	if err != nil {
 		return nil, err
 	}
+	if !s.opened.Load() {
+		return nil, notJoined()
+	}
 	res := &oncelogv1.ListTopicsResponse{}
 	s.state.read(func() {
 		page, more := s.state.catalog.Topics(after, limit)

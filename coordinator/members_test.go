@@ -8,10 +8,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
@@ -123,6 +126,97 @@ func TestNewMembersIntroduceThemselves(t *testing.T) {
 		d.start(c, c.nodes[1])
 		c.leader()
 	})
+}
+
+// filled makes a message in which every field is set, most of them plausibly.
+func filled(m protoreflect.Message, depth int) {
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		f := fields.Get(i)
+		var v protoreflect.Value
+		switch {
+		case f.IsMap() || f.ContainingOneof() != nil && !f.HasOptionalKeyword() && m.WhichOneof(f.ContainingOneof()) != nil:
+			continue
+		case f.Kind() == protoreflect.MessageKind && depth > 4:
+			continue
+		case f.Kind() == protoreflect.MessageKind && f.IsList():
+			filled(m.Mutable(f).List().AppendMutable().Message(), depth+1)
+			continue
+		case f.Kind() == protoreflect.MessageKind:
+			filled(m.Mutable(f).Message(), depth+1)
+			continue
+		case f.Kind() == protoreflect.StringKind:
+			v = protoreflect.ValueOfString("x")
+		case f.Kind() == protoreflect.BytesKind:
+			v = protoreflect.ValueOfBytes([]byte("x"))
+		case f.Kind() == protoreflect.BoolKind:
+			v = protoreflect.ValueOfBool(true)
+		case f.Kind() == protoreflect.EnumKind:
+			v = protoreflect.ValueOfEnum(1)
+		case f.Kind() == protoreflect.Int64Kind:
+			v = protoreflect.ValueOfInt64(1000)
+		case f.Kind() == protoreflect.Int32Kind:
+			v = protoreflect.ValueOfInt32(1)
+		case f.Kind() == protoreflect.Uint32Kind:
+			v = protoreflect.ValueOfUint32(1)
+		case f.Kind() == protoreflect.Uint64Kind:
+			v = protoreflect.ValueOfUint64(1)
+		default:
+			panic("no value for a " + f.Kind().String())
+		}
+		if f.IsList() {
+			m.Mutable(f).List().Append(v)
+		} else {
+			m.Set(f, v)
+		}
+	}
+}
+
+// TestEveryCallBeforeAMemberHasJoined: none is answered from a state that it does
+// not have, and none ends in a panic.
+func TestEveryCallBeforeAMemberHasJoined(t *testing.T) {
+	guarded(t, 3, func(t *testing.T, c *cluster, d directories) {
+		d.start(c, c.nodes[0])
+		m := c.nodes[0]
+		calls := 0
+		for _, served := range []inProcess{m.client, m.peer} {
+			for path := range served {
+				service, name, _ := strings.Cut(path[1:], "/")
+				if strings.HasSuffix(service, ".StatusService") || strings.HasSuffix(service, ".MemberService") {
+					continue // what tells that it has not joined, and has it join
+				}
+				found, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(service + "." + name))
+				if err != nil {
+					t.Fatal(err)
+				}
+				method := found.(protoreflect.MethodDescriptor)
+				for _, fill := range []bool{false, true} {
+					req, resp := newMessage(t, method.Input()), newMessage(t, method.Output())
+					if fill {
+						filled(req, 0)
+					}
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					if err := served.Invoke(ctx, path, req.Interface(), resp.Interface()); err == nil {
+						t.Errorf("%s was answered", path)
+					}
+					cancel()
+					calls++
+				}
+			}
+		}
+		if calls < 40 {
+			t.Errorf("only %d calls", calls)
+		}
+	})
+}
+
+func newMessage(t *testing.T, d protoreflect.MessageDescriptor) protoreflect.Message {
+	t.Helper()
+	mt, err := protoregistry.GlobalTypes.FindMessageByName(d.FullName())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mt.New()
 }
 
 // lose replaces the data directory of a stopped member by a new one.

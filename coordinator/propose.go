@@ -22,6 +22,9 @@ func (c *Coordinator) now() int64 { return c.rt.Wall().UnixMilli() }
 // it was applied here.
 func propose[R any](ctx context.Context, c *Coordinator, entry []byte) (R, error) {
 	var none R
+	if !c.opened.Load() {
+		return none, notJoined()
+	}
 	result, _, err := c.group.Propose(ctx, entry)
 	if err != nil {
 		return none, c.raftError(err)
