@@ -18,60 +18,30 @@ import (
 	"github.com/oncelog/oncelog/raftstore/memlog"
 )
 
-// watchedBatch shows the checkpoints and entries that are written. It implements
+// watchedBatch shows the checkpoints that are written. It implements
 // raftstore.LogBatch.
 type watchedBatch struct {
 	raftstore.LogBatch
-	seen  func(g raftstore.GroupID, data []byte)
-	wrote func(g raftstore.GroupID, entries []*raftpb.Entry)
-}
-
-// Append implements raftstore.LogBatch.
-func (b watchedBatch) Append(g raftstore.GroupID, entries []*raftpb.Entry, last uint64) {
-	b.LogBatch.Append(g, entries, last)
-	b.wrote(g, entries)
-}
-
-// archive has what was written at each index of a group's log in the highest term.
-// Where something was committed it is that: who leads later has it, and writes
-// nothing else there.
-type archive map[uint64]*raftpb.Entry
-
-func (c *cluster) keep(g groupKey, entries []*raftpb.Entry) {
-	if c.written[g] == nil {
-		c.written[g] = archive{}
-	}
-	for _, e := range entries {
-		if was := c.written[g][e.GetIndex()]; was == nil || was.GetTerm() < e.GetTerm() {
-			c.written[g][e.GetIndex()] = e
-		}
-	}
-}
-
-// upTo returns the entries from the first one on. False: one was never written.
-func (a archive) upTo(index uint64) (out []*raftpb.Entry, ok bool) {
-	for i := uint64(1); i <= index; i++ {
-		if a[i] == nil {
-			return nil, false
-		}
-		out = append(out, a[i])
-	}
-	return out, true
+	seen func(g raftstore.GroupID, s raftstore.Snapshot)
 }
 
 // SetSnapshot implements raftstore.LogBatch.
 func (b watchedBatch) SetSnapshot(g raftstore.GroupID, s raftstore.Snapshot) {
 	b.LogBatch.SetSnapshot(g, s)
-	b.seen(g, s.Data)
+	b.seen(g, s)
 }
 
 // damages is how many damaged copies of a checkpoint are read.
 const damages = 2
 
-// checkpoint holds what a node writes as its state against the invariants of the
-// cores, and has damaged copies of it read: they may be refused, or be states that
-// keep the invariants, and must do no harm.
-func (s *simulation) checkpoint(n *node, g raftstore.GroupID, data []byte) {
+// checkpoint keeps the log up to what a node writes as its state, holds that against
+// the invariants of the cores, and has damaged copies of it read: they may be refused,
+// or be states that keep the invariants, and must do no harm.
+func (s *simulation) checkpoint(n *node, g raftstore.GroupID, snap raftstore.Snapshot) {
+	if err := s.cluster.keep(n, g, snap); err != nil {
+		s.complain("I10 replay", fmt.Sprintf("%s group %d, checkpoint at %d: %v", n.proc.name, g, snap.Index, err))
+	}
+	data := snap.Data
 	if err := n.read(data); err != nil {
 		s.complain("state", fmt.Sprintf("%s writes a checkpoint of group %d: %v", n.proc.name, g, err))
 	}
@@ -157,9 +127,9 @@ func (s *simulation) replayLogs() {
 }
 
 func (s *simulation) replayLog(n *node, g raftstore.GroupID, have raftstore.Snapshot) error {
-	raw, ok := s.cluster.written[groupKey{n.kind, uint64(g)}].upTo(have.Index)
+	raw, ok := s.cluster.applied[groupKey{n.kind, uint64(g)}].upTo(have.Index)
 	if !ok {
-		return fmt.Errorf("an entry up to %d was never written", have.Index)
+		return fmt.Errorf("an entry up to %d was never seen below a checkpoint", have.Index)
 	}
 	scratch := memlog.New(nil)
 	batch := scratch.NewBatch()

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"time"
 
-	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/grpc"
 
 	"github.com/oncelog/oncelog/coordinator"
@@ -52,13 +51,13 @@ type cluster struct {
 	log    *slog.Logger
 	// leaders are the nodes that were last heard as leaders of a Raft group.
 	leaders map[groupKey]*node
-	// written is every entry of every group.
-	written map[groupKey]archive
+	// applied is the committed log of every group.
+	applied map[groupKey]archive
 	// died is told of a node that stopped itself, checkpoint of what nodes write as
 	// their state.
 	died       func(n *node, why error)
 	spoke      func(n *node, what string)
-	checkpoint func(n *node, g raftstore.GroupID, data []byte)
+	checkpoint func(n *node, g raftstore.GroupID, s raftstore.Snapshot)
 }
 
 // sizes are the settings of servers that a seed draws.
@@ -85,7 +84,8 @@ type sizes struct {
 func newCluster(w *World, n *network, s sizes, r Reach, log *slog.Logger) *cluster {
 	c := &cluster{
 		w: w, net: n, sizes: s, reach: r, log: log,
-		leaders: map[groupKey]*node{}, written: map[groupKey]archive{}, died: func(*node, error) {}, spoke: func(*node, string) {}, checkpoint: func(*node, raftstore.GroupID, []byte) {},
+		leaders: map[groupKey]*node{}, applied: map[groupKey]archive{}, died: func(*node, error) {},
+		spoke: func(*node, string) {}, checkpoint: func(*node, raftstore.GroupID, raftstore.Snapshot) {},
 	}
 	for i := range s.Coordinators {
 		c.coords = append(c.coords, c.newNode("c", uint64(i+1)))
@@ -101,8 +101,7 @@ func (c *cluster) newNode(kind string, id uint64) *node {
 		c: c, id: id, kind: kind, proc: c.w.newProc(fmt.Sprintf("%s%d", kind, id)),
 		disk: newDisk(c.w, c.sizes.Fsync, c.reach),
 	}
-	n.disk.wrote = func(g raftstore.GroupID, entries []*raftpb.Entry) { c.keep(groupKey{kind, uint64(g)}, entries) }
-	n.disk.checkpoint = func(g raftstore.GroupID, data []byte) { c.checkpoint(n, g, data) }
+	n.disk.checkpoint = func(g raftstore.GroupID, s raftstore.Snapshot) { c.checkpoint(n, g, s) }
 	return n
 }
 

@@ -6,8 +6,6 @@ import (
 	"syscall"
 	"time"
 
-	"go.etcd.io/raft/v3/raftpb"
-
 	"github.com/oncelog/oncelog/internal/datafile"
 	"github.com/oncelog/oncelog/internal/task"
 	"github.com/oncelog/oncelog/raftstore"
@@ -29,15 +27,13 @@ type disk struct {
 	failedOnce bool
 	reach      Reach
 	// checkpoint is told of every checkpoint that is written.
-	checkpoint func(g raftstore.GroupID, data []byte)
-	// wrote is told of all entries.
-	wrote func(g raftstore.GroupID, entries []*raftpb.Entry)
+	checkpoint func(g raftstore.GroupID, s raftstore.Snapshot)
 }
 
 func newDisk(w *World, fsync time.Duration, r Reach) *disk {
 	return &disk{
 		w: w, log: memlog.New(nil), files: map[string][]byte{}, fsync: fsync, reach: r,
-		checkpoint: func(raftstore.GroupID, []byte) {}, wrote: func(raftstore.GroupID, []*raftpb.Entry) {},
+		checkpoint: func(raftstore.GroupID, raftstore.Snapshot) {},
 	}
 }
 
@@ -84,7 +80,7 @@ func (v *device) Commit(b raftstore.LogBatch, sync bool) error {
 
 // NewBatch implements raftstore.LogStore.
 func (v *device) NewBatch() raftstore.LogBatch {
-	return watchedBatch{LogBatch: v.Store.NewBatch(), seen: v.d.checkpoint, wrote: v.d.wrote}
+	return watchedBatch{LogBatch: v.Store.NewBatch(), seen: v.d.checkpoint}
 }
 
 func (d *disk) latency() time.Duration {
