@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Starts the compose cluster, does everything that the README shows against it -
-# grpcurl only, the SDK, the CLI -, stops a node of each kind on the way, and
+# Starts the compose cluster, makes the transactions that the README shows against
+# it - grpcurl only, the SDK, the CLI -, kills a node of each kind on the way, and
 # takes the cluster down again. Every step that does not do what it should ends
 # the script with an error.
 set -euo pipefail

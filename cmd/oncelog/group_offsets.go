@@ -23,8 +23,9 @@ func newGroupLagCommand(a *app) *cobra.Command {
 		Long: `Lag shows, per partition, how many offsets a group can read now (lag), and how
 many more are durable but held back by an open transaction (hidden). A group with
 lag 0 and hidden records waits for that transaction, not for its own consumers:
-'oncelog topic describe' names it. Without a position the lag is counted from the
-first record.`,
+'oncelog topic describe' names it. Where an owner has no position yet the lag
+is counted from the first record; partitions without owner and position are not
+shown.`,
 		Args: takes(1, 1),
 	}
 	return clusterCommand(a, c, func(ctx context.Context, s *session, args []string) error {

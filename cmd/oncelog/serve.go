@@ -36,8 +36,11 @@ func newCoordinatorCommand(a *app) *cobra.Command {
 		Short: "Run a coordinator node: transactions, consumer groups, the catalogue",
 		Long: `Coordinator runs one coordinator node until it is interrupted. All coordinator
 nodes get the same list of members; one, three or five of them are one Raft
-group. The node with the most recent log leads and answers; the others point to
-it.`,
+group. One of them leads and answers; the others point to it.
+
+On a new data directory a node starts once a majority of the others has written
+it down: of three, at the first start, all have to run. A node that lost its
+directory is refused under its number.`,
 		Example: `  oncelog coordinator --node-id 1 --data-dir /var/lib/oncelog \
       --member 1=10.0.0.1:7100/10.0.0.1:7101 \
       --member 2=10.0.0.2:7100/10.0.0.2:7101 \
@@ -55,7 +58,8 @@ func newPartitionCommand(a *app) *cobra.Command {
 		Short: "Run a partition node: shards with the records of many partitions",
 		Long: `Partition runs one partition node until it is interrupted. It registers with the
 coordinator, which tells it which shards to keep. Its number belongs to its data
-directory: a node that lost its disk joins under a new number.`,
+directory: a node that lost its disk joins under a new number, and gets shards
+that are made from then on.`,
 		Example: `  oncelog partition --node-id 1 --data-dir /var/lib/oncelog \
       --coordinator 10.0.0.1:7101,10.0.0.2:7101,10.0.0.3:7101 \
       --client-listen 10.0.0.4:7200 --peer-listen 10.0.0.4:7201`,

@@ -93,8 +93,9 @@ func newTopicDescribeCommand(a *app) *cobra.Command {
 		Short: "Show where a topic's partitions are and how far they are",
 		Long: `Describe shows every partition of a topic: its shard and leader, the first
 offset that is kept, the end of what is durable (applied_end), the end of what
-read_committed may see (stable_end), and the bytes that are stored. Where an open transaction holds the stable
-end, blocked_by names it as producer_id/epoch/txn_number.
+read_committed may see (stable_end), and the bytes that are stored. Where an open
+transaction holds the stable end, blocked_by names it as
+producer_id/epoch/txn_number.
 
 When a leader does not answer, the partitions are shown without ends.`,
 		Args: takes(1, 1),

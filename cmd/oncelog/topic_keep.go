@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/client"
 	"github.com/oncelog/oncelog/cmd/internal/output"
@@ -30,8 +31,8 @@ const (
 
 func addKeeping(c *cobra.Command) *keeping {
 	k := &keeping{flags: c.Flags()}
-	k.flags.Int64Var(&k.retention, retentionFlag, forEver, "records older than this may go, in milliseconds (-1: none)")
-	k.flags.Int64Var(&k.maxSize, sizeFlag, forEver, "the oldest records of a partition beyond so many bytes may go (-1: none)")
+	k.flags.Int64Var(&k.retention, retentionFlag, forEver, "records older than so many milliseconds may go; -1: never")
+	k.flags.Int64Var(&k.maxSize, sizeFlag, forEver, "the oldest records of a partition beyond so many bytes may go; -1: never")
 	return k
 }
 
@@ -69,6 +70,9 @@ records below the stable end go, the oldest first.`,
 		Args: takes(1, 1),
 	}
 	keep := addKeeping(c)
+	for _, name := range []string{retentionFlag, sizeFlag} {
+		c.Flags().Lookup(name).DefValue = "0" // help shows no default: what is not given stays
+	}
 	return clusterCommand(a, c, func(ctx context.Context, s *session, args []string) error {
 		config, err := keep.config()
 		switch {
@@ -130,20 +134,25 @@ func newTopicTrimCommand(a *app) *cobra.Command {
 		Short: "Delete the oldest records of a topic at once",
 		Long: `Trim removes records for good: those of one partition below an offset, or all
 that read_committed shows now. Transactions that are open, what producers have
-sent, and the positions of groups are not touched; a group whose position is below
-the new start goes on there.`,
+sent, and the positions of groups are not touched; a consumer whose position is
+below the new start goes on as it was told to, at the new start by default.`,
 		Example: `  oncelog topic trim orders --partition 3 --before 120000 --yes
   oncelog topic trim orders --all --yes`,
 		Args: takes(1, 1),
 	}
 	c.Flags().BoolVar(&yes, "yes", false, "really delete them")
 	c.Flags().BoolVar(&all, "all", false, "every record below the stable end, in all partitions")
-	c.Flags().Int32VarP(&partition, "partition", "p", -1, "the partition")
-	c.Flags().Int64Var(&before, "before", -1, "the offset of the first record to keep")
+	c.Flags().Int32VarP(&partition, "partition", "p", 0, "the partition")
+	c.Flags().Int64Var(&before, "before", 0, "the offset of the first record to keep, at most the stable end")
 	return clusterCommand(a, c, func(ctx context.Context, s *session, args []string) error {
-		switch one := partition >= 0 && before >= 0; {
-		case all == one || all && (partition >= 0 || before >= 0):
+		hasPartition, hasBefore := c.Flags().Changed("partition"), c.Flags().Changed("before")
+		switch {
+		case all == (hasPartition && hasBefore) || all && (hasPartition || hasBefore):
 			return &usageError{errors.New("say --all, or --partition and --before")}
+		case partition < 0:
+			return &usageError{fmt.Errorf("--partition is %d: it must be at least 0", partition)}
+		case before < 0:
+			return &usageError{fmt.Errorf("--before is %d: it must be at least 0", before)}
 		case !yes:
 			return &usageError{fmt.Errorf("trimming %s deletes records for good: say --yes", args[0])}
 		}
@@ -157,6 +166,12 @@ the new start goes on there.`,
 			}
 			return a.DeleteRecords(ctx, to)
 		})
+		if apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_OFFSET_OUT_OF_RANGE {
+			return &helpError{
+				error: err,
+				help:  fmt.Sprintf("Give an offset up to the stable end; `oncelog topic describe %s` shows it.", args[0]),
+			}
+		}
 		if err != nil {
 			return err
 		}

@@ -46,11 +46,10 @@ func Keys(s Section) []Key { return s.keys() }
 
 const (
 	docNodeID      = "Number of this node, unique among the nodes of its kind and never reused."
-	docCoordinator = docNodeID + " A node that lost its disk has lost its votes: leave it stopped, the others go on without " +
-		"it. Started on an empty directory it could help to lose what was acknowledged; nothing prevents that yet, and " +
-		"members cannot be replaced yet."
-	docPartition = docNodeID + " A node that lost its disk has lost its votes and must come back under a new number; " +
-		"under the old one it is refused."
+	docCoordinator = docNodeID + " A node that lost its disk has lost its votes: on an empty directory the others refuse it, " +
+		"and go on without it. Members cannot be replaced yet."
+	docPartition = docNodeID + " A node that lost its disk has lost its votes: under its old number it is refused. " +
+		"Under a new one it gets new shards; those of the old number go on with their other replicas."
 	docDataDir = "Where the node keeps everything. One directory belongs to one node. Its disk must honour fsync."
 	docNoTLS   = " There is no TLS and no authentication yet: whoever reaches this address can do everything, so bind it " +
 		"to loopback or to a private network."
@@ -86,8 +85,9 @@ func (r *Raft) raftKeys() []Key {
 		},
 		{
 			Name: "min_free_bytes",
-			Doc: "Free space of the disk below which the node refuses writes with OVERLOADED, before the disk is full and it " +
-				"cannot even commit what is under way.",
+			Doc: "Free space of the disk below which the node hands its leaderships to nodes with room, gets no new shards, " +
+				"and refuses writes with OVERLOADED, before the disk is full and it cannot even commit what is under way. " +
+				"It takes part again when there is room.",
 			value: bytesValue{&r.MinFreeBytes, 0, 1 << 50},
 		},
 	}
