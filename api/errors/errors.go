@@ -80,6 +80,14 @@ const (
 	KeyNodeID        = "node_id"
 	KeyClusterID     = "cluster_id"
 	KeyVersion       = "current_version"
+	KeyLevel         = "level"
+	KeyUp            = "up"
+	KeyVoters        = "voters"
+	KeyPrincipal     = "principal"
+	KeyOperation     = "operation"
+	KeyResource      = "resource"
+	KeyName          = "name"
+	KeyQuota         = "quota"
 )
 
 // Entry is one row of the table.

@@ -52,6 +52,31 @@ func TestKeysRotate(t *testing.T) {
 	}
 }
 
+// TestTokenIsItsOwners: whoever else learns producer id, epoch and token has nothing.
+func TestTokenIsItsOwners(t *testing.T) {
+	t.Parallel()
+	r := ring(1)
+	tok, anybodys := r.SignFor("alice", 7, 3), r.Sign(7, 3)
+	if !r.CheckFor("alice", tok, 7, 3) {
+		t.Fatal("the owner is refused")
+	}
+	for _, other := range []string{"", "alic", "alice2", "mallory"} {
+		if r.CheckFor(other, tok, 7, 3) {
+			t.Errorf("the token of alice is of use to %q", other)
+		}
+	}
+	if r.Check(tok, 7, 3) || r.CheckFor("alice", anybodys, 7, 3) || r.CheckFor("", anybodys, 7, 3) {
+		t.Error("a token that is somebody's and one that is anybody's are the same")
+	}
+	for i := range tok {
+		bad := bytes.Clone(tok)
+		bad[i] ^= 1
+		if r.CheckFor("alice", bad, 7, 3) {
+			t.Errorf("accepted with a flipped bit in byte %d", i)
+		}
+	}
+}
+
 func TestNoKeyAcceptsNothing(t *testing.T) {
 	t.Parallel()
 	var r token.Keyring
@@ -67,13 +92,21 @@ func TestFormat(t *testing.T) {
 		{Name: "key-1", Bytes: ring(1).Sign(7, 3)},
 		{Name: "key-2", Bytes: ring(1, 2).Sign(1<<40, 0)},
 	})
+	golden.Check(t, "producer-token", 2, []golden.Sample{
+		{Name: "key-1", Bytes: ring(1).SignFor("alice", 7, 3)},
+		{Name: "nobody", Bytes: ring(1, 2).SignFor("", 1<<40, 0)},
+	})
 	old := golden.Read(t, "producer-token", 1)
 	if !ring(1).Check(old[0].Bytes, 7, 3) || !ring(1, 2).Check(old[1].Bytes, 1<<40, 0) {
 		t.Error("a token of version 1 is refused")
 	}
-	newer := bytes.Clone(old[0].Bytes)
+	owned := golden.Read(t, "producer-token", 2)
+	if !ring(1).CheckFor("alice", owned[0].Bytes, 7, 3) || !ring(1, 2).CheckFor("", owned[1].Bytes, 1<<40, 0) {
+		t.Error("a token of version 2 is refused")
+	}
+	newer := bytes.Clone(owned[0].Bytes)
 	newer[0]++
-	if ring(1).Check(newer, 7, 3) {
+	if ring(1).Check(newer, 7, 3) || ring(1).CheckFor("alice", newer, 7, 3) {
 		t.Error("a token of an unknown version is accepted")
 	}
 }

@@ -21,6 +21,64 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// CleanupPolicy is Kafka's cleanup.policy: what may be removed from a topic.
+type CleanupPolicy int32
+
+const (
+	// Not set.
+	CleanupPolicy_CLEANUP_POLICY_UNSPECIFIED CleanupPolicy = 0
+	// What the retention bounds let go; the default.
+	CleanupPolicy_CLEANUP_POLICY_DELETE CleanupPolicy = 1
+	// Older records of a key, and what transactions left that were aborted. The
+	// retention bounds do not count.
+	CleanupPolicy_CLEANUP_POLICY_COMPACT CleanupPolicy = 2
+	// Both.
+	CleanupPolicy_CLEANUP_POLICY_COMPACT_DELETE CleanupPolicy = 3
+)
+
+// Enum value maps for CleanupPolicy.
+var (
+	CleanupPolicy_name = map[int32]string{
+		0: "CLEANUP_POLICY_UNSPECIFIED",
+		1: "CLEANUP_POLICY_DELETE",
+		2: "CLEANUP_POLICY_COMPACT",
+		3: "CLEANUP_POLICY_COMPACT_DELETE",
+	}
+	CleanupPolicy_value = map[string]int32{
+		"CLEANUP_POLICY_UNSPECIFIED":    0,
+		"CLEANUP_POLICY_DELETE":         1,
+		"CLEANUP_POLICY_COMPACT":        2,
+		"CLEANUP_POLICY_COMPACT_DELETE": 3,
+	}
+)
+
+func (x CleanupPolicy) Enum() *CleanupPolicy {
+	p := new(CleanupPolicy)
+	*p = x
+	return p
+}
+
+func (x CleanupPolicy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CleanupPolicy) Descriptor() protoreflect.EnumDescriptor {
+	return file_oncelog_v1_catalog_proto_enumTypes[0].Descriptor()
+}
+
+func (CleanupPolicy) Type() protoreflect.EnumType {
+	return &file_oncelog_v1_catalog_proto_enumTypes[0]
+}
+
+func (x CleanupPolicy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CleanupPolicy.Descriptor instead.
+func (CleanupPolicy) EnumDescriptor() ([]byte, []int) {
+	return file_oncelog_v1_catalog_proto_rawDescGZIP(), []int{0}
+}
+
 // CreateTopicRequest describes a topic.
 type CreateTopicRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -109,6 +167,12 @@ func (x *CreateTopicRequest) GetConfig() *TopicConfig {
 // bounds are set, what is beyond either may go. Only records below the last
 // stable offset ever go, the oldest first, in runs (segments) of about one
 // sixteenth of what is kept: so much more than asked for may stay.
+//
+// A topic that is compacted keeps the newest committed record of every key, and
+// offsets are what they were: reading passes over those that are gone. Compaction
+// reaches up to the last closed segment below the last stable offset, and begins
+// when half of that has not been compacted yet. Appends of records without a key are
+// refused (INVALID_RECORD); those that were there before stay.
 type TopicConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// retention.ms: records older than this may go; -1: none. From 1 to 2^53.
@@ -118,8 +182,17 @@ type TopicConfig struct {
 	// retention.bytes: of each partition, as encoded by producers, the oldest
 	// beyond so many may go; -1: none. From 1 to 2^53. Default -1.
 	RetentionBytes *int64 `protobuf:"varint,2,opt,name=retention_bytes,json=retentionBytes,proto3,oneof" json:"retention_bytes,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// cleanup.policy. Default DELETE.
+	CleanupPolicy CleanupPolicy `protobuf:"varint,3,opt,name=cleanup_policy,json=cleanupPolicy,proto3,enum=oncelog.v1.CleanupPolicy" json:"cleanup_policy,omitempty"`
+	// min.compaction.lag.ms: records younger than this are not compacted. From 0 to
+	// 2^53. Default 0.
+	MinCompactionLagMs *int64 `protobuf:"varint,4,opt,name=min_compaction_lag_ms,json=minCompactionLagMs,proto3,oneof" json:"min_compaction_lag_ms,omitempty"`
+	// delete.retention.ms: how long tombstones, which are records without a value,
+	// stay after the older records of their keys are gone, for readers that had begun
+	// before. From 1 to 2^53. Default 86,400,000 (a day).
+	DeleteRetentionMs *int64 `protobuf:"varint,5,opt,name=delete_retention_ms,json=deleteRetentionMs,proto3,oneof" json:"delete_retention_ms,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *TopicConfig) Reset() {
@@ -162,6 +235,27 @@ func (x *TopicConfig) GetRetentionMs() int64 {
 func (x *TopicConfig) GetRetentionBytes() int64 {
 	if x != nil && x.RetentionBytes != nil {
 		return *x.RetentionBytes
+	}
+	return 0
+}
+
+func (x *TopicConfig) GetCleanupPolicy() CleanupPolicy {
+	if x != nil {
+		return x.CleanupPolicy
+	}
+	return CleanupPolicy_CLEANUP_POLICY_UNSPECIFIED
+}
+
+func (x *TopicConfig) GetMinCompactionLagMs() int64 {
+	if x != nil && x.MinCompactionLagMs != nil {
+		return *x.MinCompactionLagMs
+	}
+	return 0
+}
+
+func (x *TopicConfig) GetDeleteRetentionMs() int64 {
+	if x != nil && x.DeleteRetentionMs != nil {
+		return *x.DeleteRetentionMs
 	}
 	return 0
 }
@@ -718,9 +812,11 @@ type GetMetadataRequest struct {
 	TopicIds []uint64 `protobuf:"varint,2,rep,packed,name=topic_ids,json=topicIds,proto3" json:"topic_ids,omitempty"`
 	// Answered by the leader only, from state that is at least as new as the call:
 	// for who changes what it is told of.
-	Linearizable  bool `protobuf:"varint,3,opt,name=linearizable,proto3" json:"linearizable,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Linearizable bool `protobuf:"varint,3,opt,name=linearizable,proto3" json:"linearizable,omitempty"`
+	// Only the cluster, the coordinators and who leads them.
+	CoordinatorsOnly bool `protobuf:"varint,20,opt,name=coordinators_only,json=coordinatorsOnly,proto3" json:"coordinators_only,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *GetMetadataRequest) Reset() {
@@ -774,6 +870,13 @@ func (x *GetMetadataRequest) GetLinearizable() bool {
 	return false
 }
 
+func (x *GetMetadataRequest) GetCoordinatorsOnly() bool {
+	if x != nil {
+		return x.CoordinatorsOnly
+	}
+	return false
+}
+
 // GetMetadataResponse is a picture of the cluster.
 type GetMetadataResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -794,9 +897,14 @@ type GetMetadataResponse struct {
 	// unknown.
 	CoordinatorLeader uint64 `protobuf:"varint,7,opt,name=coordinator_leader,json=coordinatorLeader,proto3" json:"coordinator_leader,omitempty"`
 	// Partition nodes of those shards.
-	Nodes         []*Node `protobuf:"bytes,8,rep,name=nodes,proto3" json:"nodes,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Nodes []*Node `protobuf:"bytes,8,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// Names that the caller may not DESCRIBE, whether or not they exist.
+	UnauthorizedTopics []string `protobuf:"bytes,40,rep,name=unauthorized_topics,json=unauthorizedTopics,proto3" json:"unauthorized_topics,omitempty"`
+	// Version of the list of coordinators. A client keeps the newest that it has
+	// seen.
+	CoordinatorsVersion uint64 `protobuf:"varint,20,opt,name=coordinators_version,json=coordinatorsVersion,proto3" json:"coordinators_version,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *GetMetadataResponse) Reset() {
@@ -885,6 +993,20 @@ func (x *GetMetadataResponse) GetNodes() []*Node {
 	return nil
 }
 
+func (x *GetMetadataResponse) GetUnauthorizedTopics() []string {
+	if x != nil {
+		return x.UnauthorizedTopics
+	}
+	return nil
+}
+
+func (x *GetMetadataResponse) GetCoordinatorsVersion() uint64 {
+	if x != nil {
+		return x.CoordinatorsVersion
+	}
+	return 0
+}
+
 // Shard is a replicated group that keeps many partitions.
 type Shard struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -899,8 +1021,17 @@ type Shard struct {
 	Term uint64 `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`
 	// Number of partitions.
 	PartitionCount uint32 `protobuf:"varint,5,opt,name=partition_count,json=partitionCount,proto3" json:"partition_count,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// In DescribeCluster only, from here on. A replica that is to take the place of
+	// another.
+	Move *ShardMove `protobuf:"bytes,6,opt,name=move,proto3" json:"move,omitempty"`
+	// Why the move does not get on; empty: it does, or its leader has not said.
+	MoveProblem string `protobuf:"bytes,7,opt,name=move_problem,json=moveProblem,proto3" json:"move_problem,omitempty"`
+	// How many entries of the log the new replica lacks, as the leader last said.
+	MoveLag uint64 `protobuf:"varint,8,opt,name=move_lag,json=moveLag,proto3" json:"move_lag,omitempty"`
+	// Those of replicas whose copy is lost.
+	Lost          []uint64 `protobuf:"varint,9,rep,packed,name=lost,proto3" json:"lost,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Shard) Reset() {
@@ -968,6 +1099,34 @@ func (x *Shard) GetPartitionCount() uint32 {
 	return 0
 }
 
+func (x *Shard) GetMove() *ShardMove {
+	if x != nil {
+		return x.Move
+	}
+	return nil
+}
+
+func (x *Shard) GetMoveProblem() string {
+	if x != nil {
+		return x.MoveProblem
+	}
+	return ""
+}
+
+func (x *Shard) GetMoveLag() uint64 {
+	if x != nil {
+		return x.MoveLag
+	}
+	return 0
+}
+
+func (x *Shard) GetLost() []uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return nil
+}
+
 // Node is one server process.
 type Node struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -981,7 +1140,20 @@ type Node struct {
 	// only for partition nodes.
 	Alive bool `protobuf:"varint,4,opt,name=alive,proto3" json:"alive,omitempty"`
 	// When it was last heard of; 0: not since the leader took over.
-	LastSeenMs    int64 `protobuf:"varint,5,opt,name=last_seen_ms,json=lastSeenMs,proto3" json:"last_seen_ms,omitempty"`
+	LastSeenMs int64 `protobuf:"varint,5,opt,name=last_seen_ms,json=lastSeenMs,proto3" json:"last_seen_ms,omitempty"`
+	// Of partition nodes, and in DescribeCluster only, from here on. It gets nothing
+	// new, and what it has moves away.
+	Draining bool `protobuf:"varint,6,opt,name=draining,proto3" json:"draining,omitempty"`
+	// Its disk was declared lost; a new one may register under its id.
+	DiskLost bool `protobuf:"varint,7,opt,name=disk_lost,json=diskLost,proto3" json:"disk_lost,omitempty"`
+	// Its disk is below the low-water mark.
+	DiskLow bool `protobuf:"varint,8,opt,name=disk_low,json=diskLow,proto3" json:"disk_low,omitempty"`
+	// Copies of shards that it has as a voter.
+	Replicas uint32 `protobuf:"varint,9,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	// Shards that it leads, as far as known.
+	Leads uint32 `protobuf:"varint,10,opt,name=leads,proto3" json:"leads,omitempty"`
+	// Name of its data directory; "": its disk was declared lost.
+	InstanceId    string `protobuf:"bytes,11,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1051,6 +1223,48 @@ func (x *Node) GetLastSeenMs() int64 {
 	return 0
 }
 
+func (x *Node) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
+func (x *Node) GetDiskLost() bool {
+	if x != nil {
+		return x.DiskLost
+	}
+	return false
+}
+
+func (x *Node) GetDiskLow() bool {
+	if x != nil {
+		return x.DiskLow
+	}
+	return false
+}
+
+func (x *Node) GetReplicas() uint32 {
+	if x != nil {
+		return x.Replicas
+	}
+	return 0
+}
+
+func (x *Node) GetLeads() uint32 {
+	if x != nil {
+		return x.Leads
+	}
+	return 0
+}
+
+func (x *Node) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
 // DescribeClusterRequest is empty.
 type DescribeClusterRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1112,7 +1326,11 @@ type DescribeClusterResponse struct {
 	// Open transactions.
 	OpenTransactions uint64 `protobuf:"varint,10,opt,name=open_transactions,json=openTransactions,proto3" json:"open_transactions,omitempty"`
 	// Markers of decided transactions that shards have yet to apply.
-	OwedMarkers   uint64 `protobuf:"varint,11,opt,name=owed_markers,json=owedMarkers,proto3" json:"owed_markers,omitempty"`
+	OwedMarkers uint64 `protobuf:"varint,11,opt,name=owed_markers,json=owedMarkers,proto3" json:"owed_markers,omitempty"`
+	// A rebalance is under way.
+	Rebalancing bool `protobuf:"varint,12,opt,name=rebalancing,proto3" json:"rebalancing,omitempty"`
+	// Level of formats that the nodes write.
+	FormatLevel   uint32 `protobuf:"varint,30,opt,name=format_level,json=formatLevel,proto3" json:"format_level,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1224,12 +1442,26 @@ func (x *DescribeClusterResponse) GetOwedMarkers() uint64 {
 	return 0
 }
 
+func (x *DescribeClusterResponse) GetRebalancing() bool {
+	if x != nil {
+		return x.Rebalancing
+	}
+	return false
+}
+
+func (x *DescribeClusterResponse) GetFormatLevel() uint32 {
+	if x != nil {
+		return x.FormatLevel
+	}
+	return 0
+}
+
 var File_oncelog_v1_catalog_proto protoreflect.FileDescriptor
 
 const file_oncelog_v1_catalog_proto_rawDesc = "" +
 	"\n" +
 	"\x18oncelog/v1/catalog.proto\x12\n" +
-	"oncelog.v1\"\xc1\x01\n" +
+	"oncelog.v1\x1a\x15oncelog/v1/move.proto\"\xc1\x01\n" +
 	"\x12CreateTopicRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
 	"\n" +
@@ -1237,12 +1469,17 @@ const file_oncelog_v1_catalog_proto_rawDesc = "" +
 	"partitions\x12-\n" +
 	"\x12replication_factor\x18\x03 \x01(\rR\x11replicationFactor\x12\x17\n" +
 	"\ano_wait\x18\x04 \x01(\bR\x06noWait\x12/\n" +
-	"\x06config\x18\x05 \x01(\v2\x17.oncelog.v1.TopicConfigR\x06config\"\x88\x01\n" +
+	"\x06config\x18\x05 \x01(\v2\x17.oncelog.v1.TopicConfigR\x06config\"\xe9\x02\n" +
 	"\vTopicConfig\x12&\n" +
 	"\fretention_ms\x18\x01 \x01(\x03H\x00R\vretentionMs\x88\x01\x01\x12,\n" +
-	"\x0fretention_bytes\x18\x02 \x01(\x03H\x01R\x0eretentionBytes\x88\x01\x01B\x0f\n" +
+	"\x0fretention_bytes\x18\x02 \x01(\x03H\x01R\x0eretentionBytes\x88\x01\x01\x12@\n" +
+	"\x0ecleanup_policy\x18\x03 \x01(\x0e2\x19.oncelog.v1.CleanupPolicyR\rcleanupPolicy\x126\n" +
+	"\x15min_compaction_lag_ms\x18\x04 \x01(\x03H\x02R\x12minCompactionLagMs\x88\x01\x01\x123\n" +
+	"\x13delete_retention_ms\x18\x05 \x01(\x03H\x03R\x11deleteRetentionMs\x88\x01\x01B\x0f\n" +
 	"\r_retention_msB\x12\n" +
-	"\x10_retention_bytes\"\xb8\x01\n" +
+	"\x10_retention_bytesB\x18\n" +
+	"\x16_min_compaction_lag_msB\x16\n" +
+	"\x14_delete_retention_ms\"\xb8\x01\n" +
 	"\x11AlterTopicRequest\x12\x19\n" +
 	"\btopic_id\x18\x01 \x01(\x04R\atopicId\x12/\n" +
 	"\x06config\x18\x02 \x01(\v2\x17.oncelog.v1.TopicConfigR\x06config\x12;\n" +
@@ -1278,11 +1515,12 @@ const file_oncelog_v1_catalog_proto_rawDesc = "" +
 	"\tPartition\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12!\n" +
 	"\fpartition_id\x18\x02 \x01(\x04R\vpartitionId\x12\x19\n" +
-	"\bshard_id\x18\x03 \x01(\x04R\ashardId\"m\n" +
+	"\bshard_id\x18\x03 \x01(\x04R\ashardId\"\x9a\x01\n" +
 	"\x12GetMetadataRequest\x12\x16\n" +
 	"\x06topics\x18\x01 \x03(\tR\x06topics\x12\x1b\n" +
 	"\ttopic_ids\x18\x02 \x03(\x04R\btopicIds\x12\"\n" +
-	"\flinearizable\x18\x03 \x01(\bR\flinearizable\"\xd8\x02\n" +
+	"\flinearizable\x18\x03 \x01(\bR\flinearizable\x12+\n" +
+	"\x11coordinators_only\x18\x14 \x01(\bR\x10coordinatorsOnly\"\xbc\x03\n" +
 	"\x13GetMetadataResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x18\n" +
@@ -1292,21 +1530,35 @@ const file_oncelog_v1_catalog_proto_rawDesc = "" +
 	"\x06shards\x18\x05 \x03(\v2\x11.oncelog.v1.ShardR\x06shards\x124\n" +
 	"\fcoordinators\x18\x06 \x03(\v2\x10.oncelog.v1.NodeR\fcoordinators\x12-\n" +
 	"\x12coordinator_leader\x18\a \x01(\x04R\x11coordinatorLeader\x12&\n" +
-	"\x05nodes\x18\b \x03(\v2\x10.oncelog.v1.NodeR\x05nodes\"\x93\x01\n" +
+	"\x05nodes\x18\b \x03(\v2\x10.oncelog.v1.NodeR\x05nodes\x12/\n" +
+	"\x13unauthorized_topics\x18( \x03(\tR\x12unauthorizedTopics\x121\n" +
+	"\x14coordinators_version\x18\x14 \x01(\x04R\x13coordinatorsVersion\"\x90\x02\n" +
 	"\x05Shard\x12\x19\n" +
 	"\bshard_id\x18\x01 \x01(\x04R\ashardId\x12\x1a\n" +
 	"\breplicas\x18\x02 \x03(\x04R\breplicas\x12\x16\n" +
 	"\x06leader\x18\x03 \x01(\x04R\x06leader\x12\x12\n" +
 	"\x04term\x18\x04 \x01(\x04R\x04term\x12'\n" +
-	"\x0fpartition_count\x18\x05 \x01(\rR\x0epartitionCount\"\xa1\x01\n" +
+	"\x0fpartition_count\x18\x05 \x01(\rR\x0epartitionCount\x12)\n" +
+	"\x04move\x18\x06 \x01(\v2\x15.oncelog.v1.ShardMoveR\x04move\x12!\n" +
+	"\fmove_problem\x18\a \x01(\tR\vmoveProblem\x12\x19\n" +
+	"\bmove_lag\x18\b \x01(\x04R\amoveLag\x12\x12\n" +
+	"\x04lost\x18\t \x03(\x04R\x04lost\"\xc8\x02\n" +
 	"\x04Node\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x04R\x06nodeId\x12%\n" +
 	"\x0eclient_address\x18\x02 \x01(\tR\rclientAddress\x12!\n" +
 	"\fpeer_address\x18\x03 \x01(\tR\vpeerAddress\x12\x14\n" +
 	"\x05alive\x18\x04 \x01(\bR\x05alive\x12 \n" +
 	"\flast_seen_ms\x18\x05 \x01(\x03R\n" +
-	"lastSeenMs\"\x18\n" +
-	"\x16DescribeClusterRequest\"\xcf\x03\n" +
+	"lastSeenMs\x12\x1a\n" +
+	"\bdraining\x18\x06 \x01(\bR\bdraining\x12\x1b\n" +
+	"\tdisk_lost\x18\a \x01(\bR\bdiskLost\x12\x19\n" +
+	"\bdisk_low\x18\b \x01(\bR\adiskLow\x12\x1a\n" +
+	"\breplicas\x18\t \x01(\rR\breplicas\x12\x14\n" +
+	"\x05leads\x18\n" +
+	" \x01(\rR\x05leads\x12\x1f\n" +
+	"\vinstance_id\x18\v \x01(\tR\n" +
+	"instanceId\"\x18\n" +
+	"\x16DescribeClusterRequest\"\x94\x04\n" +
 	"\x17DescribeClusterResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x18\n" +
@@ -1321,7 +1573,14 @@ const file_oncelog_v1_catalog_proto_rawDesc = "" +
 	"\x0fpartition_count\x18\t \x01(\rR\x0epartitionCount\x12+\n" +
 	"\x11open_transactions\x18\n" +
 	" \x01(\x04R\x10openTransactions\x12!\n" +
-	"\fowed_markers\x18\v \x01(\x04R\vowedMarkers2\xf6\x03\n" +
+	"\fowed_markers\x18\v \x01(\x04R\vowedMarkers\x12 \n" +
+	"\vrebalancing\x18\f \x01(\bR\vrebalancing\x12!\n" +
+	"\fformat_level\x18\x1e \x01(\rR\vformatLevel*\x89\x01\n" +
+	"\rCleanupPolicy\x12\x1e\n" +
+	"\x1aCLEANUP_POLICY_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15CLEANUP_POLICY_DELETE\x10\x01\x12\x1a\n" +
+	"\x16CLEANUP_POLICY_COMPACT\x10\x02\x12!\n" +
+	"\x1dCLEANUP_POLICY_COMPACT_DELETE\x10\x032\xf6\x03\n" +
 	"\x0eCatalogService\x12N\n" +
 	"\vCreateTopic\x12\x1e.oncelog.v1.CreateTopicRequest\x1a\x1f.oncelog.v1.CreateTopicResponse\x12K\n" +
 	"\n" +
@@ -1347,58 +1606,63 @@ func file_oncelog_v1_catalog_proto_rawDescGZIP() []byte {
 	return file_oncelog_v1_catalog_proto_rawDescData
 }
 
+var file_oncelog_v1_catalog_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_oncelog_v1_catalog_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_oncelog_v1_catalog_proto_goTypes = []any{
-	(*CreateTopicRequest)(nil),      // 0: oncelog.v1.CreateTopicRequest
-	(*TopicConfig)(nil),             // 1: oncelog.v1.TopicConfig
-	(*AlterTopicRequest)(nil),       // 2: oncelog.v1.AlterTopicRequest
-	(*AlterTopicResponse)(nil),      // 3: oncelog.v1.AlterTopicResponse
-	(*CreateTopicResponse)(nil),     // 4: oncelog.v1.CreateTopicResponse
-	(*DeleteTopicRequest)(nil),      // 5: oncelog.v1.DeleteTopicRequest
-	(*DeleteTopicResponse)(nil),     // 6: oncelog.v1.DeleteTopicResponse
-	(*ListTopicsRequest)(nil),       // 7: oncelog.v1.ListTopicsRequest
-	(*ListTopicsResponse)(nil),      // 8: oncelog.v1.ListTopicsResponse
-	(*Topic)(nil),                   // 9: oncelog.v1.Topic
-	(*Partition)(nil),               // 10: oncelog.v1.Partition
-	(*GetMetadataRequest)(nil),      // 11: oncelog.v1.GetMetadataRequest
-	(*GetMetadataResponse)(nil),     // 12: oncelog.v1.GetMetadataResponse
-	(*Shard)(nil),                   // 13: oncelog.v1.Shard
-	(*Node)(nil),                    // 14: oncelog.v1.Node
-	(*DescribeClusterRequest)(nil),  // 15: oncelog.v1.DescribeClusterRequest
-	(*DescribeClusterResponse)(nil), // 16: oncelog.v1.DescribeClusterResponse
+	(CleanupPolicy)(0),              // 0: oncelog.v1.CleanupPolicy
+	(*CreateTopicRequest)(nil),      // 1: oncelog.v1.CreateTopicRequest
+	(*TopicConfig)(nil),             // 2: oncelog.v1.TopicConfig
+	(*AlterTopicRequest)(nil),       // 3: oncelog.v1.AlterTopicRequest
+	(*AlterTopicResponse)(nil),      // 4: oncelog.v1.AlterTopicResponse
+	(*CreateTopicResponse)(nil),     // 5: oncelog.v1.CreateTopicResponse
+	(*DeleteTopicRequest)(nil),      // 6: oncelog.v1.DeleteTopicRequest
+	(*DeleteTopicResponse)(nil),     // 7: oncelog.v1.DeleteTopicResponse
+	(*ListTopicsRequest)(nil),       // 8: oncelog.v1.ListTopicsRequest
+	(*ListTopicsResponse)(nil),      // 9: oncelog.v1.ListTopicsResponse
+	(*Topic)(nil),                   // 10: oncelog.v1.Topic
+	(*Partition)(nil),               // 11: oncelog.v1.Partition
+	(*GetMetadataRequest)(nil),      // 12: oncelog.v1.GetMetadataRequest
+	(*GetMetadataResponse)(nil),     // 13: oncelog.v1.GetMetadataResponse
+	(*Shard)(nil),                   // 14: oncelog.v1.Shard
+	(*Node)(nil),                    // 15: oncelog.v1.Node
+	(*DescribeClusterRequest)(nil),  // 16: oncelog.v1.DescribeClusterRequest
+	(*DescribeClusterResponse)(nil), // 17: oncelog.v1.DescribeClusterResponse
+	(*ShardMove)(nil),               // 18: oncelog.v1.ShardMove
 }
 var file_oncelog_v1_catalog_proto_depIdxs = []int32{
-	1,  // 0: oncelog.v1.CreateTopicRequest.config:type_name -> oncelog.v1.TopicConfig
-	1,  // 1: oncelog.v1.AlterTopicRequest.config:type_name -> oncelog.v1.TopicConfig
-	9,  // 2: oncelog.v1.AlterTopicResponse.topic:type_name -> oncelog.v1.Topic
-	9,  // 3: oncelog.v1.CreateTopicResponse.topic:type_name -> oncelog.v1.Topic
-	9,  // 4: oncelog.v1.ListTopicsResponse.topics:type_name -> oncelog.v1.Topic
-	10, // 5: oncelog.v1.Topic.partitions:type_name -> oncelog.v1.Partition
-	1,  // 6: oncelog.v1.Topic.config:type_name -> oncelog.v1.TopicConfig
-	9,  // 7: oncelog.v1.GetMetadataResponse.topics:type_name -> oncelog.v1.Topic
-	13, // 8: oncelog.v1.GetMetadataResponse.shards:type_name -> oncelog.v1.Shard
-	14, // 9: oncelog.v1.GetMetadataResponse.coordinators:type_name -> oncelog.v1.Node
-	14, // 10: oncelog.v1.GetMetadataResponse.nodes:type_name -> oncelog.v1.Node
-	14, // 11: oncelog.v1.DescribeClusterResponse.coordinators:type_name -> oncelog.v1.Node
-	14, // 12: oncelog.v1.DescribeClusterResponse.nodes:type_name -> oncelog.v1.Node
-	13, // 13: oncelog.v1.DescribeClusterResponse.shards:type_name -> oncelog.v1.Shard
-	0,  // 14: oncelog.v1.CatalogService.CreateTopic:input_type -> oncelog.v1.CreateTopicRequest
-	2,  // 15: oncelog.v1.CatalogService.AlterTopic:input_type -> oncelog.v1.AlterTopicRequest
-	5,  // 16: oncelog.v1.CatalogService.DeleteTopic:input_type -> oncelog.v1.DeleteTopicRequest
-	7,  // 17: oncelog.v1.CatalogService.ListTopics:input_type -> oncelog.v1.ListTopicsRequest
-	11, // 18: oncelog.v1.CatalogService.GetMetadata:input_type -> oncelog.v1.GetMetadataRequest
-	15, // 19: oncelog.v1.CatalogService.DescribeCluster:input_type -> oncelog.v1.DescribeClusterRequest
-	4,  // 20: oncelog.v1.CatalogService.CreateTopic:output_type -> oncelog.v1.CreateTopicResponse
-	3,  // 21: oncelog.v1.CatalogService.AlterTopic:output_type -> oncelog.v1.AlterTopicResponse
-	6,  // 22: oncelog.v1.CatalogService.DeleteTopic:output_type -> oncelog.v1.DeleteTopicResponse
-	8,  // 23: oncelog.v1.CatalogService.ListTopics:output_type -> oncelog.v1.ListTopicsResponse
-	12, // 24: oncelog.v1.CatalogService.GetMetadata:output_type -> oncelog.v1.GetMetadataResponse
-	16, // 25: oncelog.v1.CatalogService.DescribeCluster:output_type -> oncelog.v1.DescribeClusterResponse
-	20, // [20:26] is the sub-list for method output_type
-	14, // [14:20] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	2,  // 0: oncelog.v1.CreateTopicRequest.config:type_name -> oncelog.v1.TopicConfig
+	0,  // 1: oncelog.v1.TopicConfig.cleanup_policy:type_name -> oncelog.v1.CleanupPolicy
+	2,  // 2: oncelog.v1.AlterTopicRequest.config:type_name -> oncelog.v1.TopicConfig
+	10, // 3: oncelog.v1.AlterTopicResponse.topic:type_name -> oncelog.v1.Topic
+	10, // 4: oncelog.v1.CreateTopicResponse.topic:type_name -> oncelog.v1.Topic
+	10, // 5: oncelog.v1.ListTopicsResponse.topics:type_name -> oncelog.v1.Topic
+	11, // 6: oncelog.v1.Topic.partitions:type_name -> oncelog.v1.Partition
+	2,  // 7: oncelog.v1.Topic.config:type_name -> oncelog.v1.TopicConfig
+	10, // 8: oncelog.v1.GetMetadataResponse.topics:type_name -> oncelog.v1.Topic
+	14, // 9: oncelog.v1.GetMetadataResponse.shards:type_name -> oncelog.v1.Shard
+	15, // 10: oncelog.v1.GetMetadataResponse.coordinators:type_name -> oncelog.v1.Node
+	15, // 11: oncelog.v1.GetMetadataResponse.nodes:type_name -> oncelog.v1.Node
+	18, // 12: oncelog.v1.Shard.move:type_name -> oncelog.v1.ShardMove
+	15, // 13: oncelog.v1.DescribeClusterResponse.coordinators:type_name -> oncelog.v1.Node
+	15, // 14: oncelog.v1.DescribeClusterResponse.nodes:type_name -> oncelog.v1.Node
+	14, // 15: oncelog.v1.DescribeClusterResponse.shards:type_name -> oncelog.v1.Shard
+	1,  // 16: oncelog.v1.CatalogService.CreateTopic:input_type -> oncelog.v1.CreateTopicRequest
+	3,  // 17: oncelog.v1.CatalogService.AlterTopic:input_type -> oncelog.v1.AlterTopicRequest
+	6,  // 18: oncelog.v1.CatalogService.DeleteTopic:input_type -> oncelog.v1.DeleteTopicRequest
+	8,  // 19: oncelog.v1.CatalogService.ListTopics:input_type -> oncelog.v1.ListTopicsRequest
+	12, // 20: oncelog.v1.CatalogService.GetMetadata:input_type -> oncelog.v1.GetMetadataRequest
+	16, // 21: oncelog.v1.CatalogService.DescribeCluster:input_type -> oncelog.v1.DescribeClusterRequest
+	5,  // 22: oncelog.v1.CatalogService.CreateTopic:output_type -> oncelog.v1.CreateTopicResponse
+	4,  // 23: oncelog.v1.CatalogService.AlterTopic:output_type -> oncelog.v1.AlterTopicResponse
+	7,  // 24: oncelog.v1.CatalogService.DeleteTopic:output_type -> oncelog.v1.DeleteTopicResponse
+	9,  // 25: oncelog.v1.CatalogService.ListTopics:output_type -> oncelog.v1.ListTopicsResponse
+	13, // 26: oncelog.v1.CatalogService.GetMetadata:output_type -> oncelog.v1.GetMetadataResponse
+	17, // 27: oncelog.v1.CatalogService.DescribeCluster:output_type -> oncelog.v1.DescribeClusterResponse
+	22, // [22:28] is the sub-list for method output_type
+	16, // [16:22] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_oncelog_v1_catalog_proto_init() }
@@ -1406,6 +1670,7 @@ func file_oncelog_v1_catalog_proto_init() {
 	if File_oncelog_v1_catalog_proto != nil {
 		return
 	}
+	file_oncelog_v1_move_proto_init()
 	file_oncelog_v1_catalog_proto_msgTypes[1].OneofWrappers = []any{}
 	file_oncelog_v1_catalog_proto_msgTypes[2].OneofWrappers = []any{}
 	type x struct{}
@@ -1413,13 +1678,14 @@ func file_oncelog_v1_catalog_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_oncelog_v1_catalog_proto_rawDesc), len(file_oncelog_v1_catalog_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_oncelog_v1_catalog_proto_goTypes,
 		DependencyIndexes: file_oncelog_v1_catalog_proto_depIdxs,
+		EnumInfos:         file_oncelog_v1_catalog_proto_enumTypes,
 		MessageInfos:      file_oncelog_v1_catalog_proto_msgTypes,
 	}.Build()
 	File_oncelog_v1_catalog_proto = out.File

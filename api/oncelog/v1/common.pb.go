@@ -548,6 +548,63 @@ func (x *Record) GetTimestampMs() int64 {
 	return 0
 }
 
+// TraceContext is a W3C trace context (https://www.w3.org/TR/trace-context): the span
+// that a request belongs to, for nodes that trace. It decides nothing and is not
+// stored. One that is malformed counts as none.
+type TraceContext struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Value of traceparent. At most 64 bytes.
+	Traceparent string `protobuf:"bytes,1,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	// Value of tracestate. At most 512 bytes.
+	Tracestate    string `protobuf:"bytes,2,opt,name=tracestate,proto3" json:"tracestate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TraceContext) Reset() {
+	*x = TraceContext{}
+	mi := &file_oncelog_v1_common_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TraceContext) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TraceContext) ProtoMessage() {}
+
+func (x *TraceContext) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_common_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TraceContext.ProtoReflect.Descriptor instead.
+func (*TraceContext) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_common_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *TraceContext) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
+}
+
+func (x *TraceContext) GetTracestate() string {
+	if x != nil {
+		return x.Tracestate
+	}
+	return ""
+}
+
 var File_oncelog_v1_common_proto protoreflect.FileDescriptor
 
 const file_oncelog_v1_common_proto_rawDesc = "" +
@@ -578,7 +635,12 @@ const file_oncelog_v1_common_proto_rawDesc = "" +
 	"\ftimestamp_ms\x18\x04 \x01(\x03H\x02R\vtimestampMs\x88\x01\x01B\x06\n" +
 	"\x04_keyB\b\n" +
 	"\x06_valueB\x0f\n" +
-	"\r_timestamp_ms*{\n" +
+	"\r_timestamp_ms\"P\n" +
+	"\fTraceContext\x12 \n" +
+	"\vtraceparent\x18\x01 \x01(\tR\vtraceparent\x12\x1e\n" +
+	"\n" +
+	"tracestate\x18\x02 \x01(\tR\n" +
+	"tracestate*{\n" +
 	"\x0eIsolationLevel\x12\x1f\n" +
 	"\x1bISOLATION_LEVEL_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eISOLATION_LEVEL_READ_COMMITTED\x10\x01\x12$\n" +
@@ -615,7 +677,7 @@ func file_oncelog_v1_common_proto_rawDescGZIP() []byte {
 }
 
 var file_oncelog_v1_common_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_oncelog_v1_common_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_oncelog_v1_common_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_oncelog_v1_common_proto_goTypes = []any{
 	(IsolationLevel)(0),       // 0: oncelog.v1.IsolationLevel
 	(TransactionOutcome)(0),   // 1: oncelog.v1.TransactionOutcome
@@ -625,6 +687,7 @@ var file_oncelog_v1_common_proto_goTypes = []any{
 	(*PartitionProgress)(nil), // 5: oncelog.v1.PartitionProgress
 	(*Header)(nil),            // 6: oncelog.v1.Header
 	(*Record)(nil),            // 7: oncelog.v1.Record
+	(*TraceContext)(nil),      // 8: oncelog.v1.TraceContext
 }
 var file_oncelog_v1_common_proto_depIdxs = []int32{
 	4, // 0: oncelog.v1.PartitionProgress.partition:type_name -> oncelog.v1.PartitionRef
@@ -649,7 +712,7 @@ func file_oncelog_v1_common_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_oncelog_v1_common_proto_rawDesc), len(file_oncelog_v1_common_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -64,7 +64,8 @@ const (
 	// Fatal: no such node.
 	ErrorCode_ERROR_CODE_UNKNOWN_NODE ErrorCode = 24
 	// Fatal: the node id belongs to another data directory: to another node, or
-	// to this one before it lost its disk. Metadata: node_id.
+	// to this one before it lost its disk, which ReplaceDisk was not called for.
+	// Metadata: node_id.
 	ErrorCode_ERROR_CODE_NODE_ID_IN_USE ErrorCode = 25
 	// Fatal: the caller belongs to another cluster. Metadata: cluster_id.
 	ErrorCode_ERROR_CODE_WRONG_CLUSTER ErrorCode = 26
@@ -122,6 +123,9 @@ const (
 	// Fatal for the call: the offset is below the first or above the end.
 	// Metadata: start_offset, end_offset.
 	ErrorCode_ERROR_CODE_OFFSET_OUT_OF_RANGE ErrorCode = 62
+	// A record is not one that the topic takes: topics that are compacted take no
+	// record without a key. Nothing of the batch was stored. Metadata: field.
+	ErrorCode_ERROR_CODE_INVALID_RECORD ErrorCode = 63
 	// Fatal: no such consumer group.
 	ErrorCode_ERROR_CODE_UNKNOWN_GROUP ErrorCode = 80
 	// Fatal for the call: the group has members.
@@ -135,50 +139,96 @@ const (
 	// Fatal for the call: members of the group subscribe to topics, and this one
 	// names its partitions, or the other way round. Metadata: group.
 	ErrorCode_ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL ErrorCode = 84
+	// Fatal for the call: another change of the coordinators is under way.
+	// Metadata: node_id.
+	ErrorCode_ERROR_CODE_CHANGE_IN_PROGRESS ErrorCode = 100
+	// Fatal for the call: so few members are up that the change could leave no
+	// majority. Metadata: up, voters.
+	ErrorCode_ERROR_CODE_NO_MAJORITY ErrorCode = 101
+	// Fatal: no such shard.
+	ErrorCode_ERROR_CODE_UNKNOWN_SHARD ErrorCode = 120
+	// Fatal: the data directory is that of a node that was removed from the cluster, or
+	// whose disk was declared lost. Metadata: node_id.
+	ErrorCode_ERROR_CODE_NODE_REMOVED ErrorCode = 121
+	// Fatal for the call: shards have replicas on the node. Metadata: node_id, shards
+	// (how many).
+	ErrorCode_ERROR_CODE_NODE_IN_USE ErrorCode = 122
+	// Fatal for the call: a replica cannot move so, or not now. Metadata: why.
+	ErrorCode_ERROR_CODE_MOVE_REFUSED ErrorCode = 123
+	// Fatal for the call: too few copies of a shard would be left. Metadata: shards.
+	ErrorCode_ERROR_CODE_SHARD_WOULD_BE_LOST ErrorCode = 124
+	// Fatal for the call: the node is up, so its disk is not lost. Metadata: node_id.
+	ErrorCode_ERROR_CODE_NODE_ALIVE ErrorCode = 125
+	// Fatal: the cluster writes formats of a level that the node's program does not
+	// read. Metadata: level (the cluster's), limit (the node's).
+	ErrorCode_ERROR_CODE_NODE_TOO_OLD ErrorCode = 126
+	// Fatal: the caller may not do that, whether or not what it named exists; for a
+	// transactional id also: it belongs to another principal. Metadata: principal,
+	// operation, resource (its kind), name.
+	ErrorCode_ERROR_CODE_AUTHORIZATION_FAILED ErrorCode = 140
+	// Fatal: the caller's token or certificate names nobody: it is expired, forged, or
+	// not for this cluster. Metadata: why.
+	ErrorCode_ERROR_CODE_AUTHENTICATION_FAILED ErrorCode = 141
+	// Retriable after a pause: the principal, or a transactional id, has used up what it
+	// may. Metadata: quota, limit, principal.
+	ErrorCode_ERROR_CODE_QUOTA_EXCEEDED ErrorCode = 142
 )
 
 // Enum value maps for ErrorCode.
 var (
 	ErrorCode_name = map[int32]string{
-		0:  "ERROR_CODE_UNSPECIFIED",
-		1:  "ERROR_CODE_INVALID_ARGUMENT",
-		2:  "ERROR_CODE_LIMIT_EXCEEDED",
-		3:  "ERROR_CODE_INTERNAL",
-		4:  "ERROR_CODE_UNAVAILABLE",
-		5:  "ERROR_CODE_NOT_LEADER",
-		6:  "ERROR_CODE_OVERLOADED",
-		7:  "ERROR_CODE_UNKNOWN_RESULT",
-		8:  "ERROR_CODE_DEADLINE",
-		20: "ERROR_CODE_UNKNOWN_TOPIC",
-		21: "ERROR_CODE_UNKNOWN_PARTITION",
-		22: "ERROR_CODE_TOPIC_EXISTS",
-		23: "ERROR_CODE_INSUFFICIENT_NODES",
-		24: "ERROR_CODE_UNKNOWN_NODE",
-		25: "ERROR_CODE_NODE_ID_IN_USE",
-		26: "ERROR_CODE_WRONG_CLUSTER",
-		27: "ERROR_CODE_TOPIC_CHANGED",
-		40: "ERROR_CODE_INVALID_PRODUCER_TOKEN",
-		41: "ERROR_CODE_FENCED",
-		42: "ERROR_CODE_UNKNOWN_PRODUCER",
-		43: "ERROR_CODE_OUT_OF_ORDER_SEQUENCE",
-		44: "ERROR_CODE_STALE_TXN",
-		45: "ERROR_CODE_TXN_ENDED",
-		46: "ERROR_CODE_CONFLICT",
-		47: "ERROR_CODE_FORGOTTEN",
-		48: "ERROR_CODE_UNSETTLED_SENDS",
-		49: "ERROR_CODE_THROTTLED",
-		50: "ERROR_CODE_STALE_MEMBER",
-		51: "ERROR_CODE_PREPARED_EXISTS",
-		52: "ERROR_CODE_INVALID_TXN",
-		53: "ERROR_CODE_TRANSACTION_IN_PROGRESS",
-		60: "ERROR_CODE_CORRUPT_BATCH",
-		61: "ERROR_CODE_BATCH_TOO_LARGE",
-		62: "ERROR_CODE_OFFSET_OUT_OF_RANGE",
-		80: "ERROR_CODE_UNKNOWN_GROUP",
-		81: "ERROR_CODE_GROUP_NOT_EMPTY",
-		82: "ERROR_CODE_UNKNOWN_MEMBER",
-		83: "ERROR_CODE_FENCED_INSTANCE_ID",
-		84: "ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL",
+		0:   "ERROR_CODE_UNSPECIFIED",
+		1:   "ERROR_CODE_INVALID_ARGUMENT",
+		2:   "ERROR_CODE_LIMIT_EXCEEDED",
+		3:   "ERROR_CODE_INTERNAL",
+		4:   "ERROR_CODE_UNAVAILABLE",
+		5:   "ERROR_CODE_NOT_LEADER",
+		6:   "ERROR_CODE_OVERLOADED",
+		7:   "ERROR_CODE_UNKNOWN_RESULT",
+		8:   "ERROR_CODE_DEADLINE",
+		20:  "ERROR_CODE_UNKNOWN_TOPIC",
+		21:  "ERROR_CODE_UNKNOWN_PARTITION",
+		22:  "ERROR_CODE_TOPIC_EXISTS",
+		23:  "ERROR_CODE_INSUFFICIENT_NODES",
+		24:  "ERROR_CODE_UNKNOWN_NODE",
+		25:  "ERROR_CODE_NODE_ID_IN_USE",
+		26:  "ERROR_CODE_WRONG_CLUSTER",
+		27:  "ERROR_CODE_TOPIC_CHANGED",
+		40:  "ERROR_CODE_INVALID_PRODUCER_TOKEN",
+		41:  "ERROR_CODE_FENCED",
+		42:  "ERROR_CODE_UNKNOWN_PRODUCER",
+		43:  "ERROR_CODE_OUT_OF_ORDER_SEQUENCE",
+		44:  "ERROR_CODE_STALE_TXN",
+		45:  "ERROR_CODE_TXN_ENDED",
+		46:  "ERROR_CODE_CONFLICT",
+		47:  "ERROR_CODE_FORGOTTEN",
+		48:  "ERROR_CODE_UNSETTLED_SENDS",
+		49:  "ERROR_CODE_THROTTLED",
+		50:  "ERROR_CODE_STALE_MEMBER",
+		51:  "ERROR_CODE_PREPARED_EXISTS",
+		52:  "ERROR_CODE_INVALID_TXN",
+		53:  "ERROR_CODE_TRANSACTION_IN_PROGRESS",
+		60:  "ERROR_CODE_CORRUPT_BATCH",
+		61:  "ERROR_CODE_BATCH_TOO_LARGE",
+		62:  "ERROR_CODE_OFFSET_OUT_OF_RANGE",
+		63:  "ERROR_CODE_INVALID_RECORD",
+		80:  "ERROR_CODE_UNKNOWN_GROUP",
+		81:  "ERROR_CODE_GROUP_NOT_EMPTY",
+		82:  "ERROR_CODE_UNKNOWN_MEMBER",
+		83:  "ERROR_CODE_FENCED_INSTANCE_ID",
+		84:  "ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL",
+		100: "ERROR_CODE_CHANGE_IN_PROGRESS",
+		101: "ERROR_CODE_NO_MAJORITY",
+		120: "ERROR_CODE_UNKNOWN_SHARD",
+		121: "ERROR_CODE_NODE_REMOVED",
+		122: "ERROR_CODE_NODE_IN_USE",
+		123: "ERROR_CODE_MOVE_REFUSED",
+		124: "ERROR_CODE_SHARD_WOULD_BE_LOST",
+		125: "ERROR_CODE_NODE_ALIVE",
+		126: "ERROR_CODE_NODE_TOO_OLD",
+		140: "ERROR_CODE_AUTHORIZATION_FAILED",
+		141: "ERROR_CODE_AUTHENTICATION_FAILED",
+		142: "ERROR_CODE_QUOTA_EXCEEDED",
 	}
 	ErrorCode_value = map[string]int32{
 		"ERROR_CODE_UNSPECIFIED":                 0,
@@ -215,11 +265,24 @@ var (
 		"ERROR_CODE_CORRUPT_BATCH":               60,
 		"ERROR_CODE_BATCH_TOO_LARGE":             61,
 		"ERROR_CODE_OFFSET_OUT_OF_RANGE":         62,
+		"ERROR_CODE_INVALID_RECORD":              63,
 		"ERROR_CODE_UNKNOWN_GROUP":               80,
 		"ERROR_CODE_GROUP_NOT_EMPTY":             81,
 		"ERROR_CODE_UNKNOWN_MEMBER":              82,
 		"ERROR_CODE_FENCED_INSTANCE_ID":          83,
 		"ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL": 84,
+		"ERROR_CODE_CHANGE_IN_PROGRESS":          100,
+		"ERROR_CODE_NO_MAJORITY":                 101,
+		"ERROR_CODE_UNKNOWN_SHARD":               120,
+		"ERROR_CODE_NODE_REMOVED":                121,
+		"ERROR_CODE_NODE_IN_USE":                 122,
+		"ERROR_CODE_MOVE_REFUSED":                123,
+		"ERROR_CODE_SHARD_WOULD_BE_LOST":         124,
+		"ERROR_CODE_NODE_ALIVE":                  125,
+		"ERROR_CODE_NODE_TOO_OLD":                126,
+		"ERROR_CODE_AUTHORIZATION_FAILED":        140,
+		"ERROR_CODE_AUTHENTICATION_FAILED":       141,
+		"ERROR_CODE_QUOTA_EXCEEDED":              142,
 	}
 )
 
@@ -328,7 +391,7 @@ const file_oncelog_v1_error_proto_rawDesc = "" +
 	"\bmetadata\x18\x03 \x03(\v2\x1f.oncelog.v1.Error.MetadataEntryR\bmetadata\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xb7\t\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xd2\f\n" +
 	"\tErrorCode\x12\x1a\n" +
 	"\x16ERROR_CODE_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_CODE_INVALID_ARGUMENT\x10\x01\x12\x1d\n" +
@@ -363,12 +426,25 @@ const file_oncelog_v1_error_proto_rawDesc = "" +
 	"\"ERROR_CODE_TRANSACTION_IN_PROGRESS\x105\x12\x1c\n" +
 	"\x18ERROR_CODE_CORRUPT_BATCH\x10<\x12\x1e\n" +
 	"\x1aERROR_CODE_BATCH_TOO_LARGE\x10=\x12\"\n" +
-	"\x1eERROR_CODE_OFFSET_OUT_OF_RANGE\x10>\x12\x1c\n" +
+	"\x1eERROR_CODE_OFFSET_OUT_OF_RANGE\x10>\x12\x1d\n" +
+	"\x19ERROR_CODE_INVALID_RECORD\x10?\x12\x1c\n" +
 	"\x18ERROR_CODE_UNKNOWN_GROUP\x10P\x12\x1e\n" +
 	"\x1aERROR_CODE_GROUP_NOT_EMPTY\x10Q\x12\x1d\n" +
 	"\x19ERROR_CODE_UNKNOWN_MEMBER\x10R\x12!\n" +
 	"\x1dERROR_CODE_FENCED_INSTANCE_ID\x10S\x12*\n" +
-	"&ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL\x10TB\x9a\x01\n" +
+	"&ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL\x10T\x12!\n" +
+	"\x1dERROR_CODE_CHANGE_IN_PROGRESS\x10d\x12\x1a\n" +
+	"\x16ERROR_CODE_NO_MAJORITY\x10e\x12\x1c\n" +
+	"\x18ERROR_CODE_UNKNOWN_SHARD\x10x\x12\x1b\n" +
+	"\x17ERROR_CODE_NODE_REMOVED\x10y\x12\x1a\n" +
+	"\x16ERROR_CODE_NODE_IN_USE\x10z\x12\x1b\n" +
+	"\x17ERROR_CODE_MOVE_REFUSED\x10{\x12\"\n" +
+	"\x1eERROR_CODE_SHARD_WOULD_BE_LOST\x10|\x12\x19\n" +
+	"\x15ERROR_CODE_NODE_ALIVE\x10}\x12\x1b\n" +
+	"\x17ERROR_CODE_NODE_TOO_OLD\x10~\x12$\n" +
+	"\x1fERROR_CODE_AUTHORIZATION_FAILED\x10\x8c\x01\x12%\n" +
+	" ERROR_CODE_AUTHENTICATION_FAILED\x10\x8d\x01\x12\x1e\n" +
+	"\x19ERROR_CODE_QUOTA_EXCEEDED\x10\x8e\x01B\x9a\x01\n" +
 	"\x0ecom.oncelog.v1B\n" +
 	"ErrorProtoP\x01Z3github.com/oncelog/oncelog/api/oncelog/v1;oncelogv1\xa2\x02\x03OXX\xaa\x02\n" +
 	"Oncelog.V1\xca\x02\n" +

@@ -141,7 +141,9 @@ type AppendRequest struct {
 	// From InitProducer.
 	ProducerToken []byte `protobuf:"bytes,3,opt,name=producer_token,json=producerToken,proto3" json:"producer_token,omitempty"`
 	// One element per partition, at most 1,000, no partition twice.
-	Partitions    []*PartitionAppend `protobuf:"bytes,4,rep,name=partitions,proto3" json:"partitions,omitempty"`
+	Partitions []*PartitionAppend `protobuf:"bytes,4,rep,name=partitions,proto3" json:"partitions,omitempty"`
+	// The span that the records belong to; unset: nobody traces them.
+	Trace         *TraceContext `protobuf:"bytes,5,opt,name=trace,proto3" json:"trace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -200,6 +202,13 @@ func (x *AppendRequest) GetProducerToken() []byte {
 func (x *AppendRequest) GetPartitions() []*PartitionAppend {
 	if x != nil {
 		return x.Partitions
+	}
+	return nil
+}
+
+func (x *AppendRequest) GetTrace() *TraceContext {
+	if x != nil {
+		return x.Trace
 	}
 	return nil
 }
@@ -1698,7 +1707,12 @@ type PartitionStatus struct {
 	BlockedSinceMs int64 `protobuf:"varint,8,opt,name=blocked_since_ms,json=blockedSinceMs,proto3" json:"blocked_since_ms,omitempty"`
 	// Bytes of the batches that are stored, as their producers encoded them, on
 	// one node. Batches of a segment that retention has not removed as a whole count.
-	SizeBytes     uint64 `protobuf:"varint,9,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	SizeBytes uint64 `protobuf:"varint,9,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// How far the partition has been compacted by key; 0: not at all.
+	CompactedOffset uint64 `protobuf:"varint,10,opt,name=compacted_offset,json=compactedOffset,proto3" json:"compacted_offset,omitempty"`
+	// Below it tombstones may be gone: a copy of the partition by key that was made up
+	// to a lower offset may have keys that were deleted, and has to begin anew.
+	DeletedOffset uint64 `protobuf:"varint,11,opt,name=deleted_offset,json=deletedOffset,proto3" json:"deleted_offset,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1796,12 +1810,26 @@ func (x *PartitionStatus) GetSizeBytes() uint64 {
 	return 0
 }
 
+func (x *PartitionStatus) GetCompactedOffset() uint64 {
+	if x != nil {
+		return x.CompactedOffset
+	}
+	return 0
+}
+
+func (x *PartitionStatus) GetDeletedOffset() uint64 {
+	if x != nil {
+		return x.DeletedOffset
+	}
+	return 0
+}
+
 var File_oncelog_v1_log_proto protoreflect.FileDescriptor
 
 const file_oncelog_v1_log_proto_rawDesc = "" +
 	"\n" +
 	"\x14oncelog/v1/log.proto\x12\n" +
-	"oncelog.v1\x1a\x17oncelog/v1/common.proto\x1a\x16oncelog/v1/error.proto\"\xb8\x01\n" +
+	"oncelog.v1\x1a\x17oncelog/v1/common.proto\x1a\x16oncelog/v1/error.proto\"\xe8\x01\n" +
 	"\rAppendRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\x04R\trequestId\x12$\n" +
@@ -1809,7 +1837,8 @@ const file_oncelog_v1_log_proto_rawDesc = "" +
 	"\x0eproducer_token\x18\x03 \x01(\fR\rproducerToken\x12;\n" +
 	"\n" +
 	"partitions\x18\x04 \x03(\v2\x1b.oncelog.v1.PartitionAppendR\n" +
-	"partitions\"L\n" +
+	"partitions\x12.\n" +
+	"\x05trace\x18\x05 \x01(\v2\x18.oncelog.v1.TraceContextR\x05trace\"L\n" +
 	"\x13AppendStreamRequest\x125\n" +
 	"\brequests\x18\x01 \x03(\v2\x19.oncelog.v1.AppendRequestR\brequests\"P\n" +
 	"\x14AppendStreamResponse\x128\n" +
@@ -1910,7 +1939,7 @@ const file_oncelog_v1_log_proto_rawDesc = "" +
 	"\x1aDescribePartitionsResponse\x12;\n" +
 	"\n" +
 	"partitions\x18\x01 \x03(\v2\x1b.oncelog.v1.PartitionStatusR\n" +
-	"partitions\"\xf0\x02\n" +
+	"partitions\"\xc2\x03\n" +
 	"\x0fPartitionStatus\x126\n" +
 	"\tpartition\x18\x01 \x01(\v2\x18.oncelog.v1.PartitionRefR\tpartition\x12\x19\n" +
 	"\bshard_id\x18\x02 \x01(\x04R\ashardId\x12!\n" +
@@ -1924,7 +1953,10 @@ const file_oncelog_v1_log_proto_rawDesc = "" +
 	"blocked_by\x18\a \x01(\v2\x12.oncelog.v1.TxnRefR\tblockedBy\x12(\n" +
 	"\x10blocked_since_ms\x18\b \x01(\x03R\x0eblockedSinceMs\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\t \x01(\x04R\tsizeBytes*\x82\x01\n" +
+	"size_bytes\x18\t \x01(\x04R\tsizeBytes\x12)\n" +
+	"\x10compacted_offset\x18\n" +
+	" \x01(\x04R\x0fcompactedOffset\x12%\n" +
+	"\x0edeleted_offset\x18\v \x01(\x04R\rdeletedOffset*\x82\x01\n" +
 	"\rStartPosition\x12\x1e\n" +
 	"\x1aSTART_POSITION_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15START_POSITION_OFFSET\x10\x01\x12\x1b\n" +
@@ -1990,68 +2022,70 @@ var file_oncelog_v1_log_proto_goTypes = []any{
 	(*DescribePartitionsResponse)(nil), // 25: oncelog.v1.DescribePartitionsResponse
 	(*PartitionStatus)(nil),            // 26: oncelog.v1.PartitionStatus
 	(*TxnRef)(nil),                     // 27: oncelog.v1.TxnRef
-	(*PartitionRef)(nil),               // 28: oncelog.v1.PartitionRef
-	(*Record)(nil),                     // 29: oncelog.v1.Record
-	(*Error)(nil),                      // 30: oncelog.v1.Error
-	(IsolationLevel)(0),                // 31: oncelog.v1.IsolationLevel
+	(*TraceContext)(nil),               // 28: oncelog.v1.TraceContext
+	(*PartitionRef)(nil),               // 29: oncelog.v1.PartitionRef
+	(*Record)(nil),                     // 30: oncelog.v1.Record
+	(*Error)(nil),                      // 31: oncelog.v1.Error
+	(IsolationLevel)(0),                // 32: oncelog.v1.IsolationLevel
 }
 var file_oncelog_v1_log_proto_depIdxs = []int32{
 	27, // 0: oncelog.v1.AppendRequest.txn:type_name -> oncelog.v1.TxnRef
 	5,  // 1: oncelog.v1.AppendRequest.partitions:type_name -> oncelog.v1.PartitionAppend
-	2,  // 2: oncelog.v1.AppendStreamRequest.requests:type_name -> oncelog.v1.AppendRequest
-	7,  // 3: oncelog.v1.AppendStreamResponse.responses:type_name -> oncelog.v1.AppendResponse
-	28, // 4: oncelog.v1.PartitionAppend.partition:type_name -> oncelog.v1.PartitionRef
-	6,  // 5: oncelog.v1.PartitionAppend.records:type_name -> oncelog.v1.RecordList
-	29, // 6: oncelog.v1.RecordList.records:type_name -> oncelog.v1.Record
-	8,  // 7: oncelog.v1.AppendResponse.results:type_name -> oncelog.v1.AppendResult
-	30, // 8: oncelog.v1.AppendResponse.error:type_name -> oncelog.v1.Error
-	28, // 9: oncelog.v1.AppendResult.partition:type_name -> oncelog.v1.PartitionRef
-	30, // 10: oncelog.v1.AppendResult.error:type_name -> oncelog.v1.Error
-	28, // 11: oncelog.v1.FetchRequest.partition:type_name -> oncelog.v1.PartitionRef
-	0,  // 12: oncelog.v1.FetchRequest.start:type_name -> oncelog.v1.StartPosition
-	31, // 13: oncelog.v1.FetchRequest.isolation:type_name -> oncelog.v1.IsolationLevel
-	1,  // 14: oncelog.v1.FetchRequest.format:type_name -> oncelog.v1.FetchFormat
-	11, // 15: oncelog.v1.FetchResponse.records:type_name -> oncelog.v1.FetchedRecord
-	12, // 16: oncelog.v1.FetchResponse.batches:type_name -> oncelog.v1.FetchedBatch
-	29, // 17: oncelog.v1.FetchedRecord.record:type_name -> oncelog.v1.Record
-	27, // 18: oncelog.v1.FetchedRecord.txn:type_name -> oncelog.v1.TxnRef
-	27, // 19: oncelog.v1.FetchedBatch.txn:type_name -> oncelog.v1.TxnRef
-	14, // 20: oncelog.v1.ListOffsetsRequest.queries:type_name -> oncelog.v1.OffsetQuery
-	31, // 21: oncelog.v1.ListOffsetsRequest.isolation:type_name -> oncelog.v1.IsolationLevel
-	28, // 22: oncelog.v1.OffsetQuery.partition:type_name -> oncelog.v1.PartitionRef
-	0,  // 23: oncelog.v1.OffsetQuery.position:type_name -> oncelog.v1.StartPosition
-	16, // 24: oncelog.v1.ListOffsetsResponse.answers:type_name -> oncelog.v1.OffsetAnswer
-	28, // 25: oncelog.v1.OffsetAnswer.partition:type_name -> oncelog.v1.PartitionRef
-	18, // 26: oncelog.v1.DeleteRecordsRequest.deletions:type_name -> oncelog.v1.RecordDeletion
-	28, // 27: oncelog.v1.RecordDeletion.partition:type_name -> oncelog.v1.PartitionRef
-	20, // 28: oncelog.v1.DeleteRecordsResponse.starts:type_name -> oncelog.v1.PartitionStart
-	28, // 29: oncelog.v1.PartitionStart.partition:type_name -> oncelog.v1.PartitionRef
-	28, // 30: oncelog.v1.DescribeProducersRequest.partition:type_name -> oncelog.v1.PartitionRef
-	23, // 31: oncelog.v1.DescribeProducersResponse.producers:type_name -> oncelog.v1.ProducerState
-	27, // 32: oncelog.v1.ProducerState.txn:type_name -> oncelog.v1.TxnRef
-	28, // 33: oncelog.v1.DescribePartitionsRequest.partitions:type_name -> oncelog.v1.PartitionRef
-	26, // 34: oncelog.v1.DescribePartitionsResponse.partitions:type_name -> oncelog.v1.PartitionStatus
-	28, // 35: oncelog.v1.PartitionStatus.partition:type_name -> oncelog.v1.PartitionRef
-	27, // 36: oncelog.v1.PartitionStatus.blocked_by:type_name -> oncelog.v1.TxnRef
-	2,  // 37: oncelog.v1.LogService.Append:input_type -> oncelog.v1.AppendRequest
-	3,  // 38: oncelog.v1.LogService.AppendStream:input_type -> oncelog.v1.AppendStreamRequest
-	9,  // 39: oncelog.v1.LogService.Fetch:input_type -> oncelog.v1.FetchRequest
-	13, // 40: oncelog.v1.LogService.ListOffsets:input_type -> oncelog.v1.ListOffsetsRequest
-	17, // 41: oncelog.v1.LogService.DeleteRecords:input_type -> oncelog.v1.DeleteRecordsRequest
-	21, // 42: oncelog.v1.LogService.DescribeProducers:input_type -> oncelog.v1.DescribeProducersRequest
-	24, // 43: oncelog.v1.LogService.DescribePartitions:input_type -> oncelog.v1.DescribePartitionsRequest
-	7,  // 44: oncelog.v1.LogService.Append:output_type -> oncelog.v1.AppendResponse
-	4,  // 45: oncelog.v1.LogService.AppendStream:output_type -> oncelog.v1.AppendStreamResponse
-	10, // 46: oncelog.v1.LogService.Fetch:output_type -> oncelog.v1.FetchResponse
-	15, // 47: oncelog.v1.LogService.ListOffsets:output_type -> oncelog.v1.ListOffsetsResponse
-	19, // 48: oncelog.v1.LogService.DeleteRecords:output_type -> oncelog.v1.DeleteRecordsResponse
-	22, // 49: oncelog.v1.LogService.DescribeProducers:output_type -> oncelog.v1.DescribeProducersResponse
-	25, // 50: oncelog.v1.LogService.DescribePartitions:output_type -> oncelog.v1.DescribePartitionsResponse
-	44, // [44:51] is the sub-list for method output_type
-	37, // [37:44] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	28, // 2: oncelog.v1.AppendRequest.trace:type_name -> oncelog.v1.TraceContext
+	2,  // 3: oncelog.v1.AppendStreamRequest.requests:type_name -> oncelog.v1.AppendRequest
+	7,  // 4: oncelog.v1.AppendStreamResponse.responses:type_name -> oncelog.v1.AppendResponse
+	29, // 5: oncelog.v1.PartitionAppend.partition:type_name -> oncelog.v1.PartitionRef
+	6,  // 6: oncelog.v1.PartitionAppend.records:type_name -> oncelog.v1.RecordList
+	30, // 7: oncelog.v1.RecordList.records:type_name -> oncelog.v1.Record
+	8,  // 8: oncelog.v1.AppendResponse.results:type_name -> oncelog.v1.AppendResult
+	31, // 9: oncelog.v1.AppendResponse.error:type_name -> oncelog.v1.Error
+	29, // 10: oncelog.v1.AppendResult.partition:type_name -> oncelog.v1.PartitionRef
+	31, // 11: oncelog.v1.AppendResult.error:type_name -> oncelog.v1.Error
+	29, // 12: oncelog.v1.FetchRequest.partition:type_name -> oncelog.v1.PartitionRef
+	0,  // 13: oncelog.v1.FetchRequest.start:type_name -> oncelog.v1.StartPosition
+	32, // 14: oncelog.v1.FetchRequest.isolation:type_name -> oncelog.v1.IsolationLevel
+	1,  // 15: oncelog.v1.FetchRequest.format:type_name -> oncelog.v1.FetchFormat
+	11, // 16: oncelog.v1.FetchResponse.records:type_name -> oncelog.v1.FetchedRecord
+	12, // 17: oncelog.v1.FetchResponse.batches:type_name -> oncelog.v1.FetchedBatch
+	30, // 18: oncelog.v1.FetchedRecord.record:type_name -> oncelog.v1.Record
+	27, // 19: oncelog.v1.FetchedRecord.txn:type_name -> oncelog.v1.TxnRef
+	27, // 20: oncelog.v1.FetchedBatch.txn:type_name -> oncelog.v1.TxnRef
+	14, // 21: oncelog.v1.ListOffsetsRequest.queries:type_name -> oncelog.v1.OffsetQuery
+	32, // 22: oncelog.v1.ListOffsetsRequest.isolation:type_name -> oncelog.v1.IsolationLevel
+	29, // 23: oncelog.v1.OffsetQuery.partition:type_name -> oncelog.v1.PartitionRef
+	0,  // 24: oncelog.v1.OffsetQuery.position:type_name -> oncelog.v1.StartPosition
+	16, // 25: oncelog.v1.ListOffsetsResponse.answers:type_name -> oncelog.v1.OffsetAnswer
+	29, // 26: oncelog.v1.OffsetAnswer.partition:type_name -> oncelog.v1.PartitionRef
+	18, // 27: oncelog.v1.DeleteRecordsRequest.deletions:type_name -> oncelog.v1.RecordDeletion
+	29, // 28: oncelog.v1.RecordDeletion.partition:type_name -> oncelog.v1.PartitionRef
+	20, // 29: oncelog.v1.DeleteRecordsResponse.starts:type_name -> oncelog.v1.PartitionStart
+	29, // 30: oncelog.v1.PartitionStart.partition:type_name -> oncelog.v1.PartitionRef
+	29, // 31: oncelog.v1.DescribeProducersRequest.partition:type_name -> oncelog.v1.PartitionRef
+	23, // 32: oncelog.v1.DescribeProducersResponse.producers:type_name -> oncelog.v1.ProducerState
+	27, // 33: oncelog.v1.ProducerState.txn:type_name -> oncelog.v1.TxnRef
+	29, // 34: oncelog.v1.DescribePartitionsRequest.partitions:type_name -> oncelog.v1.PartitionRef
+	26, // 35: oncelog.v1.DescribePartitionsResponse.partitions:type_name -> oncelog.v1.PartitionStatus
+	29, // 36: oncelog.v1.PartitionStatus.partition:type_name -> oncelog.v1.PartitionRef
+	27, // 37: oncelog.v1.PartitionStatus.blocked_by:type_name -> oncelog.v1.TxnRef
+	2,  // 38: oncelog.v1.LogService.Append:input_type -> oncelog.v1.AppendRequest
+	3,  // 39: oncelog.v1.LogService.AppendStream:input_type -> oncelog.v1.AppendStreamRequest
+	9,  // 40: oncelog.v1.LogService.Fetch:input_type -> oncelog.v1.FetchRequest
+	13, // 41: oncelog.v1.LogService.ListOffsets:input_type -> oncelog.v1.ListOffsetsRequest
+	17, // 42: oncelog.v1.LogService.DeleteRecords:input_type -> oncelog.v1.DeleteRecordsRequest
+	21, // 43: oncelog.v1.LogService.DescribeProducers:input_type -> oncelog.v1.DescribeProducersRequest
+	24, // 44: oncelog.v1.LogService.DescribePartitions:input_type -> oncelog.v1.DescribePartitionsRequest
+	7,  // 45: oncelog.v1.LogService.Append:output_type -> oncelog.v1.AppendResponse
+	4,  // 46: oncelog.v1.LogService.AppendStream:output_type -> oncelog.v1.AppendStreamResponse
+	10, // 47: oncelog.v1.LogService.Fetch:output_type -> oncelog.v1.FetchResponse
+	15, // 48: oncelog.v1.LogService.ListOffsets:output_type -> oncelog.v1.ListOffsetsResponse
+	19, // 49: oncelog.v1.LogService.DeleteRecords:output_type -> oncelog.v1.DeleteRecordsResponse
+	22, // 50: oncelog.v1.LogService.DescribeProducers:output_type -> oncelog.v1.DescribeProducersResponse
+	25, // 51: oncelog.v1.LogService.DescribePartitions:output_type -> oncelog.v1.DescribePartitionsResponse
+	45, // [45:52] is the sub-list for method output_type
+	38, // [38:45] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_oncelog_v1_log_proto_init() }

@@ -42,7 +42,7 @@ type LogServiceClient interface {
 	// answers their original offsets.
 	//
 	// Errors: NOT_LEADER, UNKNOWN_PARTITION, INVALID_PRODUCER_TOKEN, CORRUPT_BATCH,
-	// BATCH_TOO_LARGE, FENCED, TXN_ENDED, STALE_TXN, OUT_OF_ORDER_SEQUENCE,
+	// BATCH_TOO_LARGE, INVALID_RECORD, FENCED, TXN_ENDED, STALE_TXN, OUT_OF_ORDER_SEQUENCE,
 	// UNKNOWN_PRODUCER, OVERLOADED.
 	Append(ctx context.Context, in *AppendRequest, opts ...grpc.CallOption) (*AppendResponse, error)
 	// AppendStream is Append for programs: many requests under way on one stream
@@ -172,7 +172,7 @@ type LogServiceServer interface {
 	// answers their original offsets.
 	//
 	// Errors: NOT_LEADER, UNKNOWN_PARTITION, INVALID_PRODUCER_TOKEN, CORRUPT_BATCH,
-	// BATCH_TOO_LARGE, FENCED, TXN_ENDED, STALE_TXN, OUT_OF_ORDER_SEQUENCE,
+	// BATCH_TOO_LARGE, INVALID_RECORD, FENCED, TXN_ENDED, STALE_TXN, OUT_OF_ORDER_SEQUENCE,
 	// UNKNOWN_PRODUCER, OVERLOADED.
 	Append(context.Context, *AppendRequest) (*AppendResponse, error)
 	// AppendStream is Append for programs: many requests under way on one stream

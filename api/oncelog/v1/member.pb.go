@@ -21,6 +21,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// MemberStanding is what a coordinator is to the others.
+type MemberStanding int32
+
+const (
+	// Not given.
+	MemberStanding_MEMBER_STANDING_UNSPECIFIED MemberStanding = 0
+	// A member, which this directory is written down for.
+	MemberStanding_MEMBER_STANDING_MEMBER MemberStanding = 1
+	// Nobody has added it yet.
+	MemberStanding_MEMBER_STANDING_UNKNOWN MemberStanding = 2
+	// It was a member and never will be again.
+	MemberStanding_MEMBER_STANDING_REMOVED MemberStanding = 3
+)
+
+// Enum value maps for MemberStanding.
+var (
+	MemberStanding_name = map[int32]string{
+		0: "MEMBER_STANDING_UNSPECIFIED",
+		1: "MEMBER_STANDING_MEMBER",
+		2: "MEMBER_STANDING_UNKNOWN",
+		3: "MEMBER_STANDING_REMOVED",
+	}
+	MemberStanding_value = map[string]int32{
+		"MEMBER_STANDING_UNSPECIFIED": 0,
+		"MEMBER_STANDING_MEMBER":      1,
+		"MEMBER_STANDING_UNKNOWN":     2,
+		"MEMBER_STANDING_REMOVED":     3,
+	}
+)
+
+func (x MemberStanding) Enum() *MemberStanding {
+	p := new(MemberStanding)
+	*p = x
+	return p
+}
+
+func (x MemberStanding) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MemberStanding) Descriptor() protoreflect.EnumDescriptor {
+	return file_oncelog_v1_member_proto_enumTypes[0].Descriptor()
+}
+
+func (MemberStanding) Type() protoreflect.EnumType {
+	return &file_oncelog_v1_member_proto_enumTypes[0]
+}
+
+func (x MemberStanding) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MemberStanding.Descriptor instead.
+func (MemberStanding) EnumDescriptor() ([]byte, []int) {
+	return file_oncelog_v1_member_proto_rawDescGZIP(), []int{0}
+}
+
 // IntroduceMemberRequest is who one is.
 type IntroduceMemberRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -131,21 +188,294 @@ func (*IntroduceMemberResponse) Descriptor() ([]byte, []int) {
 	return file_oncelog_v1_member_proto_rawDescGZIP(), []int{1}
 }
 
+// AnnounceMemberRequest is who one is, and where.
+type AnnounceMemberRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The coordinator that asks.
+	NodeId uint64 `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// Drawn once when its data directory is made, at most 64 bytes.
+	InstanceId string `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// Where clients reach it, at most 249 bytes.
+	ClientAddress string `protobuf:"bytes,3,opt,name=client_address,json=clientAddress,proto3" json:"client_address,omitempty"`
+	// Where nodes reach it, at most 249 bytes.
+	PeerAddress string `protobuf:"bytes,4,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"`
+	// It takes no part in Raft yet, and asks whether it may. The first directory
+	// that asks for an id may, and no other ever.
+	Joining bool `protobuf:"varint,5,opt,name=joining,proto3" json:"joining,omitempty"`
+	// The cluster that its log belongs to; empty: it knows none yet.
+	ClusterId string `protobuf:"bytes,6,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	// Level of formats up to which it reads; 0: 1. Below the cluster's it is refused
+	// with NODE_TOO_OLD.
+	MaxFormatLevel uint32 `protobuf:"varint,7,opt,name=max_format_level,json=maxFormatLevel,proto3" json:"max_format_level,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *AnnounceMemberRequest) Reset() {
+	*x = AnnounceMemberRequest{}
+	mi := &file_oncelog_v1_member_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnnounceMemberRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnnounceMemberRequest) ProtoMessage() {}
+
+func (x *AnnounceMemberRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_member_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnnounceMemberRequest.ProtoReflect.Descriptor instead.
+func (*AnnounceMemberRequest) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_member_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *AnnounceMemberRequest) GetNodeId() uint64 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+func (x *AnnounceMemberRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *AnnounceMemberRequest) GetClientAddress() string {
+	if x != nil {
+		return x.ClientAddress
+	}
+	return ""
+}
+
+func (x *AnnounceMemberRequest) GetPeerAddress() string {
+	if x != nil {
+		return x.PeerAddress
+	}
+	return ""
+}
+
+func (x *AnnounceMemberRequest) GetJoining() bool {
+	if x != nil {
+		return x.Joining
+	}
+	return false
+}
+
+func (x *AnnounceMemberRequest) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *AnnounceMemberRequest) GetMaxFormatLevel() uint32 {
+	if x != nil {
+		return x.MaxFormatLevel
+	}
+	return 0
+}
+
+// GetFormatLevelRequest is empty.
+type GetFormatLevelRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetFormatLevelRequest) Reset() {
+	*x = GetFormatLevelRequest{}
+	mi := &file_oncelog_v1_member_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetFormatLevelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetFormatLevelRequest) ProtoMessage() {}
+
+func (x *GetFormatLevelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_member_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetFormatLevelRequest.ProtoReflect.Descriptor instead.
+func (*GetFormatLevelRequest) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_member_proto_rawDescGZIP(), []int{3}
+}
+
+// GetFormatLevelResponse is the answer.
+type GetFormatLevelResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The coordinator that answers.
+	NodeId uint64 `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// Level of formats up to which it reads.
+	MaxFormatLevel uint32 `protobuf:"varint,2,opt,name=max_format_level,json=maxFormatLevel,proto3" json:"max_format_level,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *GetFormatLevelResponse) Reset() {
+	*x = GetFormatLevelResponse{}
+	mi := &file_oncelog_v1_member_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetFormatLevelResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetFormatLevelResponse) ProtoMessage() {}
+
+func (x *GetFormatLevelResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_member_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetFormatLevelResponse.ProtoReflect.Descriptor instead.
+func (*GetFormatLevelResponse) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_member_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *GetFormatLevelResponse) GetNodeId() uint64 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+func (x *GetFormatLevelResponse) GetMaxFormatLevel() uint32 {
+	if x != nil {
+		return x.MaxFormatLevel
+	}
+	return 0
+}
+
+// AnnounceMemberResponse is the answer.
+type AnnounceMemberResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the node is.
+	Standing MemberStanding `protobuf:"varint,1,opt,name=standing,proto3,enum=oncelog.v1.MemberStanding" json:"standing,omitempty"`
+	// All coordinators that are known to run or to vote.
+	Coordinators  []*Node `protobuf:"bytes,2,rep,name=coordinators,proto3" json:"coordinators,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnnounceMemberResponse) Reset() {
+	*x = AnnounceMemberResponse{}
+	mi := &file_oncelog_v1_member_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnnounceMemberResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnnounceMemberResponse) ProtoMessage() {}
+
+func (x *AnnounceMemberResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_member_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnnounceMemberResponse.ProtoReflect.Descriptor instead.
+func (*AnnounceMemberResponse) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_member_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *AnnounceMemberResponse) GetStanding() MemberStanding {
+	if x != nil {
+		return x.Standing
+	}
+	return MemberStanding_MEMBER_STANDING_UNSPECIFIED
+}
+
+func (x *AnnounceMemberResponse) GetCoordinators() []*Node {
+	if x != nil {
+		return x.Coordinators
+	}
+	return nil
+}
+
 var File_oncelog_v1_member_proto protoreflect.FileDescriptor
 
 const file_oncelog_v1_member_proto_rawDesc = "" +
 	"\n" +
 	"\x17oncelog/v1/member.proto\x12\n" +
-	"oncelog.v1\"\x85\x01\n" +
+	"oncelog.v1\x1a\x18oncelog/v1/catalog.proto\"\x85\x01\n" +
 	"\x16IntroduceMemberRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x04R\x06nodeId\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
 	"instanceId\x12\x17\n" +
 	"\ato_node\x18\x03 \x01(\x04R\x06toNode\x12\x18\n" +
 	"\amembers\x18\x04 \x03(\x04R\amembers\"\x19\n" +
-	"\x17IntroduceMemberResponse2k\n" +
+	"\x17IntroduceMemberResponse\"\xfe\x01\n" +
+	"\x15AnnounceMemberRequest\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\x04R\x06nodeId\x12\x1f\n" +
+	"\vinstance_id\x18\x02 \x01(\tR\n" +
+	"instanceId\x12%\n" +
+	"\x0eclient_address\x18\x03 \x01(\tR\rclientAddress\x12!\n" +
+	"\fpeer_address\x18\x04 \x01(\tR\vpeerAddress\x12\x18\n" +
+	"\ajoining\x18\x05 \x01(\bR\ajoining\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x06 \x01(\tR\tclusterId\x12(\n" +
+	"\x10max_format_level\x18\a \x01(\rR\x0emaxFormatLevel\"\x17\n" +
+	"\x15GetFormatLevelRequest\"[\n" +
+	"\x16GetFormatLevelResponse\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\x04R\x06nodeId\x12(\n" +
+	"\x10max_format_level\x18\x02 \x01(\rR\x0emaxFormatLevel\"\x86\x01\n" +
+	"\x16AnnounceMemberResponse\x126\n" +
+	"\bstanding\x18\x01 \x01(\x0e2\x1a.oncelog.v1.MemberStandingR\bstanding\x124\n" +
+	"\fcoordinators\x18\x02 \x03(\v2\x10.oncelog.v1.NodeR\fcoordinators*\x87\x01\n" +
+	"\x0eMemberStanding\x12\x1f\n" +
+	"\x1bMEMBER_STANDING_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16MEMBER_STANDING_MEMBER\x10\x01\x12\x1b\n" +
+	"\x17MEMBER_STANDING_UNKNOWN\x10\x02\x12\x1b\n" +
+	"\x17MEMBER_STANDING_REMOVED\x10\x032\x9d\x02\n" +
 	"\rMemberService\x12Z\n" +
-	"\x0fIntroduceMember\x12\".oncelog.v1.IntroduceMemberRequest\x1a#.oncelog.v1.IntroduceMemberResponseB\x9b\x01\n" +
+	"\x0fIntroduceMember\x12\".oncelog.v1.IntroduceMemberRequest\x1a#.oncelog.v1.IntroduceMemberResponse\x12W\n" +
+	"\x0eAnnounceMember\x12!.oncelog.v1.AnnounceMemberRequest\x1a\".oncelog.v1.AnnounceMemberResponse\x12W\n" +
+	"\x0eGetFormatLevel\x12!.oncelog.v1.GetFormatLevelRequest\x1a\".oncelog.v1.GetFormatLevelResponseB\x9b\x01\n" +
 	"\x0ecom.oncelog.v1B\vMemberProtoP\x01Z3github.com/oncelog/oncelog/api/oncelog/v1;oncelogv1\xa2\x02\x03OXX\xaa\x02\n" +
 	"Oncelog.V1\xca\x02\n" +
 	"Oncelog\\V1\xe2\x02\x16Oncelog\\V1\\GPBMetadata\xea\x02\vOncelog::V1b\x06proto3"
@@ -162,19 +492,32 @@ func file_oncelog_v1_member_proto_rawDescGZIP() []byte {
 	return file_oncelog_v1_member_proto_rawDescData
 }
 
-var file_oncelog_v1_member_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_oncelog_v1_member_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_oncelog_v1_member_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_oncelog_v1_member_proto_goTypes = []any{
-	(*IntroduceMemberRequest)(nil),  // 0: oncelog.v1.IntroduceMemberRequest
-	(*IntroduceMemberResponse)(nil), // 1: oncelog.v1.IntroduceMemberResponse
+	(MemberStanding)(0),             // 0: oncelog.v1.MemberStanding
+	(*IntroduceMemberRequest)(nil),  // 1: oncelog.v1.IntroduceMemberRequest
+	(*IntroduceMemberResponse)(nil), // 2: oncelog.v1.IntroduceMemberResponse
+	(*AnnounceMemberRequest)(nil),   // 3: oncelog.v1.AnnounceMemberRequest
+	(*GetFormatLevelRequest)(nil),   // 4: oncelog.v1.GetFormatLevelRequest
+	(*GetFormatLevelResponse)(nil),  // 5: oncelog.v1.GetFormatLevelResponse
+	(*AnnounceMemberResponse)(nil),  // 6: oncelog.v1.AnnounceMemberResponse
+	(*Node)(nil),                    // 7: oncelog.v1.Node
 }
 var file_oncelog_v1_member_proto_depIdxs = []int32{
-	0, // 0: oncelog.v1.MemberService.IntroduceMember:input_type -> oncelog.v1.IntroduceMemberRequest
-	1, // 1: oncelog.v1.MemberService.IntroduceMember:output_type -> oncelog.v1.IntroduceMemberResponse
-	1, // [1:2] is the sub-list for method output_type
-	0, // [0:1] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	0, // 0: oncelog.v1.AnnounceMemberResponse.standing:type_name -> oncelog.v1.MemberStanding
+	7, // 1: oncelog.v1.AnnounceMemberResponse.coordinators:type_name -> oncelog.v1.Node
+	1, // 2: oncelog.v1.MemberService.IntroduceMember:input_type -> oncelog.v1.IntroduceMemberRequest
+	3, // 3: oncelog.v1.MemberService.AnnounceMember:input_type -> oncelog.v1.AnnounceMemberRequest
+	4, // 4: oncelog.v1.MemberService.GetFormatLevel:input_type -> oncelog.v1.GetFormatLevelRequest
+	2, // 5: oncelog.v1.MemberService.IntroduceMember:output_type -> oncelog.v1.IntroduceMemberResponse
+	6, // 6: oncelog.v1.MemberService.AnnounceMember:output_type -> oncelog.v1.AnnounceMemberResponse
+	5, // 7: oncelog.v1.MemberService.GetFormatLevel:output_type -> oncelog.v1.GetFormatLevelResponse
+	5, // [5:8] is the sub-list for method output_type
+	2, // [2:5] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_oncelog_v1_member_proto_init() }
@@ -182,18 +525,20 @@ func file_oncelog_v1_member_proto_init() {
 	if File_oncelog_v1_member_proto != nil {
 		return
 	}
+	file_oncelog_v1_catalog_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_oncelog_v1_member_proto_rawDesc), len(file_oncelog_v1_member_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   2,
+			NumEnums:      1,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_oncelog_v1_member_proto_goTypes,
 		DependencyIndexes: file_oncelog_v1_member_proto_depIdxs,
+		EnumInfos:         file_oncelog_v1_member_proto_enumTypes,
 		MessageInfos:      file_oncelog_v1_member_proto_msgTypes,
 	}.Build()
 	File_oncelog_v1_member_proto = out.File

@@ -20,6 +20,8 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	MemberService_IntroduceMember_FullMethodName = "/oncelog.v1.MemberService/IntroduceMember"
+	MemberService_AnnounceMember_FullMethodName  = "/oncelog.v1.MemberService/AnnounceMember"
+	MemberService_GetFormatLevel_FullMethodName  = "/oncelog.v1.MemberService/GetFormatLevel"
 )
 
 // MemberServiceClient is the client API for MemberService service.
@@ -35,6 +37,15 @@ type MemberServiceClient interface {
 	// WRONG_CLUSTER when the lists of members differ or this is another member than
 	// was meant.
 	IntroduceMember(ctx context.Context, in *IntroduceMemberRequest, opts ...grpc.CallOption) (*IntroduceMemberResponse, error)
+	// AnnounceMember tells the leader of a member's data directory and addresses,
+	// which are written down in the log, and answers who the members are. A member
+	// calls it when it starts. Errors: NODE_ID_IN_USE when the member has another
+	// directory, WRONG_CLUSTER, NODE_TOO_OLD, INVALID_ARGUMENT when another member has an
+	// address.
+	AnnounceMember(ctx context.Context, in *AnnounceMemberRequest, opts ...grpc.CallOption) (*AnnounceMemberResponse, error)
+	// GetFormatLevel tells up to which level of formats the coordinator reads. The leader
+	// asks before it raises the cluster's; who does not know the call reads level 1.
+	GetFormatLevel(ctx context.Context, in *GetFormatLevelRequest, opts ...grpc.CallOption) (*GetFormatLevelResponse, error)
 }
 
 type memberServiceClient struct {
@@ -55,6 +66,26 @@ func (c *memberServiceClient) IntroduceMember(ctx context.Context, in *Introduce
 	return out, nil
 }
 
+func (c *memberServiceClient) AnnounceMember(ctx context.Context, in *AnnounceMemberRequest, opts ...grpc.CallOption) (*AnnounceMemberResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AnnounceMemberResponse)
+	err := c.cc.Invoke(ctx, MemberService_AnnounceMember_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *memberServiceClient) GetFormatLevel(ctx context.Context, in *GetFormatLevelRequest, opts ...grpc.CallOption) (*GetFormatLevelResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetFormatLevelResponse)
+	err := c.cc.Invoke(ctx, MemberService_GetFormatLevel_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MemberServiceServer is the server API for MemberService service.
 // All implementations must embed UnimplementedMemberServiceServer
 // for forward compatibility.
@@ -68,6 +99,15 @@ type MemberServiceServer interface {
 	// WRONG_CLUSTER when the lists of members differ or this is another member than
 	// was meant.
 	IntroduceMember(context.Context, *IntroduceMemberRequest) (*IntroduceMemberResponse, error)
+	// AnnounceMember tells the leader of a member's data directory and addresses,
+	// which are written down in the log, and answers who the members are. A member
+	// calls it when it starts. Errors: NODE_ID_IN_USE when the member has another
+	// directory, WRONG_CLUSTER, NODE_TOO_OLD, INVALID_ARGUMENT when another member has an
+	// address.
+	AnnounceMember(context.Context, *AnnounceMemberRequest) (*AnnounceMemberResponse, error)
+	// GetFormatLevel tells up to which level of formats the coordinator reads. The leader
+	// asks before it raises the cluster's; who does not know the call reads level 1.
+	GetFormatLevel(context.Context, *GetFormatLevelRequest) (*GetFormatLevelResponse, error)
 	mustEmbedUnimplementedMemberServiceServer()
 }
 
@@ -80,6 +120,12 @@ type UnimplementedMemberServiceServer struct{}
 
 func (UnimplementedMemberServiceServer) IntroduceMember(context.Context, *IntroduceMemberRequest) (*IntroduceMemberResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method IntroduceMember not implemented")
+}
+func (UnimplementedMemberServiceServer) AnnounceMember(context.Context, *AnnounceMemberRequest) (*AnnounceMemberResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AnnounceMember not implemented")
+}
+func (UnimplementedMemberServiceServer) GetFormatLevel(context.Context, *GetFormatLevelRequest) (*GetFormatLevelResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetFormatLevel not implemented")
 }
 func (UnimplementedMemberServiceServer) mustEmbedUnimplementedMemberServiceServer() {}
 func (UnimplementedMemberServiceServer) testEmbeddedByValue()                       {}
@@ -120,6 +166,42 @@ func _MemberService_IntroduceMember_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MemberService_AnnounceMember_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AnnounceMemberRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MemberServiceServer).AnnounceMember(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MemberService_AnnounceMember_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MemberServiceServer).AnnounceMember(ctx, req.(*AnnounceMemberRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MemberService_GetFormatLevel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetFormatLevelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MemberServiceServer).GetFormatLevel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MemberService_GetFormatLevel_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MemberServiceServer).GetFormatLevel(ctx, req.(*GetFormatLevelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // MemberService_ServiceDesc is the grpc.ServiceDesc for MemberService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -130,6 +212,14 @@ var MemberService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "IntroduceMember",
 			Handler:    _MemberService_IntroduceMember_Handler,
+		},
+		{
+			MethodName: "AnnounceMember",
+			Handler:    _MemberService_AnnounceMember_Handler,
+		},
+		{
+			MethodName: "GetFormatLevel",
+			Handler:    _MemberService_GetFormatLevel_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -144,29 +144,225 @@ func (MarkerResult) EnumDescriptor() ([]byte, []int) {
 	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{1}
 }
 
+// OpenBackupRequest names shards.
+type OpenBackupRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The backup, 1 to 64 bytes.
+	BackupId string `protobuf:"bytes,1,opt,name=backup_id,json=backupId,proto3" json:"backup_id,omitempty"`
+	// At most 10,000.
+	ShardIds []uint64 `protobuf:"varint,2,rep,packed,name=shard_ids,json=shardIds,proto3" json:"shard_ids,omitempty"`
+	// The backup has failed: what the node keeps of it is let go, and shard_ids are not
+	// looked at.
+	Abandon       bool `protobuf:"varint,3,opt,name=abandon,proto3" json:"abandon,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenBackupRequest) Reset() {
+	*x = OpenBackupRequest{}
+	mi := &file_oncelog_v1_node_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenBackupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenBackupRequest) ProtoMessage() {}
+
+func (x *OpenBackupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_node_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenBackupRequest.ProtoReflect.Descriptor instead.
+func (*OpenBackupRequest) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *OpenBackupRequest) GetBackupId() string {
+	if x != nil {
+		return x.BackupId
+	}
+	return ""
+}
+
+func (x *OpenBackupRequest) GetShardIds() []uint64 {
+	if x != nil {
+		return x.ShardIds
+	}
+	return nil
+}
+
+func (x *OpenBackupRequest) GetAbandon() bool {
+	if x != nil {
+		return x.Abandon
+	}
+	return false
+}
+
+// OpenBackupResponse answers each.
+type OpenBackupResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of the request.
+	Shards        []*OpenedBackup `protobuf:"bytes,1,rep,name=shards,proto3" json:"shards,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenBackupResponse) Reset() {
+	*x = OpenBackupResponse{}
+	mi := &file_oncelog_v1_node_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenBackupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenBackupResponse) ProtoMessage() {}
+
+func (x *OpenBackupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_node_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenBackupResponse.ProtoReflect.Descriptor instead.
+func (*OpenBackupResponse) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *OpenBackupResponse) GetShards() []*OpenedBackup {
+	if x != nil {
+		return x.Shards
+	}
+	return nil
+}
+
+// OpenedBackup is a shard that is kept, or why it is not.
+type OpenedBackup struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The shard.
+	ShardId uint64 `protobuf:"varint,1,opt,name=shard_id,json=shardId,proto3" json:"shard_id,omitempty"`
+	// The last entry of the shard's log that is in it.
+	Index uint64 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	// Its Raft term.
+	Term uint64 `protobuf:"varint,3,opt,name=term,proto3" json:"term,omitempty"`
+	// Version of the catalogue from which the shard has its partitions.
+	PartitionsVersion uint64 `protobuf:"varint,4,opt,name=partitions_version,json=partitionsVersion,proto3" json:"partitions_version,omitempty"`
+	// Nothing is kept, such as NOT_LEADER.
+	Error         *Error `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenedBackup) Reset() {
+	*x = OpenedBackup{}
+	mi := &file_oncelog_v1_node_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenedBackup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenedBackup) ProtoMessage() {}
+
+func (x *OpenedBackup) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_node_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenedBackup.ProtoReflect.Descriptor instead.
+func (*OpenedBackup) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *OpenedBackup) GetShardId() uint64 {
+	if x != nil {
+		return x.ShardId
+	}
+	return 0
+}
+
+func (x *OpenedBackup) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *OpenedBackup) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *OpenedBackup) GetPartitionsVersion() uint64 {
+	if x != nil {
+		return x.PartitionsVersion
+	}
+	return 0
+}
+
+func (x *OpenedBackup) GetError() *Error {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
 // RegisterNodeRequest introduces a node.
 type RegisterNodeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Id, at least 1, chosen by the operator, never reused for another disk.
+	// Id, from 1 to 2^32-1, chosen by the operator.
 	NodeId uint64 `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	// Drawn once when the node's data directory is made, at most 64 bytes. A node
 	// that comes back with the same id and another instance has lost its disk and
-	// with it its votes, so it is refused with NODE_ID_IN_USE: it must join under
-	// a new id.
+	// with it its votes, so it is refused with NODE_ID_IN_USE until ReplaceDisk was
+	// called for it, or RemoveNode; or it joins under a new id.
 	InstanceId string `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
 	// Where clients reach it.
 	ClientAddress string `protobuf:"bytes,3,opt,name=client_address,json=clientAddress,proto3" json:"client_address,omitempty"`
 	// Where nodes reach it.
 	PeerAddress string `protobuf:"bytes,4,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"`
-	// The cluster that its disk belongs to; empty on a new disk.
-	ClusterId     string `protobuf:"bytes,5,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// The cluster that its disk belongs to; empty on a new disk. One that has belonged
+	// to this cluster while the node is not known was removed: NODE_REMOVED.
+	ClusterId string `protobuf:"bytes,5,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	// Level of formats up to which the node reads; 0: 1.
+	MaxFormatLevel uint32 `protobuf:"varint,30,opt,name=max_format_level,json=maxFormatLevel,proto3" json:"max_format_level,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *RegisterNodeRequest) Reset() {
 	*x = RegisterNodeRequest{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[0]
+	mi := &file_oncelog_v1_node_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -178,7 +374,7 @@ func (x *RegisterNodeRequest) String() string {
 func (*RegisterNodeRequest) ProtoMessage() {}
 
 func (x *RegisterNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[0]
+	mi := &file_oncelog_v1_node_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -191,7 +387,7 @@ func (x *RegisterNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterNodeRequest.ProtoReflect.Descriptor instead.
 func (*RegisterNodeRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{0}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RegisterNodeRequest) GetNodeId() uint64 {
@@ -229,6 +425,13 @@ func (x *RegisterNodeRequest) GetClusterId() string {
 	return ""
 }
 
+func (x *RegisterNodeRequest) GetMaxFormatLevel() uint32 {
+	if x != nil {
+		return x.MaxFormatLevel
+	}
+	return 0
+}
+
 // RegisterNodeResponse welcomes it.
 type RegisterNodeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -240,7 +443,7 @@ type RegisterNodeResponse struct {
 
 func (x *RegisterNodeResponse) Reset() {
 	*x = RegisterNodeResponse{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[1]
+	mi := &file_oncelog_v1_node_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -252,7 +455,7 @@ func (x *RegisterNodeResponse) String() string {
 func (*RegisterNodeResponse) ProtoMessage() {}
 
 func (x *RegisterNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[1]
+	mi := &file_oncelog_v1_node_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -265,7 +468,7 @@ func (x *RegisterNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterNodeResponse.ProtoReflect.Descriptor instead.
 func (*RegisterNodeResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{1}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RegisterNodeResponse) GetClusterId() string {
@@ -273,6 +476,116 @@ func (x *RegisterNodeResponse) GetClusterId() string {
 		return x.ClusterId
 	}
 	return ""
+}
+
+// GiveUpDiskRequest names a data directory.
+type GiveUpDiskRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node.
+	NodeId uint64 `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// As registered.
+	InstanceId string `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// The cluster that the directory belongs to.
+	ClusterId string `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	// What is damaged, for people, at most 300 bytes.
+	Damage        string `protobuf:"bytes,4,opt,name=damage,proto3" json:"damage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GiveUpDiskRequest) Reset() {
+	*x = GiveUpDiskRequest{}
+	mi := &file_oncelog_v1_node_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GiveUpDiskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GiveUpDiskRequest) ProtoMessage() {}
+
+func (x *GiveUpDiskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_node_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GiveUpDiskRequest.ProtoReflect.Descriptor instead.
+func (*GiveUpDiskRequest) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *GiveUpDiskRequest) GetNodeId() uint64 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+func (x *GiveUpDiskRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *GiveUpDiskRequest) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *GiveUpDiskRequest) GetDamage() string {
+	if x != nil {
+		return x.Damage
+	}
+	return ""
+}
+
+// GiveUpDiskResponse is empty: the directory will never be accepted again.
+type GiveUpDiskResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GiveUpDiskResponse) Reset() {
+	*x = GiveUpDiskResponse{}
+	mi := &file_oncelog_v1_node_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GiveUpDiskResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GiveUpDiskResponse) ProtoMessage() {}
+
+func (x *GiveUpDiskResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_node_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GiveUpDiskResponse.ProtoReflect.Descriptor instead.
+func (*GiveUpDiskResponse) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{6}
 }
 
 // HeartbeatRequest is a node's report.
@@ -290,14 +603,23 @@ type HeartbeatRequest struct {
 	Shards []*ShardReport `protobuf:"bytes,5,rep,name=shards,proto3" json:"shards,omitempty"`
 	// Its disk is below the low-water mark: it gets no new shards where others
 	// suffice.
-	DiskLow       bool `protobuf:"varint,6,opt,name=disk_low,json=diskLow,proto3" json:"disk_low,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	DiskLow bool `protobuf:"varint,6,opt,name=disk_low,json=diskLow,proto3" json:"disk_low,omitempty"`
+	// Version of the list of coordinators that the node knows; 0: none. Unset: it
+	// does not want the list.
+	KnownCoordinatorsVersion *uint64 `protobuf:"varint,20,opt,name=known_coordinators_version,json=knownCoordinatorsVersion,proto3,oneof" json:"known_coordinators_version,omitempty"`
+	// Level of formats up to which the node reads; 0: 1. Below the cluster's the node is
+	// refused with NODE_TOO_OLD.
+	MaxFormatLevel uint32 `protobuf:"varint,30,opt,name=max_format_level,json=maxFormatLevel,proto3" json:"max_format_level,omitempty"`
+	// Version of the rules about permissions that the node knows. Unset: it
+	// knows none.
+	KnownAclsVersion *uint64 `protobuf:"varint,40,opt,name=known_acls_version,json=knownAclsVersion,proto3,oneof" json:"known_acls_version,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[2]
+	mi := &file_oncelog_v1_node_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -309,7 +631,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[2]
+	mi := &file_oncelog_v1_node_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -322,7 +644,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{2}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *HeartbeatRequest) GetNodeId() uint64 {
@@ -367,6 +689,27 @@ func (x *HeartbeatRequest) GetDiskLow() bool {
 	return false
 }
 
+func (x *HeartbeatRequest) GetKnownCoordinatorsVersion() uint64 {
+	if x != nil && x.KnownCoordinatorsVersion != nil {
+		return *x.KnownCoordinatorsVersion
+	}
+	return 0
+}
+
+func (x *HeartbeatRequest) GetMaxFormatLevel() uint32 {
+	if x != nil {
+		return x.MaxFormatLevel
+	}
+	return 0
+}
+
+func (x *HeartbeatRequest) GetKnownAclsVersion() uint64 {
+	if x != nil && x.KnownAclsVersion != nil {
+		return *x.KnownAclsVersion
+	}
+	return 0
+}
+
 // ShardReport is a node's view of one of its shards.
 type ShardReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -380,13 +723,25 @@ type ShardReport struct {
 	Ready bool `protobuf:"varint,4,opt,name=ready,proto3" json:"ready,omitempty"`
 	// Version of the catalogue up to which the shard's log has its partitions.
 	PartitionsVersion uint64 `protobuf:"varint,5,opt,name=partitions_version,json=partitionsVersion,proto3" json:"partitions_version,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// In which of its lives in the shard's group this node has the shard.
+	Life uint32 `protobuf:"varint,6,opt,name=life,proto3" json:"life,omitempty"`
+	// Only from the leader of a shard with a move: the members, voters and learners,
+	// of the group, once a majority of them know, durably, that they are it.
+	Members []*ShardMember `protobuf:"bytes,7,rep,name=members,proto3" json:"members,omitempty"`
+	// Index in the shard's log as of which these are the members.
+	MembersIndex uint64 `protobuf:"varint,8,opt,name=members_index,json=membersIndex,proto3" json:"members_index,omitempty"`
+	// Only from the leader of a shard with a move: why it does not get on, for people,
+	// at most 300 bytes; empty: it does.
+	Problem string `protobuf:"bytes,9,opt,name=problem,proto3" json:"problem,omitempty"`
+	// With a move: how many entries of the log the new replica lacks.
+	Lag           uint64 `protobuf:"varint,10,opt,name=lag,proto3" json:"lag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ShardReport) Reset() {
 	*x = ShardReport{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[3]
+	mi := &file_oncelog_v1_node_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -398,7 +753,7 @@ func (x *ShardReport) String() string {
 func (*ShardReport) ProtoMessage() {}
 
 func (x *ShardReport) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[3]
+	mi := &file_oncelog_v1_node_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -411,7 +766,7 @@ func (x *ShardReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardReport.ProtoReflect.Descriptor instead.
 func (*ShardReport) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{3}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ShardReport) GetShardId() uint64 {
@@ -449,6 +804,97 @@ func (x *ShardReport) GetPartitionsVersion() uint64 {
 	return 0
 }
 
+func (x *ShardReport) GetLife() uint32 {
+	if x != nil {
+		return x.Life
+	}
+	return 0
+}
+
+func (x *ShardReport) GetMembers() []*ShardMember {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *ShardReport) GetMembersIndex() uint64 {
+	if x != nil {
+		return x.MembersIndex
+	}
+	return 0
+}
+
+func (x *ShardReport) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *ShardReport) GetLag() uint64 {
+	if x != nil {
+		return x.Lag
+	}
+	return 0
+}
+
+// ShardMember is a member of the Raft group of a shard. A node that comes back to a
+// shard is another member than before: lives are never used twice in a shard.
+type ShardMember struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node.
+	NodeId uint64 `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// Its life in the shard; the founders of a shard are in their life 0.
+	Life          uint32 `protobuf:"varint,2,opt,name=life,proto3" json:"life,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShardMember) Reset() {
+	*x = ShardMember{}
+	mi := &file_oncelog_v1_node_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShardMember) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShardMember) ProtoMessage() {}
+
+func (x *ShardMember) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_node_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShardMember.ProtoReflect.Descriptor instead.
+func (*ShardMember) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ShardMember) GetNodeId() uint64 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+func (x *ShardMember) GetLife() uint32 {
+	if x != nil {
+		return x.Life
+	}
+	return 0
+}
+
 // HeartbeatResponse is what a node must host.
 type HeartbeatResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -459,14 +905,29 @@ type HeartbeatResponse struct {
 	// Keys that producer tokens are signed with; newest last.
 	TokenKeys []*TokenKey `protobuf:"bytes,3,rep,name=token_keys,json=tokenKeys,proto3" json:"token_keys,omitempty"`
 	// Partition nodes that share a shard with this one.
-	Nodes         []*Node `protobuf:"bytes,4,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	Nodes []*Node `protobuf:"bytes,4,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// Of the copies in the request, those that are no members of their shards any more
+	// and never will be again: the node deletes them. That a shard is not in shards
+	// does not say so. To be believed only if version is not below the newest that the
+	// node has seen.
+	Released []*ReleasedShard `protobuf:"bytes,5,rep,name=released,proto3" json:"released,omitempty"`
+	// The node is being drained: it hands its leaderships over.
+	Draining bool `protobuf:"varint,6,opt,name=draining,proto3" json:"draining,omitempty"`
+	// The coordinators, only when their version is above the request's.
+	Coordinators []*Node `protobuf:"bytes,20,rep,name=coordinators,proto3" json:"coordinators,omitempty"`
+	// Version of that list, if it is there.
+	CoordinatorsVersion uint64 `protobuf:"varint,21,opt,name=coordinators_version,json=coordinatorsVersion,proto3" json:"coordinators_version,omitempty"`
+	// Level of formats that the nodes of the cluster write; 0: 1. It never goes back.
+	FormatLevel uint32 `protobuf:"varint,30,opt,name=format_level,json=formatLevel,proto3" json:"format_level,omitempty"`
+	// The rules about permissions, only when their version is not the request's.
+	Acls          *AclTable `protobuf:"bytes,40,opt,name=acls,proto3" json:"acls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HeartbeatResponse) Reset() {
 	*x = HeartbeatResponse{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[4]
+	mi := &file_oncelog_v1_node_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -478,7 +939,7 @@ func (x *HeartbeatResponse) String() string {
 func (*HeartbeatResponse) ProtoMessage() {}
 
 func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[4]
+	mi := &file_oncelog_v1_node_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -491,7 +952,7 @@ func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatResponse.ProtoReflect.Descriptor instead.
 func (*HeartbeatResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{4}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *HeartbeatResponse) GetVersion() uint64 {
@@ -522,24 +983,219 @@ func (x *HeartbeatResponse) GetNodes() []*Node {
 	return nil
 }
 
+func (x *HeartbeatResponse) GetReleased() []*ReleasedShard {
+	if x != nil {
+		return x.Released
+	}
+	return nil
+}
+
+func (x *HeartbeatResponse) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
+func (x *HeartbeatResponse) GetCoordinators() []*Node {
+	if x != nil {
+		return x.Coordinators
+	}
+	return nil
+}
+
+func (x *HeartbeatResponse) GetCoordinatorsVersion() uint64 {
+	if x != nil {
+		return x.CoordinatorsVersion
+	}
+	return 0
+}
+
+func (x *HeartbeatResponse) GetFormatLevel() uint32 {
+	if x != nil {
+		return x.FormatLevel
+	}
+	return 0
+}
+
+func (x *HeartbeatResponse) GetAcls() *AclTable {
+	if x != nil {
+		return x.Acls
+	}
+	return nil
+}
+
+// ReleasedShard is a copy that nobody needs.
+type ReleasedShard struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The shard.
+	ShardId uint64 `protobuf:"varint,1,opt,name=shard_id,json=shardId,proto3" json:"shard_id,omitempty"`
+	// As in the report.
+	Life          uint32 `protobuf:"varint,2,opt,name=life,proto3" json:"life,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleasedShard) Reset() {
+	*x = ReleasedShard{}
+	mi := &file_oncelog_v1_node_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleasedShard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleasedShard) ProtoMessage() {}
+
+func (x *ReleasedShard) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_node_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleasedShard.ProtoReflect.Descriptor instead.
+func (*ReleasedShard) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ReleasedShard) GetShardId() uint64 {
+	if x != nil {
+		return x.ShardId
+	}
+	return 0
+}
+
+func (x *ReleasedShard) GetLife() uint32 {
+	if x != nil {
+		return x.Life
+	}
+	return 0
+}
+
+// TransferLeaderRequest names a shard and who is to lead it.
+type TransferLeaderRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The shard.
+	ShardId uint64 `protobuf:"varint,1,opt,name=shard_id,json=shardId,proto3" json:"shard_id,omitempty"`
+	// Node of one of its voters.
+	ToNode        uint64 `protobuf:"varint,2,opt,name=to_node,json=toNode,proto3" json:"to_node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferLeaderRequest) Reset() {
+	*x = TransferLeaderRequest{}
+	mi := &file_oncelog_v1_node_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLeaderRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLeaderRequest) ProtoMessage() {}
+
+func (x *TransferLeaderRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_node_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLeaderRequest.ProtoReflect.Descriptor instead.
+func (*TransferLeaderRequest) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *TransferLeaderRequest) GetShardId() uint64 {
+	if x != nil {
+		return x.ShardId
+	}
+	return 0
+}
+
+func (x *TransferLeaderRequest) GetToNode() uint64 {
+	if x != nil {
+		return x.ToNode
+	}
+	return 0
+}
+
+// TransferLeaderResponse is empty: the other node leads.
+type TransferLeaderResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferLeaderResponse) Reset() {
+	*x = TransferLeaderResponse{}
+	mi := &file_oncelog_v1_node_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLeaderResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLeaderResponse) ProtoMessage() {}
+
+func (x *TransferLeaderResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_node_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLeaderResponse.ProtoReflect.Descriptor instead.
+func (*TransferLeaderResponse) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{13}
+}
+
 // ShardAssignment is one shard that a node must host.
 type ShardAssignment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The shard.
 	ShardId uint64 `protobuf:"varint,1,opt,name=shard_id,json=shardId,proto3" json:"shard_id,omitempty"`
-	// Nodes that keep a copy.
+	// Nodes of its voters, as the catalogue knows them.
 	Replicas []uint64 `protobuf:"varint,2,rep,packed,name=replicas,proto3" json:"replicas,omitempty"`
 	// Its partitions.
 	Partitions []*AssignedPartition `protobuf:"bytes,3,rep,name=partitions,proto3" json:"partitions,omitempty"`
-	// Version of the catalogue at which these partitions last changed.
-	Version       uint64 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
+	// Version of the catalogue at which the shard last changed.
+	Version uint64 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
+	// In which of its lives the node is a member.
+	Life uint32 `protobuf:"varint,5,opt,name=life,proto3" json:"life,omitempty"`
+	// The node does not found the group with replicas, but joins it.
+	Join bool `protobuf:"varint,6,opt,name=join,proto3" json:"join,omitempty"`
+	// What the leader of the shard is to do; absent: nothing.
+	Move          *ShardMove `protobuf:"bytes,7,opt,name=move,proto3" json:"move,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ShardAssignment) Reset() {
 	*x = ShardAssignment{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[5]
+	mi := &file_oncelog_v1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -551,7 +1207,7 @@ func (x *ShardAssignment) String() string {
 func (*ShardAssignment) ProtoMessage() {}
 
 func (x *ShardAssignment) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[5]
+	mi := &file_oncelog_v1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -564,7 +1220,7 @@ func (x *ShardAssignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardAssignment.ProtoReflect.Descriptor instead.
 func (*ShardAssignment) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{5}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ShardAssignment) GetShardId() uint64 {
@@ -595,6 +1251,27 @@ func (x *ShardAssignment) GetVersion() uint64 {
 	return 0
 }
 
+func (x *ShardAssignment) GetLife() uint32 {
+	if x != nil {
+		return x.Life
+	}
+	return 0
+}
+
+func (x *ShardAssignment) GetJoin() bool {
+	if x != nil {
+		return x.Join
+	}
+	return false
+}
+
+func (x *ShardAssignment) GetMove() *ShardMove {
+	if x != nil {
+		return x.Move
+	}
+	return nil
+}
+
 // AssignedPartition is one partition of a shard.
 type AssignedPartition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -610,13 +1287,19 @@ type AssignedPartition struct {
 	RetentionMs int64 `protobuf:"varint,5,opt,name=retention_ms,json=retentionMs,proto3" json:"retention_ms,omitempty"`
 	// The topic's retention.bytes; 0: no bound.
 	RetentionBytes int64 `protobuf:"varint,6,opt,name=retention_bytes,json=retentionBytes,proto3" json:"retention_bytes,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The topic is compacted by key.
+	Compact bool `protobuf:"varint,7,opt,name=compact,proto3" json:"compact,omitempty"`
+	// The topic's min.compaction.lag.ms, if it is.
+	MinCompactionLagMs int64 `protobuf:"varint,8,opt,name=min_compaction_lag_ms,json=minCompactionLagMs,proto3" json:"min_compaction_lag_ms,omitempty"`
+	// The topic's delete.retention.ms, if it is.
+	DeleteRetentionMs int64 `protobuf:"varint,9,opt,name=delete_retention_ms,json=deleteRetentionMs,proto3" json:"delete_retention_ms,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *AssignedPartition) Reset() {
 	*x = AssignedPartition{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[6]
+	mi := &file_oncelog_v1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -628,7 +1311,7 @@ func (x *AssignedPartition) String() string {
 func (*AssignedPartition) ProtoMessage() {}
 
 func (x *AssignedPartition) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[6]
+	mi := &file_oncelog_v1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -641,7 +1324,7 @@ func (x *AssignedPartition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignedPartition.ProtoReflect.Descriptor instead.
 func (*AssignedPartition) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{6}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AssignedPartition) GetPartitionId() uint64 {
@@ -686,6 +1369,27 @@ func (x *AssignedPartition) GetRetentionBytes() int64 {
 	return 0
 }
 
+func (x *AssignedPartition) GetCompact() bool {
+	if x != nil {
+		return x.Compact
+	}
+	return false
+}
+
+func (x *AssignedPartition) GetMinCompactionLagMs() int64 {
+	if x != nil {
+		return x.MinCompactionLagMs
+	}
+	return 0
+}
+
+func (x *AssignedPartition) GetDeleteRetentionMs() int64 {
+	if x != nil {
+		return x.DeleteRetentionMs
+	}
+	return 0
+}
+
 // TokenKey is a key that producer tokens are signed with.
 type TokenKey struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -699,7 +1403,7 @@ type TokenKey struct {
 
 func (x *TokenKey) Reset() {
 	*x = TokenKey{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[7]
+	mi := &file_oncelog_v1_node_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -711,7 +1415,7 @@ func (x *TokenKey) String() string {
 func (*TokenKey) ProtoMessage() {}
 
 func (x *TokenKey) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[7]
+	mi := &file_oncelog_v1_node_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -724,7 +1428,7 @@ func (x *TokenKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenKey.ProtoReflect.Descriptor instead.
 func (*TokenKey) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{7}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *TokenKey) GetKeyId() uint32 {
@@ -754,7 +1458,7 @@ type EnlistRequest struct {
 
 func (x *EnlistRequest) Reset() {
 	*x = EnlistRequest{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[8]
+	mi := &file_oncelog_v1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -766,7 +1470,7 @@ func (x *EnlistRequest) String() string {
 func (*EnlistRequest) ProtoMessage() {}
 
 func (x *EnlistRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[8]
+	mi := &file_oncelog_v1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -779,7 +1483,7 @@ func (x *EnlistRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnlistRequest.ProtoReflect.Descriptor instead.
 func (*EnlistRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{8}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *EnlistRequest) GetNodeId() uint64 {
@@ -816,7 +1520,7 @@ type Enlistment struct {
 
 func (x *Enlistment) Reset() {
 	*x = Enlistment{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[9]
+	mi := &file_oncelog_v1_node_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -828,7 +1532,7 @@ func (x *Enlistment) String() string {
 func (*Enlistment) ProtoMessage() {}
 
 func (x *Enlistment) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[9]
+	mi := &file_oncelog_v1_node_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -841,7 +1545,7 @@ func (x *Enlistment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enlistment.ProtoReflect.Descriptor instead.
 func (*Enlistment) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{9}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Enlistment) GetTxn() *TxnRef {
@@ -890,7 +1594,7 @@ type EnlistResponse struct {
 
 func (x *EnlistResponse) Reset() {
 	*x = EnlistResponse{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[10]
+	mi := &file_oncelog_v1_node_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -902,7 +1606,7 @@ func (x *EnlistResponse) String() string {
 func (*EnlistResponse) ProtoMessage() {}
 
 func (x *EnlistResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[10]
+	mi := &file_oncelog_v1_node_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -915,7 +1619,7 @@ func (x *EnlistResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnlistResponse.ProtoReflect.Descriptor instead.
 func (*EnlistResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{10}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *EnlistResponse) GetAnswers() []*EnlistAnswer {
@@ -951,7 +1655,7 @@ type EnlistAnswer struct {
 
 func (x *EnlistAnswer) Reset() {
 	*x = EnlistAnswer{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[11]
+	mi := &file_oncelog_v1_node_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +1667,7 @@ func (x *EnlistAnswer) String() string {
 func (*EnlistAnswer) ProtoMessage() {}
 
 func (x *EnlistAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[11]
+	mi := &file_oncelog_v1_node_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +1680,7 @@ func (x *EnlistAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnlistAnswer.ProtoReflect.Descriptor instead.
 func (*EnlistAnswer) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{11}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *EnlistAnswer) GetTxn() *TxnRef {
@@ -1041,13 +1745,15 @@ type Marker struct {
 	Progress []*MarkerProgress `protobuf:"bytes,4,rep,name=progress,proto3" json:"progress,omitempty"`
 	// Every transaction of this producer below this one is complete everywhere.
 	CompleteBelow *TxnRef `protobuf:"bytes,5,opt,name=complete_below,json=completeBelow,proto3" json:"complete_below,omitempty"`
+	// The span of its delivery; unset: nobody traces the transaction.
+	Trace         *TraceContext `protobuf:"bytes,6,opt,name=trace,proto3" json:"trace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Marker) Reset() {
 	*x = Marker{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[12]
+	mi := &file_oncelog_v1_node_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1059,7 +1765,7 @@ func (x *Marker) String() string {
 func (*Marker) ProtoMessage() {}
 
 func (x *Marker) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[12]
+	mi := &file_oncelog_v1_node_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1072,7 +1778,7 @@ func (x *Marker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Marker.ProtoReflect.Descriptor instead.
 func (*Marker) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{12}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Marker) GetTxn() *TxnRef {
@@ -1110,6 +1816,13 @@ func (x *Marker) GetCompleteBelow() *TxnRef {
 	return nil
 }
 
+func (x *Marker) GetTrace() *TraceContext {
+	if x != nil {
+		return x.Trace
+	}
+	return nil
+}
+
 // MarkerProgress says how much of a partition a commit covers.
 type MarkerProgress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1123,7 +1836,7 @@ type MarkerProgress struct {
 
 func (x *MarkerProgress) Reset() {
 	*x = MarkerProgress{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[13]
+	mi := &file_oncelog_v1_node_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1135,7 +1848,7 @@ func (x *MarkerProgress) String() string {
 func (*MarkerProgress) ProtoMessage() {}
 
 func (x *MarkerProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[13]
+	mi := &file_oncelog_v1_node_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1148,7 +1861,7 @@ func (x *MarkerProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkerProgress.ProtoReflect.Descriptor instead.
 func (*MarkerProgress) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{13}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *MarkerProgress) GetPartitionId() uint64 {
@@ -1176,7 +1889,7 @@ type WriteMarkersRequest struct {
 
 func (x *WriteMarkersRequest) Reset() {
 	*x = WriteMarkersRequest{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[14]
+	mi := &file_oncelog_v1_node_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1188,7 +1901,7 @@ func (x *WriteMarkersRequest) String() string {
 func (*WriteMarkersRequest) ProtoMessage() {}
 
 func (x *WriteMarkersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[14]
+	mi := &file_oncelog_v1_node_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1201,7 +1914,7 @@ func (x *WriteMarkersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteMarkersRequest.ProtoReflect.Descriptor instead.
 func (*WriteMarkersRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{14}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WriteMarkersRequest) GetShards() []*ShardMarkers {
@@ -1224,7 +1937,7 @@ type ShardMarkers struct {
 
 func (x *ShardMarkers) Reset() {
 	*x = ShardMarkers{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[15]
+	mi := &file_oncelog_v1_node_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1236,7 +1949,7 @@ func (x *ShardMarkers) String() string {
 func (*ShardMarkers) ProtoMessage() {}
 
 func (x *ShardMarkers) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[15]
+	mi := &file_oncelog_v1_node_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1249,7 +1962,7 @@ func (x *ShardMarkers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardMarkers.ProtoReflect.Descriptor instead.
 func (*ShardMarkers) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{15}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ShardMarkers) GetShardId() uint64 {
@@ -1277,7 +1990,7 @@ type CheckProducersRequest struct {
 
 func (x *CheckProducersRequest) Reset() {
 	*x = CheckProducersRequest{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[16]
+	mi := &file_oncelog_v1_node_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1289,7 +2002,7 @@ func (x *CheckProducersRequest) String() string {
 func (*CheckProducersRequest) ProtoMessage() {}
 
 func (x *CheckProducersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[16]
+	mi := &file_oncelog_v1_node_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1302,7 +2015,7 @@ func (x *CheckProducersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckProducersRequest.ProtoReflect.Descriptor instead.
 func (*CheckProducersRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{16}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CheckProducersRequest) GetProducerIds() []uint64 {
@@ -1324,7 +2037,7 @@ type CheckProducersResponse struct {
 
 func (x *CheckProducersResponse) Reset() {
 	*x = CheckProducersResponse{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[17]
+	mi := &file_oncelog_v1_node_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1336,7 +2049,7 @@ func (x *CheckProducersResponse) String() string {
 func (*CheckProducersResponse) ProtoMessage() {}
 
 func (x *CheckProducersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[17]
+	mi := &file_oncelog_v1_node_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1349,7 +2062,7 @@ func (x *CheckProducersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckProducersResponse.ProtoReflect.Descriptor instead.
 func (*CheckProducersResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{17}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CheckProducersResponse) GetGone() []uint64 {
@@ -1370,7 +2083,7 @@ type WriteMarkersResponse struct {
 
 func (x *WriteMarkersResponse) Reset() {
 	*x = WriteMarkersResponse{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[18]
+	mi := &file_oncelog_v1_node_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1382,7 +2095,7 @@ func (x *WriteMarkersResponse) String() string {
 func (*WriteMarkersResponse) ProtoMessage() {}
 
 func (x *WriteMarkersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[18]
+	mi := &file_oncelog_v1_node_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1395,7 +2108,7 @@ func (x *WriteMarkersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteMarkersResponse.ProtoReflect.Descriptor instead.
 func (*WriteMarkersResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{18}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WriteMarkersResponse) GetShards() []*ShardMarkerResults {
@@ -1420,7 +2133,7 @@ type ShardMarkerResults struct {
 
 func (x *ShardMarkerResults) Reset() {
 	*x = ShardMarkerResults{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[19]
+	mi := &file_oncelog_v1_node_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1432,7 +2145,7 @@ func (x *ShardMarkerResults) String() string {
 func (*ShardMarkerResults) ProtoMessage() {}
 
 func (x *ShardMarkerResults) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[19]
+	mi := &file_oncelog_v1_node_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1445,7 +2158,7 @@ func (x *ShardMarkerResults) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardMarkerResults.ProtoReflect.Descriptor instead.
 func (*ShardMarkerResults) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{19}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ShardMarkerResults) GetShardId() uint64 {
@@ -1474,7 +2187,19 @@ var File_oncelog_v1_node_proto protoreflect.FileDescriptor
 const file_oncelog_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"\x15oncelog/v1/node.proto\x12\n" +
-	"oncelog.v1\x1a\x18oncelog/v1/catalog.proto\x1a\x17oncelog/v1/common.proto\x1a\x16oncelog/v1/error.proto\"\xb8\x01\n" +
+	"oncelog.v1\x1a\x14oncelog/v1/acl.proto\x1a\x18oncelog/v1/catalog.proto\x1a\x17oncelog/v1/common.proto\x1a\x16oncelog/v1/error.proto\x1a\x15oncelog/v1/move.proto\"g\n" +
+	"\x11OpenBackupRequest\x12\x1b\n" +
+	"\tbackup_id\x18\x01 \x01(\tR\bbackupId\x12\x1b\n" +
+	"\tshard_ids\x18\x02 \x03(\x04R\bshardIds\x12\x18\n" +
+	"\aabandon\x18\x03 \x01(\bR\aabandon\"F\n" +
+	"\x12OpenBackupResponse\x120\n" +
+	"\x06shards\x18\x01 \x03(\v2\x18.oncelog.v1.OpenedBackupR\x06shards\"\xab\x01\n" +
+	"\fOpenedBackup\x12\x19\n" +
+	"\bshard_id\x18\x01 \x01(\x04R\ashardId\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04term\x18\x03 \x01(\x04R\x04term\x12-\n" +
+	"\x12partitions_version\x18\x04 \x01(\x04R\x11partitionsVersion\x12'\n" +
+	"\x05error\x18\x05 \x01(\v2\x11.oncelog.v1.ErrorR\x05error\"\xe2\x01\n" +
 	"\x13RegisterNodeRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x04R\x06nodeId\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -1482,10 +2207,19 @@ const file_oncelog_v1_node_proto_rawDesc = "" +
 	"\x0eclient_address\x18\x03 \x01(\tR\rclientAddress\x12!\n" +
 	"\fpeer_address\x18\x04 \x01(\tR\vpeerAddress\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x05 \x01(\tR\tclusterId\"5\n" +
+	"cluster_id\x18\x05 \x01(\tR\tclusterId\x12(\n" +
+	"\x10max_format_level\x18\x1e \x01(\rR\x0emaxFormatLevel\"5\n" +
 	"\x14RegisterNodeResponse\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x01 \x01(\tR\tclusterId\"\xd6\x01\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\"\x84\x01\n" +
+	"\x11GiveUpDiskRequest\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\x04R\x06nodeId\x12\x1f\n" +
+	"\vinstance_id\x18\x02 \x01(\tR\n" +
+	"instanceId\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x03 \x01(\tR\tclusterId\x12\x16\n" +
+	"\x06damage\x18\x04 \x01(\tR\x06damage\"\x14\n" +
+	"\x12GiveUpDiskResponse\"\xac\x03\n" +
 	"\x10HeartbeatRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x04R\x06nodeId\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -1493,33 +2227,66 @@ const file_oncelog_v1_node_proto_rawDesc = "" +
 	"\rknown_version\x18\x03 \x01(\x04R\fknownVersion\x12\x17\n" +
 	"\await_ms\x18\x04 \x01(\x03R\x06waitMs\x12/\n" +
 	"\x06shards\x18\x05 \x03(\v2\x17.oncelog.v1.ShardReportR\x06shards\x12\x19\n" +
-	"\bdisk_low\x18\x06 \x01(\bR\adiskLow\"\x99\x01\n" +
+	"\bdisk_low\x18\x06 \x01(\bR\adiskLow\x12A\n" +
+	"\x1aknown_coordinators_version\x18\x14 \x01(\x04H\x00R\x18knownCoordinatorsVersion\x88\x01\x01\x12(\n" +
+	"\x10max_format_level\x18\x1e \x01(\rR\x0emaxFormatLevel\x121\n" +
+	"\x12known_acls_version\x18( \x01(\x04H\x01R\x10knownAclsVersion\x88\x01\x01B\x1d\n" +
+	"\x1b_known_coordinators_versionB\x15\n" +
+	"\x13_known_acls_version\"\xb1\x02\n" +
 	"\vShardReport\x12\x19\n" +
 	"\bshard_id\x18\x01 \x01(\x04R\ashardId\x12\x16\n" +
 	"\x06leader\x18\x02 \x01(\x04R\x06leader\x12\x12\n" +
 	"\x04term\x18\x03 \x01(\x04R\x04term\x12\x14\n" +
 	"\x05ready\x18\x04 \x01(\bR\x05ready\x12-\n" +
-	"\x12partitions_version\x18\x05 \x01(\x04R\x11partitionsVersion\"\xbf\x01\n" +
+	"\x12partitions_version\x18\x05 \x01(\x04R\x11partitionsVersion\x12\x12\n" +
+	"\x04life\x18\x06 \x01(\rR\x04life\x121\n" +
+	"\amembers\x18\a \x03(\v2\x17.oncelog.v1.ShardMemberR\amembers\x12#\n" +
+	"\rmembers_index\x18\b \x01(\x04R\fmembersIndex\x12\x18\n" +
+	"\aproblem\x18\t \x01(\tR\aproblem\x12\x10\n" +
+	"\x03lag\x18\n" +
+	" \x01(\x04R\x03lag\":\n" +
+	"\vShardMember\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\x04R\x06nodeId\x12\x12\n" +
+	"\x04life\x18\x02 \x01(\rR\x04life\"\xc8\x03\n" +
 	"\x11HeartbeatResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x123\n" +
 	"\x06shards\x18\x02 \x03(\v2\x1b.oncelog.v1.ShardAssignmentR\x06shards\x123\n" +
 	"\n" +
 	"token_keys\x18\x03 \x03(\v2\x14.oncelog.v1.TokenKeyR\ttokenKeys\x12&\n" +
-	"\x05nodes\x18\x04 \x03(\v2\x10.oncelog.v1.NodeR\x05nodes\"\xa1\x01\n" +
+	"\x05nodes\x18\x04 \x03(\v2\x10.oncelog.v1.NodeR\x05nodes\x125\n" +
+	"\breleased\x18\x05 \x03(\v2\x19.oncelog.v1.ReleasedShardR\breleased\x12\x1a\n" +
+	"\bdraining\x18\x06 \x01(\bR\bdraining\x124\n" +
+	"\fcoordinators\x18\x14 \x03(\v2\x10.oncelog.v1.NodeR\fcoordinators\x121\n" +
+	"\x14coordinators_version\x18\x15 \x01(\x04R\x13coordinatorsVersion\x12!\n" +
+	"\fformat_level\x18\x1e \x01(\rR\vformatLevel\x12(\n" +
+	"\x04acls\x18( \x01(\v2\x14.oncelog.v1.AclTableR\x04acls\">\n" +
+	"\rReleasedShard\x12\x19\n" +
+	"\bshard_id\x18\x01 \x01(\x04R\ashardId\x12\x12\n" +
+	"\x04life\x18\x02 \x01(\rR\x04life\"K\n" +
+	"\x15TransferLeaderRequest\x12\x19\n" +
+	"\bshard_id\x18\x01 \x01(\x04R\ashardId\x12\x17\n" +
+	"\ato_node\x18\x02 \x01(\x04R\x06toNode\"\x18\n" +
+	"\x16TransferLeaderResponse\"\xf4\x01\n" +
 	"\x0fShardAssignment\x12\x19\n" +
 	"\bshard_id\x18\x01 \x01(\x04R\ashardId\x12\x1a\n" +
 	"\breplicas\x18\x02 \x03(\x04R\breplicas\x12=\n" +
 	"\n" +
 	"partitions\x18\x03 \x03(\v2\x1d.oncelog.v1.AssignedPartitionR\n" +
 	"partitions\x12\x18\n" +
-	"\aversion\x18\x04 \x01(\x04R\aversion\"\xd1\x01\n" +
+	"\aversion\x18\x04 \x01(\x04R\aversion\x12\x12\n" +
+	"\x04life\x18\x05 \x01(\rR\x04life\x12\x12\n" +
+	"\x04join\x18\x06 \x01(\bR\x04join\x12)\n" +
+	"\x04move\x18\a \x01(\v2\x15.oncelog.v1.ShardMoveR\x04move\"\xce\x02\n" +
 	"\x11AssignedPartition\x12!\n" +
 	"\fpartition_id\x18\x01 \x01(\x04R\vpartitionId\x12\x19\n" +
 	"\btopic_id\x18\x02 \x01(\x04R\atopicId\x12\x14\n" +
 	"\x05topic\x18\x03 \x01(\tR\x05topic\x12\x1c\n" +
 	"\tpartition\x18\x04 \x01(\rR\tpartition\x12!\n" +
 	"\fretention_ms\x18\x05 \x01(\x03R\vretentionMs\x12'\n" +
-	"\x0fretention_bytes\x18\x06 \x01(\x03R\x0eretentionBytes\"9\n" +
+	"\x0fretention_bytes\x18\x06 \x01(\x03R\x0eretentionBytes\x12\x18\n" +
+	"\acompact\x18\a \x01(\bR\acompact\x121\n" +
+	"\x15min_compaction_lag_ms\x18\b \x01(\x03R\x12minCompactionLagMs\x12.\n" +
+	"\x13delete_retention_ms\x18\t \x01(\x03R\x11deleteRetentionMs\"9\n" +
 	"\bTokenKey\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\rR\x05keyId\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\fR\x06secret\"b\n" +
@@ -1543,13 +2310,14 @@ const file_oncelog_v1_node_proto_rawDesc = "" +
 	"\x06marker\x18\x05 \x01(\v2\x12.oncelog.v1.MarkerR\x06marker\x12\x19\n" +
 	"\x05fence\x18\x06 \x01(\rH\x00R\x05fence\x88\x01\x01\x12\x18\n" +
 	"\ainvalid\x18\a \x01(\bR\ainvalidB\b\n" +
-	"\x06_fence\"\xea\x01\n" +
+	"\x06_fence\"\x9a\x02\n" +
 	"\x06Marker\x12$\n" +
 	"\x03txn\x18\x01 \x01(\v2\x12.oncelog.v1.TxnRefR\x03txn\x12\x16\n" +
 	"\x06commit\x18\x02 \x01(\bR\x06commit\x12/\n" +
 	"\x06reason\x18\x03 \x01(\x0e2\x17.oncelog.v1.AbortReasonR\x06reason\x126\n" +
 	"\bprogress\x18\x04 \x03(\v2\x1a.oncelog.v1.MarkerProgressR\bprogress\x129\n" +
-	"\x0ecomplete_below\x18\x05 \x01(\v2\x12.oncelog.v1.TxnRefR\rcompleteBelow\"X\n" +
+	"\x0ecomplete_below\x18\x05 \x01(\v2\x12.oncelog.v1.TxnRefR\rcompleteBelow\x12.\n" +
+	"\x05trace\x18\x06 \x01(\v2\x18.oncelog.v1.TraceContextR\x05trace\"X\n" +
 	"\x0eMarkerProgress\x12!\n" +
 	"\fpartition_id\x18\x01 \x01(\x04R\vpartitionId\x12#\n" +
 	"\rnext_sequence\x18\x02 \x01(\x04R\fnextSequence\"G\n" +
@@ -1579,14 +2347,19 @@ const file_oncelog_v1_node_proto_rawDesc = "" +
 	"\x15MARKER_RESULT_APPLIED\x10\x01\x12\x19\n" +
 	"\x15MARKER_RESULT_ALREADY\x10\x02\x12\x1e\n" +
 	"\x1aMARKER_RESULT_MISSING_DATA\x10\x03\x12\x1a\n" +
-	"\x16MARKER_RESULT_CONFLICT\x10\x042\xc4\x02\n" +
+	"\x16MARKER_RESULT_CONFLICT\x10\x042\x91\x03\n" +
 	"\vNodeService\x12Q\n" +
 	"\fRegisterNode\x12\x1f.oncelog.v1.RegisterNodeRequest\x1a .oncelog.v1.RegisterNodeResponse\x12H\n" +
 	"\tHeartbeat\x12\x1c.oncelog.v1.HeartbeatRequest\x1a\x1d.oncelog.v1.HeartbeatResponse\x12?\n" +
-	"\x06Enlist\x12\x19.oncelog.v1.EnlistRequest\x1a\x1a.oncelog.v1.EnlistResponse\x12W\n" +
-	"\x0eCheckProducers\x12!.oncelog.v1.CheckProducersRequest\x1a\".oncelog.v1.CheckProducersResponse2a\n" +
+	"\x06Enlist\x12\x19.oncelog.v1.EnlistRequest\x1a\x1a.oncelog.v1.EnlistResponse\x12K\n" +
+	"\n" +
+	"GiveUpDisk\x12\x1d.oncelog.v1.GiveUpDiskRequest\x1a\x1e.oncelog.v1.GiveUpDiskResponse\x12W\n" +
+	"\x0eCheckProducers\x12!.oncelog.v1.CheckProducersRequest\x1a\".oncelog.v1.CheckProducersResponse2\x87\x02\n" +
 	"\fShardService\x12Q\n" +
-	"\fWriteMarkers\x12\x1f.oncelog.v1.WriteMarkersRequest\x1a .oncelog.v1.WriteMarkersResponseB\x99\x01\n" +
+	"\fWriteMarkers\x12\x1f.oncelog.v1.WriteMarkersRequest\x1a .oncelog.v1.WriteMarkersResponse\x12W\n" +
+	"\x0eTransferLeader\x12!.oncelog.v1.TransferLeaderRequest\x1a\".oncelog.v1.TransferLeaderResponse\x12K\n" +
+	"\n" +
+	"OpenBackup\x12\x1d.oncelog.v1.OpenBackupRequest\x1a\x1e.oncelog.v1.OpenBackupResponseB\x99\x01\n" +
 	"\x0ecom.oncelog.v1B\tNodeProtoP\x01Z3github.com/oncelog/oncelog/api/oncelog/v1;oncelogv1\xa2\x02\x03OXX\xaa\x02\n" +
 	"Oncelog.V1\xca\x02\n" +
 	"Oncelog\\V1\xe2\x02\x16Oncelog\\V1\\GPBMetadata\xea\x02\vOncelog::V1b\x06proto3"
@@ -1604,71 +2377,97 @@ func file_oncelog_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_oncelog_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_oncelog_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_oncelog_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_oncelog_v1_node_proto_goTypes = []any{
 	(EnlistVerdict)(0),             // 0: oncelog.v1.EnlistVerdict
 	(MarkerResult)(0),              // 1: oncelog.v1.MarkerResult
-	(*RegisterNodeRequest)(nil),    // 2: oncelog.v1.RegisterNodeRequest
-	(*RegisterNodeResponse)(nil),   // 3: oncelog.v1.RegisterNodeResponse
-	(*HeartbeatRequest)(nil),       // 4: oncelog.v1.HeartbeatRequest
-	(*ShardReport)(nil),            // 5: oncelog.v1.ShardReport
-	(*HeartbeatResponse)(nil),      // 6: oncelog.v1.HeartbeatResponse
-	(*ShardAssignment)(nil),        // 7: oncelog.v1.ShardAssignment
-	(*AssignedPartition)(nil),      // 8: oncelog.v1.AssignedPartition
-	(*TokenKey)(nil),               // 9: oncelog.v1.TokenKey
-	(*EnlistRequest)(nil),          // 10: oncelog.v1.EnlistRequest
-	(*Enlistment)(nil),             // 11: oncelog.v1.Enlistment
-	(*EnlistResponse)(nil),         // 12: oncelog.v1.EnlistResponse
-	(*EnlistAnswer)(nil),           // 13: oncelog.v1.EnlistAnswer
-	(*Marker)(nil),                 // 14: oncelog.v1.Marker
-	(*MarkerProgress)(nil),         // 15: oncelog.v1.MarkerProgress
-	(*WriteMarkersRequest)(nil),    // 16: oncelog.v1.WriteMarkersRequest
-	(*ShardMarkers)(nil),           // 17: oncelog.v1.ShardMarkers
-	(*CheckProducersRequest)(nil),  // 18: oncelog.v1.CheckProducersRequest
-	(*CheckProducersResponse)(nil), // 19: oncelog.v1.CheckProducersResponse
-	(*WriteMarkersResponse)(nil),   // 20: oncelog.v1.WriteMarkersResponse
-	(*ShardMarkerResults)(nil),     // 21: oncelog.v1.ShardMarkerResults
-	(*Node)(nil),                   // 22: oncelog.v1.Node
-	(*TxnRef)(nil),                 // 23: oncelog.v1.TxnRef
-	(AbortReason)(0),               // 24: oncelog.v1.AbortReason
-	(*Error)(nil),                  // 25: oncelog.v1.Error
+	(*OpenBackupRequest)(nil),      // 2: oncelog.v1.OpenBackupRequest
+	(*OpenBackupResponse)(nil),     // 3: oncelog.v1.OpenBackupResponse
+	(*OpenedBackup)(nil),           // 4: oncelog.v1.OpenedBackup
+	(*RegisterNodeRequest)(nil),    // 5: oncelog.v1.RegisterNodeRequest
+	(*RegisterNodeResponse)(nil),   // 6: oncelog.v1.RegisterNodeResponse
+	(*GiveUpDiskRequest)(nil),      // 7: oncelog.v1.GiveUpDiskRequest
+	(*GiveUpDiskResponse)(nil),     // 8: oncelog.v1.GiveUpDiskResponse
+	(*HeartbeatRequest)(nil),       // 9: oncelog.v1.HeartbeatRequest
+	(*ShardReport)(nil),            // 10: oncelog.v1.ShardReport
+	(*ShardMember)(nil),            // 11: oncelog.v1.ShardMember
+	(*HeartbeatResponse)(nil),      // 12: oncelog.v1.HeartbeatResponse
+	(*ReleasedShard)(nil),          // 13: oncelog.v1.ReleasedShard
+	(*TransferLeaderRequest)(nil),  // 14: oncelog.v1.TransferLeaderRequest
+	(*TransferLeaderResponse)(nil), // 15: oncelog.v1.TransferLeaderResponse
+	(*ShardAssignment)(nil),        // 16: oncelog.v1.ShardAssignment
+	(*AssignedPartition)(nil),      // 17: oncelog.v1.AssignedPartition
+	(*TokenKey)(nil),               // 18: oncelog.v1.TokenKey
+	(*EnlistRequest)(nil),          // 19: oncelog.v1.EnlistRequest
+	(*Enlistment)(nil),             // 20: oncelog.v1.Enlistment
+	(*EnlistResponse)(nil),         // 21: oncelog.v1.EnlistResponse
+	(*EnlistAnswer)(nil),           // 22: oncelog.v1.EnlistAnswer
+	(*Marker)(nil),                 // 23: oncelog.v1.Marker
+	(*MarkerProgress)(nil),         // 24: oncelog.v1.MarkerProgress
+	(*WriteMarkersRequest)(nil),    // 25: oncelog.v1.WriteMarkersRequest
+	(*ShardMarkers)(nil),           // 26: oncelog.v1.ShardMarkers
+	(*CheckProducersRequest)(nil),  // 27: oncelog.v1.CheckProducersRequest
+	(*CheckProducersResponse)(nil), // 28: oncelog.v1.CheckProducersResponse
+	(*WriteMarkersResponse)(nil),   // 29: oncelog.v1.WriteMarkersResponse
+	(*ShardMarkerResults)(nil),     // 30: oncelog.v1.ShardMarkerResults
+	(*Error)(nil),                  // 31: oncelog.v1.Error
+	(*Node)(nil),                   // 32: oncelog.v1.Node
+	(*AclTable)(nil),               // 33: oncelog.v1.AclTable
+	(*ShardMove)(nil),              // 34: oncelog.v1.ShardMove
+	(*TxnRef)(nil),                 // 35: oncelog.v1.TxnRef
+	(AbortReason)(0),               // 36: oncelog.v1.AbortReason
+	(*TraceContext)(nil),           // 37: oncelog.v1.TraceContext
 }
 var file_oncelog_v1_node_proto_depIdxs = []int32{
-	5,  // 0: oncelog.v1.HeartbeatRequest.shards:type_name -> oncelog.v1.ShardReport
-	7,  // 1: oncelog.v1.HeartbeatResponse.shards:type_name -> oncelog.v1.ShardAssignment
-	9,  // 2: oncelog.v1.HeartbeatResponse.token_keys:type_name -> oncelog.v1.TokenKey
-	22, // 3: oncelog.v1.HeartbeatResponse.nodes:type_name -> oncelog.v1.Node
-	8,  // 4: oncelog.v1.ShardAssignment.partitions:type_name -> oncelog.v1.AssignedPartition
-	11, // 5: oncelog.v1.EnlistRequest.enlistments:type_name -> oncelog.v1.Enlistment
-	23, // 6: oncelog.v1.Enlistment.txn:type_name -> oncelog.v1.TxnRef
-	13, // 7: oncelog.v1.EnlistResponse.answers:type_name -> oncelog.v1.EnlistAnswer
-	23, // 8: oncelog.v1.EnlistAnswer.txn:type_name -> oncelog.v1.TxnRef
-	0,  // 9: oncelog.v1.EnlistAnswer.verdict:type_name -> oncelog.v1.EnlistVerdict
-	14, // 10: oncelog.v1.EnlistAnswer.marker:type_name -> oncelog.v1.Marker
-	23, // 11: oncelog.v1.Marker.txn:type_name -> oncelog.v1.TxnRef
-	24, // 12: oncelog.v1.Marker.reason:type_name -> oncelog.v1.AbortReason
-	15, // 13: oncelog.v1.Marker.progress:type_name -> oncelog.v1.MarkerProgress
-	23, // 14: oncelog.v1.Marker.complete_below:type_name -> oncelog.v1.TxnRef
-	17, // 15: oncelog.v1.WriteMarkersRequest.shards:type_name -> oncelog.v1.ShardMarkers
-	14, // 16: oncelog.v1.ShardMarkers.markers:type_name -> oncelog.v1.Marker
-	21, // 17: oncelog.v1.WriteMarkersResponse.shards:type_name -> oncelog.v1.ShardMarkerResults
-	1,  // 18: oncelog.v1.ShardMarkerResults.results:type_name -> oncelog.v1.MarkerResult
-	25, // 19: oncelog.v1.ShardMarkerResults.error:type_name -> oncelog.v1.Error
-	2,  // 20: oncelog.v1.NodeService.RegisterNode:input_type -> oncelog.v1.RegisterNodeRequest
-	4,  // 21: oncelog.v1.NodeService.Heartbeat:input_type -> oncelog.v1.HeartbeatRequest
-	10, // 22: oncelog.v1.NodeService.Enlist:input_type -> oncelog.v1.EnlistRequest
-	18, // 23: oncelog.v1.NodeService.CheckProducers:input_type -> oncelog.v1.CheckProducersRequest
-	16, // 24: oncelog.v1.ShardService.WriteMarkers:input_type -> oncelog.v1.WriteMarkersRequest
-	3,  // 25: oncelog.v1.NodeService.RegisterNode:output_type -> oncelog.v1.RegisterNodeResponse
-	6,  // 26: oncelog.v1.NodeService.Heartbeat:output_type -> oncelog.v1.HeartbeatResponse
-	12, // 27: oncelog.v1.NodeService.Enlist:output_type -> oncelog.v1.EnlistResponse
-	19, // 28: oncelog.v1.NodeService.CheckProducers:output_type -> oncelog.v1.CheckProducersResponse
-	20, // 29: oncelog.v1.ShardService.WriteMarkers:output_type -> oncelog.v1.WriteMarkersResponse
-	25, // [25:30] is the sub-list for method output_type
-	20, // [20:25] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	4,  // 0: oncelog.v1.OpenBackupResponse.shards:type_name -> oncelog.v1.OpenedBackup
+	31, // 1: oncelog.v1.OpenedBackup.error:type_name -> oncelog.v1.Error
+	10, // 2: oncelog.v1.HeartbeatRequest.shards:type_name -> oncelog.v1.ShardReport
+	11, // 3: oncelog.v1.ShardReport.members:type_name -> oncelog.v1.ShardMember
+	16, // 4: oncelog.v1.HeartbeatResponse.shards:type_name -> oncelog.v1.ShardAssignment
+	18, // 5: oncelog.v1.HeartbeatResponse.token_keys:type_name -> oncelog.v1.TokenKey
+	32, // 6: oncelog.v1.HeartbeatResponse.nodes:type_name -> oncelog.v1.Node
+	13, // 7: oncelog.v1.HeartbeatResponse.released:type_name -> oncelog.v1.ReleasedShard
+	32, // 8: oncelog.v1.HeartbeatResponse.coordinators:type_name -> oncelog.v1.Node
+	33, // 9: oncelog.v1.HeartbeatResponse.acls:type_name -> oncelog.v1.AclTable
+	17, // 10: oncelog.v1.ShardAssignment.partitions:type_name -> oncelog.v1.AssignedPartition
+	34, // 11: oncelog.v1.ShardAssignment.move:type_name -> oncelog.v1.ShardMove
+	20, // 12: oncelog.v1.EnlistRequest.enlistments:type_name -> oncelog.v1.Enlistment
+	35, // 13: oncelog.v1.Enlistment.txn:type_name -> oncelog.v1.TxnRef
+	22, // 14: oncelog.v1.EnlistResponse.answers:type_name -> oncelog.v1.EnlistAnswer
+	35, // 15: oncelog.v1.EnlistAnswer.txn:type_name -> oncelog.v1.TxnRef
+	0,  // 16: oncelog.v1.EnlistAnswer.verdict:type_name -> oncelog.v1.EnlistVerdict
+	23, // 17: oncelog.v1.EnlistAnswer.marker:type_name -> oncelog.v1.Marker
+	35, // 18: oncelog.v1.Marker.txn:type_name -> oncelog.v1.TxnRef
+	36, // 19: oncelog.v1.Marker.reason:type_name -> oncelog.v1.AbortReason
+	24, // 20: oncelog.v1.Marker.progress:type_name -> oncelog.v1.MarkerProgress
+	35, // 21: oncelog.v1.Marker.complete_below:type_name -> oncelog.v1.TxnRef
+	37, // 22: oncelog.v1.Marker.trace:type_name -> oncelog.v1.TraceContext
+	26, // 23: oncelog.v1.WriteMarkersRequest.shards:type_name -> oncelog.v1.ShardMarkers
+	23, // 24: oncelog.v1.ShardMarkers.markers:type_name -> oncelog.v1.Marker
+	30, // 25: oncelog.v1.WriteMarkersResponse.shards:type_name -> oncelog.v1.ShardMarkerResults
+	1,  // 26: oncelog.v1.ShardMarkerResults.results:type_name -> oncelog.v1.MarkerResult
+	31, // 27: oncelog.v1.ShardMarkerResults.error:type_name -> oncelog.v1.Error
+	5,  // 28: oncelog.v1.NodeService.RegisterNode:input_type -> oncelog.v1.RegisterNodeRequest
+	9,  // 29: oncelog.v1.NodeService.Heartbeat:input_type -> oncelog.v1.HeartbeatRequest
+	19, // 30: oncelog.v1.NodeService.Enlist:input_type -> oncelog.v1.EnlistRequest
+	7,  // 31: oncelog.v1.NodeService.GiveUpDisk:input_type -> oncelog.v1.GiveUpDiskRequest
+	27, // 32: oncelog.v1.NodeService.CheckProducers:input_type -> oncelog.v1.CheckProducersRequest
+	25, // 33: oncelog.v1.ShardService.WriteMarkers:input_type -> oncelog.v1.WriteMarkersRequest
+	14, // 34: oncelog.v1.ShardService.TransferLeader:input_type -> oncelog.v1.TransferLeaderRequest
+	2,  // 35: oncelog.v1.ShardService.OpenBackup:input_type -> oncelog.v1.OpenBackupRequest
+	6,  // 36: oncelog.v1.NodeService.RegisterNode:output_type -> oncelog.v1.RegisterNodeResponse
+	12, // 37: oncelog.v1.NodeService.Heartbeat:output_type -> oncelog.v1.HeartbeatResponse
+	21, // 38: oncelog.v1.NodeService.Enlist:output_type -> oncelog.v1.EnlistResponse
+	8,  // 39: oncelog.v1.NodeService.GiveUpDisk:output_type -> oncelog.v1.GiveUpDiskResponse
+	28, // 40: oncelog.v1.NodeService.CheckProducers:output_type -> oncelog.v1.CheckProducersResponse
+	29, // 41: oncelog.v1.ShardService.WriteMarkers:output_type -> oncelog.v1.WriteMarkersResponse
+	15, // 42: oncelog.v1.ShardService.TransferLeader:output_type -> oncelog.v1.TransferLeaderResponse
+	3,  // 43: oncelog.v1.ShardService.OpenBackup:output_type -> oncelog.v1.OpenBackupResponse
+	36, // [36:44] is the sub-list for method output_type
+	28, // [28:36] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_oncelog_v1_node_proto_init() }
@@ -1676,17 +2475,20 @@ func file_oncelog_v1_node_proto_init() {
 	if File_oncelog_v1_node_proto != nil {
 		return
 	}
+	file_oncelog_v1_acl_proto_init()
 	file_oncelog_v1_catalog_proto_init()
 	file_oncelog_v1_common_proto_init()
 	file_oncelog_v1_error_proto_init()
-	file_oncelog_v1_node_proto_msgTypes[11].OneofWrappers = []any{}
+	file_oncelog_v1_move_proto_init()
+	file_oncelog_v1_node_proto_msgTypes[7].OneofWrappers = []any{}
+	file_oncelog_v1_node_proto_msgTypes[20].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_oncelog_v1_node_proto_rawDesc), len(file_oncelog_v1_node_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   20,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -22,6 +22,7 @@ const (
 	NodeService_RegisterNode_FullMethodName   = "/oncelog.v1.NodeService/RegisterNode"
 	NodeService_Heartbeat_FullMethodName      = "/oncelog.v1.NodeService/Heartbeat"
 	NodeService_Enlist_FullMethodName         = "/oncelog.v1.NodeService/Enlist"
+	NodeService_GiveUpDisk_FullMethodName     = "/oncelog.v1.NodeService/GiveUpDisk"
 	NodeService_CheckProducers_FullMethodName = "/oncelog.v1.NodeService/CheckProducers"
 )
 
@@ -33,15 +34,23 @@ const (
 // the peer address only, by the leader.
 type NodeServiceClient interface {
 	// RegisterNode makes a partition node known, or updates its addresses.
-	// Errors: NODE_ID_IN_USE, WRONG_CLUSTER.
+	// Errors: NODE_ID_IN_USE, NODE_REMOVED, WRONG_CLUSTER, NODE_TOO_OLD.
 	RegisterNode(ctx context.Context, in *RegisterNodeRequest, opts ...grpc.CallOption) (*RegisterNodeResponse, error)
 	// Heartbeat reports what a node leads and returns what it must host. It
-	// answers as soon as that is newer than what the node knows, and after wait_ms
-	// at the latest. Errors: UNKNOWN_NODE (register first).
+	// answers as soon as that, or the list of coordinators, is newer than what the
+	// node knows, and after wait_ms at the latest. Errors: UNKNOWN_NODE (register first).
 	Heartbeat(ctx context.Context, in *HeartbeatRequest, opts ...grpc.CallOption) (*HeartbeatResponse, error)
 	// Enlist tells the coordinator of open transactions in shards that the node
 	// leads, and what to do about each. Repeated until every one has ended.
 	Enlist(ctx context.Context, in *EnlistRequest, opts ...grpc.CallOption) (*EnlistResponse, error)
+	// GiveUpDisk says that the data directory of a node is damaged and is never used
+	// again: every replica on it is lost, and made anew, there or elsewhere. It is what an
+	// operator says with PlacementService.ReplaceDisk, said by the node itself. When the
+	// call has succeeded the node may register with a new directory. Repeating it is no
+	// error. Errors: NODE_ID_IN_USE (the id has another directory), UNKNOWN_NODE,
+	// WRONG_CLUSTER, SHARD_WOULD_BE_LOST (no majority of a shard would be left: nothing
+	// was changed).
+	GiveUpDisk(ctx context.Context, in *GiveUpDiskRequest, opts ...grpc.CallOption) (*GiveUpDiskResponse, error)
 	// CheckProducers tells which producer ids no longer exist, so that shards can
 	// forget them.
 	CheckProducers(ctx context.Context, in *CheckProducersRequest, opts ...grpc.CallOption) (*CheckProducersResponse, error)
@@ -85,6 +94,16 @@ func (c *nodeServiceClient) Enlist(ctx context.Context, in *EnlistRequest, opts 
 	return out, nil
 }
 
+func (c *nodeServiceClient) GiveUpDisk(ctx context.Context, in *GiveUpDiskRequest, opts ...grpc.CallOption) (*GiveUpDiskResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GiveUpDiskResponse)
+	err := c.cc.Invoke(ctx, NodeService_GiveUpDisk_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *nodeServiceClient) CheckProducers(ctx context.Context, in *CheckProducersRequest, opts ...grpc.CallOption) (*CheckProducersResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CheckProducersResponse)
@@ -103,15 +122,23 @@ func (c *nodeServiceClient) CheckProducers(ctx context.Context, in *CheckProduce
 // the peer address only, by the leader.
 type NodeServiceServer interface {
 	// RegisterNode makes a partition node known, or updates its addresses.
-	// Errors: NODE_ID_IN_USE, WRONG_CLUSTER.
+	// Errors: NODE_ID_IN_USE, NODE_REMOVED, WRONG_CLUSTER, NODE_TOO_OLD.
 	RegisterNode(context.Context, *RegisterNodeRequest) (*RegisterNodeResponse, error)
 	// Heartbeat reports what a node leads and returns what it must host. It
-	// answers as soon as that is newer than what the node knows, and after wait_ms
-	// at the latest. Errors: UNKNOWN_NODE (register first).
+	// answers as soon as that, or the list of coordinators, is newer than what the
+	// node knows, and after wait_ms at the latest. Errors: UNKNOWN_NODE (register first).
 	Heartbeat(context.Context, *HeartbeatRequest) (*HeartbeatResponse, error)
 	// Enlist tells the coordinator of open transactions in shards that the node
 	// leads, and what to do about each. Repeated until every one has ended.
 	Enlist(context.Context, *EnlistRequest) (*EnlistResponse, error)
+	// GiveUpDisk says that the data directory of a node is damaged and is never used
+	// again: every replica on it is lost, and made anew, there or elsewhere. It is what an
+	// operator says with PlacementService.ReplaceDisk, said by the node itself. When the
+	// call has succeeded the node may register with a new directory. Repeating it is no
+	// error. Errors: NODE_ID_IN_USE (the id has another directory), UNKNOWN_NODE,
+	// WRONG_CLUSTER, SHARD_WOULD_BE_LOST (no majority of a shard would be left: nothing
+	// was changed).
+	GiveUpDisk(context.Context, *GiveUpDiskRequest) (*GiveUpDiskResponse, error)
 	// CheckProducers tells which producer ids no longer exist, so that shards can
 	// forget them.
 	CheckProducers(context.Context, *CheckProducersRequest) (*CheckProducersResponse, error)
@@ -133,6 +160,9 @@ func (UnimplementedNodeServiceServer) Heartbeat(context.Context, *HeartbeatReque
 }
 func (UnimplementedNodeServiceServer) Enlist(context.Context, *EnlistRequest) (*EnlistResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Enlist not implemented")
+}
+func (UnimplementedNodeServiceServer) GiveUpDisk(context.Context, *GiveUpDiskRequest) (*GiveUpDiskResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GiveUpDisk not implemented")
 }
 func (UnimplementedNodeServiceServer) CheckProducers(context.Context, *CheckProducersRequest) (*CheckProducersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CheckProducers not implemented")
@@ -212,6 +242,24 @@ func _NodeService_Enlist_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NodeService_GiveUpDisk_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GiveUpDiskRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).GiveUpDisk(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_GiveUpDisk_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).GiveUpDisk(ctx, req.(*GiveUpDiskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _NodeService_CheckProducers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CheckProducersRequest)
 	if err := dec(in); err != nil {
@@ -250,6 +298,10 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _NodeService_Enlist_Handler,
 		},
 		{
+			MethodName: "GiveUpDisk",
+			Handler:    _NodeService_GiveUpDisk_Handler,
+		},
+		{
 			MethodName: "CheckProducers",
 			Handler:    _NodeService_CheckProducers_Handler,
 		},
@@ -259,7 +311,9 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	ShardService_WriteMarkers_FullMethodName = "/oncelog.v1.ShardService/WriteMarkers"
+	ShardService_WriteMarkers_FullMethodName   = "/oncelog.v1.ShardService/WriteMarkers"
+	ShardService_TransferLeader_FullMethodName = "/oncelog.v1.ShardService/TransferLeader"
+	ShardService_OpenBackup_FullMethodName     = "/oncelog.v1.ShardService/OpenBackup"
 )
 
 // ShardServiceClient is the client API for ShardService service.
@@ -272,6 +326,13 @@ type ShardServiceClient interface {
 	// WriteMarkers applies decisions to shards that the node leads. It answers
 	// when they are durable on a majority and applied.
 	WriteMarkers(ctx context.Context, in *WriteMarkersRequest, opts ...grpc.CallOption) (*WriteMarkersResponse, error)
+	// TransferLeader hands the leadership of a shard that the node leads to another of
+	// its replicas, and answers when that leads, or after about a second that it does
+	// not. Errors: NOT_LEADER, UNAVAILABLE (the other one did not take over in time).
+	TransferLeader(ctx context.Context, in *TransferLeaderRequest, opts ...grpc.CallOption) (*TransferLeaderResponse, error)
+	// OpenBackup keeps shards that the node leads as they are now, with everything that
+	// was acknowledged before the call, for ShardBackupService to read.
+	OpenBackup(ctx context.Context, in *OpenBackupRequest, opts ...grpc.CallOption) (*OpenBackupResponse, error)
 }
 
 type shardServiceClient struct {
@@ -292,6 +353,26 @@ func (c *shardServiceClient) WriteMarkers(ctx context.Context, in *WriteMarkersR
 	return out, nil
 }
 
+func (c *shardServiceClient) TransferLeader(ctx context.Context, in *TransferLeaderRequest, opts ...grpc.CallOption) (*TransferLeaderResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TransferLeaderResponse)
+	err := c.cc.Invoke(ctx, ShardService_TransferLeader_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *shardServiceClient) OpenBackup(ctx context.Context, in *OpenBackupRequest, opts ...grpc.CallOption) (*OpenBackupResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(OpenBackupResponse)
+	err := c.cc.Invoke(ctx, ShardService_OpenBackup_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ShardServiceServer is the server API for ShardService service.
 // All implementations must embed UnimplementedShardServiceServer
 // for forward compatibility.
@@ -302,6 +383,13 @@ type ShardServiceServer interface {
 	// WriteMarkers applies decisions to shards that the node leads. It answers
 	// when they are durable on a majority and applied.
 	WriteMarkers(context.Context, *WriteMarkersRequest) (*WriteMarkersResponse, error)
+	// TransferLeader hands the leadership of a shard that the node leads to another of
+	// its replicas, and answers when that leads, or after about a second that it does
+	// not. Errors: NOT_LEADER, UNAVAILABLE (the other one did not take over in time).
+	TransferLeader(context.Context, *TransferLeaderRequest) (*TransferLeaderResponse, error)
+	// OpenBackup keeps shards that the node leads as they are now, with everything that
+	// was acknowledged before the call, for ShardBackupService to read.
+	OpenBackup(context.Context, *OpenBackupRequest) (*OpenBackupResponse, error)
 	mustEmbedUnimplementedShardServiceServer()
 }
 
@@ -314,6 +402,12 @@ type UnimplementedShardServiceServer struct{}
 
 func (UnimplementedShardServiceServer) WriteMarkers(context.Context, *WriteMarkersRequest) (*WriteMarkersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method WriteMarkers not implemented")
+}
+func (UnimplementedShardServiceServer) TransferLeader(context.Context, *TransferLeaderRequest) (*TransferLeaderResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TransferLeader not implemented")
+}
+func (UnimplementedShardServiceServer) OpenBackup(context.Context, *OpenBackupRequest) (*OpenBackupResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method OpenBackup not implemented")
 }
 func (UnimplementedShardServiceServer) mustEmbedUnimplementedShardServiceServer() {}
 func (UnimplementedShardServiceServer) testEmbeddedByValue()                      {}
@@ -354,6 +448,42 @@ func _ShardService_WriteMarkers_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ShardService_TransferLeader_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TransferLeaderRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ShardServiceServer).TransferLeader(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ShardService_TransferLeader_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ShardServiceServer).TransferLeader(ctx, req.(*TransferLeaderRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ShardService_OpenBackup_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(OpenBackupRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ShardServiceServer).OpenBackup(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ShardService_OpenBackup_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ShardServiceServer).OpenBackup(ctx, req.(*OpenBackupRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ShardService_ServiceDesc is the grpc.ServiceDesc for ShardService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -364,6 +494,14 @@ var ShardService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "WriteMarkers",
 			Handler:    _ShardService_WriteMarkers_Handler,
+		},
+		{
+			MethodName: "TransferLeader",
+			Handler:    _ShardService_TransferLeader_Handler,
+		},
+		{
+			MethodName: "OpenBackup",
+			Handler:    _ShardService_OpenBackup_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -31,7 +31,14 @@ type ExchangeRequest struct {
 	// Receiver.
 	ToNode uint64 `protobuf:"varint,3,opt,name=to_node,json=toNode,proto3" json:"to_node,omitempty"`
 	// In order.
-	Messages      []*RaftMessage `protobuf:"bytes,4,rep,name=messages,proto3" json:"messages,omitempty"`
+	Messages []*RaftMessage `protobuf:"bytes,4,rep,name=messages,proto3" json:"messages,omitempty"`
+	// Data directory of the sender, and of the receiver as the sender knows it; empty:
+	// not known. A receiver with another one refuses the frame, and so does one that
+	// knows another one of the sender: messages are for a member and for what it has
+	// promised, not for whoever has its id.
+	FromInstance string `protobuf:"bytes,5,opt,name=from_instance,json=fromInstance,proto3" json:"from_instance,omitempty"`
+	// Of the receiver.
+	ToInstance    string `protobuf:"bytes,6,opt,name=to_instance,json=toInstance,proto3" json:"to_instance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -92,6 +99,20 @@ func (x *ExchangeRequest) GetMessages() []*RaftMessage {
 		return x.Messages
 	}
 	return nil
+}
+
+func (x *ExchangeRequest) GetFromInstance() string {
+	if x != nil {
+		return x.FromInstance
+	}
+	return ""
+}
+
+func (x *ExchangeRequest) GetToInstance() string {
+	if x != nil {
+		return x.ToInstance
+	}
+	return ""
 }
 
 // RaftMessage is one message of one group.
@@ -210,7 +231,11 @@ type SendSnapshotRequest struct {
 	// so configured, and one record more; at most 16 MiB with everything else.
 	Data []byte `protobuf:"bytes,9,opt,name=data,proto3" json:"data,omitempty"`
 	// CRC32C of the data.
-	Crc32C        uint32 `protobuf:"varint,10,opt,name=crc32c,proto3" json:"crc32c,omitempty"`
+	Crc32C uint32 `protobuf:"varint,10,opt,name=crc32c,proto3" json:"crc32c,omitempty"`
+	// As in ExchangeRequest.
+	FromInstance string `protobuf:"bytes,11,opt,name=from_instance,json=fromInstance,proto3" json:"from_instance,omitempty"`
+	// Of the receiver.
+	ToInstance    string `protobuf:"bytes,12,opt,name=to_instance,json=toInstance,proto3" json:"to_instance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -315,6 +340,20 @@ func (x *SendSnapshotRequest) GetCrc32C() uint32 {
 	return 0
 }
 
+func (x *SendSnapshotRequest) GetFromInstance() string {
+	if x != nil {
+		return x.FromInstance
+	}
+	return ""
+}
+
+func (x *SendSnapshotRequest) GetToInstance() string {
+	if x != nil {
+		return x.ToInstance
+	}
+	return ""
+}
+
 // SendSnapshotResponse says what the receiver has.
 type SendSnapshotResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -375,17 +414,20 @@ var File_oncelog_v1_raft_proto protoreflect.FileDescriptor
 const file_oncelog_v1_raft_proto_rawDesc = "" +
 	"\n" +
 	"\x15oncelog/v1/raft.proto\x12\n" +
-	"oncelog.v1\"\x9b\x01\n" +
+	"oncelog.v1\"\xe1\x01\n" +
 	"\x0fExchangeRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x1b\n" +
 	"\tfrom_node\x18\x02 \x01(\x04R\bfromNode\x12\x17\n" +
 	"\ato_node\x18\x03 \x01(\x04R\x06toNode\x123\n" +
-	"\bmessages\x18\x04 \x03(\v2\x17.oncelog.v1.RaftMessageR\bmessages\"B\n" +
+	"\bmessages\x18\x04 \x03(\v2\x17.oncelog.v1.RaftMessageR\bmessages\x12#\n" +
+	"\rfrom_instance\x18\x05 \x01(\tR\ffromInstance\x12\x1f\n" +
+	"\vto_instance\x18\x06 \x01(\tR\n" +
+	"toInstance\"B\n" +
 	"\vRaftMessage\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\fR\amessage\"\x12\n" +
-	"\x10ExchangeResponse\"\x87\x02\n" +
+	"\x10ExchangeResponse\"\xcd\x02\n" +
 	"\x13SendSnapshotRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x1b\n" +
@@ -398,7 +440,10 @@ const file_oncelog_v1_raft_proto_rawDesc = "" +
 	"\x06header\x18\b \x01(\fR\x06header\x12\x12\n" +
 	"\x04data\x18\t \x01(\fR\x04data\x12\x16\n" +
 	"\x06crc32c\x18\n" +
-	" \x01(\rR\x06crc32c\">\n" +
+	" \x01(\rR\x06crc32c\x12#\n" +
+	"\rfrom_instance\x18\v \x01(\tR\ffromInstance\x12\x1f\n" +
+	"\vto_instance\x18\f \x01(\tR\n" +
+	"toInstance\">\n" +
 	"\x14SendSnapshotResponse\x12\x12\n" +
 	"\x04next\x18\x01 \x01(\x04R\x04next\x12\x12\n" +
 	"\x04done\x18\x02 \x01(\bR\x04done2\xa9\x01\n" +

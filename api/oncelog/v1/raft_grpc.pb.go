@@ -32,7 +32,7 @@ const (
 type RaftServiceClient interface {
 	// Exchange is one stream per ordered pair of nodes. Messages of all groups
 	// that are ready travel in one frame. Errors: FAILED_PRECONDITION for a wrong
-	// cluster or node.
+	// cluster, node or data directory.
 	Exchange(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ExchangeRequest, ExchangeResponse], error)
 	// SendSnapshot carries a part of a snapshot, one at a time and in order. The
 	// answer says which part is waited for, so that a broken connection costs one
@@ -82,7 +82,7 @@ func (c *raftServiceClient) SendSnapshot(ctx context.Context, in *SendSnapshotRe
 type RaftServiceServer interface {
 	// Exchange is one stream per ordered pair of nodes. Messages of all groups
 	// that are ready travel in one frame. Errors: FAILED_PRECONDITION for a wrong
-	// cluster or node.
+	// cluster, node or data directory.
 	Exchange(grpc.ClientStreamingServer[ExchangeRequest, ExchangeResponse]) error
 	// SendSnapshot carries a part of a snapshot, one at a time and in order. The
 	// answer says which part is waited for, so that a broken connection costs one

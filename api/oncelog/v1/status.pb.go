@@ -129,7 +129,14 @@ type GetStatusResponse struct {
 	// Counters since the process started.
 	Counters *NodeCounters `protobuf:"bytes,7,opt,name=counters,proto3" json:"counters,omitempty"`
 	// Space on the device of its log.
-	Disk          *DiskStatus `protobuf:"bytes,8,opt,name=disk,proto3" json:"disk,omitempty"`
+	Disk *DiskStatus `protobuf:"bytes,8,opt,name=disk,proto3" json:"disk,omitempty"`
+	// Level of formats that the cluster writes, as far as the node knows.
+	FormatLevel uint32 `protobuf:"varint,30,opt,name=format_level,json=formatLevel,proto3" json:"format_level,omitempty"`
+	// Level of formats up to which the node reads. The cluster's is raised when all nodes
+	// read a higher one.
+	MaxFormatLevel uint32 `protobuf:"varint,31,opt,name=max_format_level,json=maxFormatLevel,proto3" json:"max_format_level,omitempty"`
+	// Whether the node asks the rules about permissions; it must be the same on all.
+	Authorization bool `protobuf:"varint,40,opt,name=authorization,proto3" json:"authorization,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -218,6 +225,27 @@ func (x *GetStatusResponse) GetDisk() *DiskStatus {
 		return x.Disk
 	}
 	return nil
+}
+
+func (x *GetStatusResponse) GetFormatLevel() uint32 {
+	if x != nil {
+		return x.FormatLevel
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetMaxFormatLevel() uint32 {
+	if x != nil {
+		return x.MaxFormatLevel
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetAuthorization() bool {
+	if x != nil {
+		return x.Authorization
+	}
+	return false
 }
 
 // DiskStatus is the space on the device of a node's log, as of about a second ago.
@@ -527,7 +555,7 @@ const file_oncelog_v1_status_proto_rawDesc = "" +
 	"\n" +
 	"\x17oncelog/v1/status.proto\x12\n" +
 	"oncelog.v1\"\x12\n" +
-	"\x10GetStatusRequest\"\xc6\x02\n" +
+	"\x10GetStatusRequest\"\xb9\x03\n" +
 	"\x11GetStatusResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x17\n" +
@@ -537,7 +565,10 @@ const file_oncelog_v1_status_proto_rawDesc = "" +
 	"\rstarted_at_ms\x18\x05 \x01(\x03R\vstartedAtMs\x12/\n" +
 	"\x06groups\x18\x06 \x03(\v2\x17.oncelog.v1.GroupStatusR\x06groups\x124\n" +
 	"\bcounters\x18\a \x01(\v2\x18.oncelog.v1.NodeCountersR\bcounters\x12*\n" +
-	"\x04disk\x18\b \x01(\v2\x16.oncelog.v1.DiskStatusR\x04disk\"c\n" +
+	"\x04disk\x18\b \x01(\v2\x16.oncelog.v1.DiskStatusR\x04disk\x12!\n" +
+	"\fformat_level\x18\x1e \x01(\rR\vformatLevel\x12(\n" +
+	"\x10max_format_level\x18\x1f \x01(\rR\x0emaxFormatLevel\x12$\n" +
+	"\rauthorization\x18( \x01(\bR\rauthorization\"c\n" +
 	"\n" +
 	"DiskStatus\x12\x1d\n" +
 	"\n" +

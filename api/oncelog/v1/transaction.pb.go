@@ -90,6 +90,80 @@ func (TransactionState) EnumDescriptor() ([]byte, []int) {
 	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{0}
 }
 
+// TransactionEventKind is what happened.
+type TransactionEventKind int32
+
+const (
+	// Not given.
+	TransactionEventKind_TRANSACTION_EVENT_KIND_UNSPECIFIED TransactionEventKind = 0
+	// InitProducer, or an operator, gave the id its epoch; earlier users are fenced.
+	TransactionEventKind_TRANSACTION_EVENT_KIND_INITIALISED TransactionEventKind = 1
+	// The coordinator heard of the transaction: a shard has records of it. One that
+	// is over within some 20 ms is never begun, only decided.
+	TransactionEventKind_TRANSACTION_EVENT_KIND_BEGUN TransactionEventKind = 2
+	// A shard said that it has records of it.
+	TransactionEventKind_TRANSACTION_EVENT_KIND_ENLISTED TransactionEventKind = 3
+	// It was committed or aborted.
+	TransactionEventKind_TRANSACTION_EVENT_KIND_DECIDED TransactionEventKind = 4
+	// A shard has applied the decision.
+	TransactionEventKind_TRANSACTION_EVENT_KIND_APPLIED TransactionEventKind = 5
+	// All shards have: readers see it, but for older open transactions.
+	TransactionEventKind_TRANSACTION_EVENT_KIND_COMPLETED TransactionEventKind = 6
+	// The id was deleted, or had expired.
+	TransactionEventKind_TRANSACTION_EVENT_KIND_FORGOTTEN TransactionEventKind = 7
+)
+
+// Enum value maps for TransactionEventKind.
+var (
+	TransactionEventKind_name = map[int32]string{
+		0: "TRANSACTION_EVENT_KIND_UNSPECIFIED",
+		1: "TRANSACTION_EVENT_KIND_INITIALISED",
+		2: "TRANSACTION_EVENT_KIND_BEGUN",
+		3: "TRANSACTION_EVENT_KIND_ENLISTED",
+		4: "TRANSACTION_EVENT_KIND_DECIDED",
+		5: "TRANSACTION_EVENT_KIND_APPLIED",
+		6: "TRANSACTION_EVENT_KIND_COMPLETED",
+		7: "TRANSACTION_EVENT_KIND_FORGOTTEN",
+	}
+	TransactionEventKind_value = map[string]int32{
+		"TRANSACTION_EVENT_KIND_UNSPECIFIED": 0,
+		"TRANSACTION_EVENT_KIND_INITIALISED": 1,
+		"TRANSACTION_EVENT_KIND_BEGUN":       2,
+		"TRANSACTION_EVENT_KIND_ENLISTED":    3,
+		"TRANSACTION_EVENT_KIND_DECIDED":     4,
+		"TRANSACTION_EVENT_KIND_APPLIED":     5,
+		"TRANSACTION_EVENT_KIND_COMPLETED":   6,
+		"TRANSACTION_EVENT_KIND_FORGOTTEN":   7,
+	}
+)
+
+func (x TransactionEventKind) Enum() *TransactionEventKind {
+	p := new(TransactionEventKind)
+	*p = x
+	return p
+}
+
+func (x TransactionEventKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TransactionEventKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_oncelog_v1_transaction_proto_enumTypes[1].Descriptor()
+}
+
+func (TransactionEventKind) Type() protoreflect.EnumType {
+	return &file_oncelog_v1_transaction_proto_enumTypes[1]
+}
+
+func (x TransactionEventKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TransactionEventKind.Descriptor instead.
+func (TransactionEventKind) EnumDescriptor() ([]byte, []int) {
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{1}
+}
+
 // InitProducerRequest asks for a producer id and epoch.
 type InitProducerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1091,7 +1165,10 @@ type DescribeTransactionResponse struct {
 	// Decided, not yet applied everywhere; oldest first.
 	Completing []*DecidedTransaction `protobuf:"bytes,10,rep,name=completing,proto3" json:"completing,omitempty"`
 	// The last outcomes, at most 16; oldest first.
-	Outcomes      []*DecidedTransaction `protobuf:"bytes,11,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	Outcomes []*DecidedTransaction `protobuf:"bytes,11,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	// Principal whose id it is, if it is known. Where permissions are asked for, nobody
+	// else can take it over until it is deleted.
+	Owner         string `protobuf:"bytes,40,opt,name=owner,proto3" json:"owner,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1201,6 +1278,13 @@ func (x *DescribeTransactionResponse) GetOutcomes() []*DecidedTransaction {
 		return x.Outcomes
 	}
 	return nil
+}
+
+func (x *DescribeTransactionResponse) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
 }
 
 // OpenTransaction is an undecided transaction.
@@ -1738,6 +1822,275 @@ func (*DeleteTransactionalIdResponse) Descriptor() ([]byte, []int) {
 	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{22}
 }
 
+// WatchTransactionsRequest says what to tell.
+type WatchTransactionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only ids that begin with this; at most 249 bytes. Empty: all.
+	IdPrefix string `protobuf:"bytes,1,opt,name=id_prefix,json=idPrefix,proto3" json:"id_prefix,omitempty"`
+	// Only this id, if it is set.
+	TransactionalId string `protobuf:"bytes,2,opt,name=transactional_id,json=transactionalId,proto3" json:"transactional_id,omitempty"`
+	// Tell the events above this index first, as far as they are kept. Unset: only
+	// what happens from now on. 0: all that are kept.
+	AfterIndex *uint64 `protobuf:"varint,3,opt,name=after_index,json=afterIndex,proto3,oneof" json:"after_index,omitempty"`
+	// End when everything that is kept has been told, instead of waiting for more.
+	NoFollow      bool `protobuf:"varint,4,opt,name=no_follow,json=noFollow,proto3" json:"no_follow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchTransactionsRequest) Reset() {
+	*x = WatchTransactionsRequest{}
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchTransactionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchTransactionsRequest) ProtoMessage() {}
+
+func (x *WatchTransactionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchTransactionsRequest.ProtoReflect.Descriptor instead.
+func (*WatchTransactionsRequest) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *WatchTransactionsRequest) GetIdPrefix() string {
+	if x != nil {
+		return x.IdPrefix
+	}
+	return ""
+}
+
+func (x *WatchTransactionsRequest) GetTransactionalId() string {
+	if x != nil {
+		return x.TransactionalId
+	}
+	return ""
+}
+
+func (x *WatchTransactionsRequest) GetAfterIndex() uint64 {
+	if x != nil && x.AfterIndex != nil {
+		return *x.AfterIndex
+	}
+	return 0
+}
+
+func (x *WatchTransactionsRequest) GetNoFollow() bool {
+	if x != nil {
+		return x.NoFollow
+	}
+	return false
+}
+
+// WatchTransactionsResponse is a run of events. The first one comes at once, with or
+// without events: from then on nothing is left out silently.
+type WatchTransactionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order in which they happened.
+	Events []*TransactionEvent `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// There were events between the last response, or after_index, and this one that
+	// are not kept any more: the reader was too slow, or began too far back.
+	Missed bool `protobuf:"varint,2,opt,name=missed,proto3" json:"missed,omitempty"`
+	// Everything up to this index of the coordinator's log has been told: what to
+	// resume with as after_index, at any coordinator.
+	Index         uint64 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchTransactionsResponse) Reset() {
+	*x = WatchTransactionsResponse{}
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchTransactionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchTransactionsResponse) ProtoMessage() {}
+
+func (x *WatchTransactionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchTransactionsResponse.ProtoReflect.Descriptor instead.
+func (*WatchTransactionsResponse) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *WatchTransactionsResponse) GetEvents() []*TransactionEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *WatchTransactionsResponse) GetMissed() bool {
+	if x != nil {
+		return x.Missed
+	}
+	return false
+}
+
+func (x *WatchTransactionsResponse) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+// TransactionEvent is one thing that happened.
+type TransactionEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Index of the entry in the coordinator's log that it came with. Several events
+	// may share one.
+	Index uint64 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// When, by the clock that commands carry.
+	AtMs int64 `protobuf:"varint,2,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	// What happened.
+	Kind TransactionEventKind `protobuf:"varint,3,opt,name=kind,proto3,enum=oncelog.v1.TransactionEventKind" json:"kind,omitempty"`
+	// The id.
+	TransactionalId string `protobuf:"bytes,4,opt,name=transactional_id,json=transactionalId,proto3" json:"transactional_id,omitempty"`
+	// The transaction; txn_number 0 where it is about the id alone.
+	Txn *TxnRef `protobuf:"bytes,5,opt,name=txn,proto3" json:"txn,omitempty"`
+	// The shard, with ENLISTED and APPLIED.
+	ShardId uint64 `protobuf:"varint,6,opt,name=shard_id,json=shardId,proto3" json:"shard_id,omitempty"`
+	// COMMITTED or ABORTED, with DECIDED, APPLIED and COMPLETED.
+	Outcome TransactionOutcome `protobuf:"varint,7,opt,name=outcome,proto3,enum=oncelog.v1.TransactionOutcome" json:"outcome,omitempty"`
+	// Why, if aborted.
+	Reason AbortReason `protobuf:"varint,8,opt,name=reason,proto3,enum=oncelog.v1.AbortReason" json:"reason,omitempty"`
+	// Client that made the last InitProducer.
+	ClientId string `protobuf:"bytes,9,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// A shard reported data missing or decided otherwise, with APPLIED and COMPLETED.
+	Damaged       bool `protobuf:"varint,10,opt,name=damaged,proto3" json:"damaged,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransactionEvent) Reset() {
+	*x = TransactionEvent{}
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransactionEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransactionEvent) ProtoMessage() {}
+
+func (x *TransactionEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransactionEvent.ProtoReflect.Descriptor instead.
+func (*TransactionEvent) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *TransactionEvent) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *TransactionEvent) GetAtMs() int64 {
+	if x != nil {
+		return x.AtMs
+	}
+	return 0
+}
+
+func (x *TransactionEvent) GetKind() TransactionEventKind {
+	if x != nil {
+		return x.Kind
+	}
+	return TransactionEventKind_TRANSACTION_EVENT_KIND_UNSPECIFIED
+}
+
+func (x *TransactionEvent) GetTransactionalId() string {
+	if x != nil {
+		return x.TransactionalId
+	}
+	return ""
+}
+
+func (x *TransactionEvent) GetTxn() *TxnRef {
+	if x != nil {
+		return x.Txn
+	}
+	return nil
+}
+
+func (x *TransactionEvent) GetShardId() uint64 {
+	if x != nil {
+		return x.ShardId
+	}
+	return 0
+}
+
+func (x *TransactionEvent) GetOutcome() TransactionOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return TransactionOutcome_TRANSACTION_OUTCOME_UNSPECIFIED
+}
+
+func (x *TransactionEvent) GetReason() AbortReason {
+	if x != nil {
+		return x.Reason
+	}
+	return AbortReason_ABORT_REASON_UNSPECIFIED
+}
+
+func (x *TransactionEvent) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *TransactionEvent) GetDamaged() bool {
+	if x != nil {
+		return x.Damaged
+	}
+	return false
+}
+
 var File_oncelog_v1_transaction_proto protoreflect.FileDescriptor
 
 const file_oncelog_v1_transaction_proto_rawDesc = "" +
@@ -1823,7 +2176,7 @@ const file_oncelog_v1_transaction_proto_rawDesc = "" +
 	"\x1aDescribeTransactionRequest\x12)\n" +
 	"\x10transactional_id\x18\x01 \x01(\tR\x0ftransactionalId\x12\x1f\n" +
 	"\vproducer_id\x18\x02 \x01(\x04R\n" +
-	"producerId\"\xea\x03\n" +
+	"producerId\"\x80\x04\n" +
 	"\x1bDescribeTransactionResponse\x12)\n" +
 	"\x10transactional_id\x18\x01 \x01(\tR\x0ftransactionalId\x12\x1f\n" +
 	"\vproducer_id\x18\x02 \x01(\x04R\n" +
@@ -1840,7 +2193,8 @@ const file_oncelog_v1_transaction_proto_rawDesc = "" +
 	"completing\x18\n" +
 	" \x03(\v2\x1e.oncelog.v1.DecidedTransactionR\n" +
 	"completing\x12:\n" +
-	"\boutcomes\x18\v \x03(\v2\x1e.oncelog.v1.DecidedTransactionR\boutcomes\"\xc4\x01\n" +
+	"\boutcomes\x18\v \x03(\v2\x1e.oncelog.v1.DecidedTransactionR\boutcomes\x12\x14\n" +
+	"\x05owner\x18( \x01(\tR\x05owner\"\xc4\x01\n" +
 	"\x0fOpenTransaction\x12$\n" +
 	"\x03txn\x18\x01 \x01(\v2\x12.oncelog.v1.TxnRefR\x03txn\x12\"\n" +
 	"\rstarted_at_ms\x18\x02 \x01(\x03R\vstartedAtMs\x12\x1f\n" +
@@ -1876,7 +2230,30 @@ const file_oncelog_v1_transaction_proto_rawDesc = "" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\"I\n" +
 	"\x1cDeleteTransactionalIdRequest\x12)\n" +
 	"\x10transactional_id\x18\x01 \x01(\tR\x0ftransactionalId\"\x1f\n" +
-	"\x1dDeleteTransactionalIdResponse*\x89\x02\n" +
+	"\x1dDeleteTransactionalIdResponse\"\xb5\x01\n" +
+	"\x18WatchTransactionsRequest\x12\x1b\n" +
+	"\tid_prefix\x18\x01 \x01(\tR\bidPrefix\x12)\n" +
+	"\x10transactional_id\x18\x02 \x01(\tR\x0ftransactionalId\x12$\n" +
+	"\vafter_index\x18\x03 \x01(\x04H\x00R\n" +
+	"afterIndex\x88\x01\x01\x12\x1b\n" +
+	"\tno_follow\x18\x04 \x01(\bR\bnoFollowB\x0e\n" +
+	"\f_after_index\"\x7f\n" +
+	"\x19WatchTransactionsResponse\x124\n" +
+	"\x06events\x18\x01 \x03(\v2\x1c.oncelog.v1.TransactionEventR\x06events\x12\x16\n" +
+	"\x06missed\x18\x02 \x01(\bR\x06missed\x12\x14\n" +
+	"\x05index\x18\x03 \x01(\x04R\x05index\"\x81\x03\n" +
+	"\x10TransactionEvent\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x13\n" +
+	"\x05at_ms\x18\x02 \x01(\x03R\x04atMs\x124\n" +
+	"\x04kind\x18\x03 \x01(\x0e2 .oncelog.v1.TransactionEventKindR\x04kind\x12)\n" +
+	"\x10transactional_id\x18\x04 \x01(\tR\x0ftransactionalId\x12$\n" +
+	"\x03txn\x18\x05 \x01(\v2\x12.oncelog.v1.TxnRefR\x03txn\x12\x19\n" +
+	"\bshard_id\x18\x06 \x01(\x04R\ashardId\x128\n" +
+	"\aoutcome\x18\a \x01(\x0e2\x1e.oncelog.v1.TransactionOutcomeR\aoutcome\x12/\n" +
+	"\x06reason\x18\b \x01(\x0e2\x17.oncelog.v1.AbortReasonR\x06reason\x12\x1b\n" +
+	"\tclient_id\x18\t \x01(\tR\bclientId\x12\x18\n" +
+	"\adamaged\x18\n" +
+	" \x01(\bR\adamaged*\x89\x02\n" +
 	"\x10TransactionState\x12!\n" +
 	"\x1dTRANSACTION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17TRANSACTION_STATE_EMPTY\x10\x01\x12\x1d\n" +
@@ -1884,7 +2261,16 @@ const file_oncelog_v1_transaction_proto_rawDesc = "" +
 	" TRANSACTION_STATE_PREPARE_COMMIT\x10\x03\x12#\n" +
 	"\x1fTRANSACTION_STATE_PREPARE_ABORT\x10\x04\x12%\n" +
 	"!TRANSACTION_STATE_COMPLETE_COMMIT\x10\x05\x12$\n" +
-	" TRANSACTION_STATE_COMPLETE_ABORT\x10\x062\xf7\x05\n" +
+	" TRANSACTION_STATE_COMPLETE_ABORT\x10\x06*\xc1\x02\n" +
+	"\x14TransactionEventKind\x12&\n" +
+	"\"TRANSACTION_EVENT_KIND_UNSPECIFIED\x10\x00\x12&\n" +
+	"\"TRANSACTION_EVENT_KIND_INITIALISED\x10\x01\x12 \n" +
+	"\x1cTRANSACTION_EVENT_KIND_BEGUN\x10\x02\x12#\n" +
+	"\x1fTRANSACTION_EVENT_KIND_ENLISTED\x10\x03\x12\"\n" +
+	"\x1eTRANSACTION_EVENT_KIND_DECIDED\x10\x04\x12\"\n" +
+	"\x1eTRANSACTION_EVENT_KIND_APPLIED\x10\x05\x12$\n" +
+	" TRANSACTION_EVENT_KIND_COMPLETED\x10\x06\x12$\n" +
+	" TRANSACTION_EVENT_KIND_FORGOTTEN\x10\a2\xdb\x06\n" +
 	"\x12TransactionService\x12Q\n" +
 	"\fInitProducer\x12\x1f.oncelog.v1.InitProducerRequest\x1a .oncelog.v1.InitProducerResponse\x12W\n" +
 	"\x0eEndTransaction\x12!.oncelog.v1.EndTransactionRequest\x1a\".oncelog.v1.EndTransactionResponse\x12K\n" +
@@ -1894,7 +2280,8 @@ const file_oncelog_v1_transaction_proto_rawDesc = "" +
 	"\x13DescribeTransaction\x12&.oncelog.v1.DescribeTransactionRequest\x1a'.oncelog.v1.DescribeTransactionResponse\x12]\n" +
 	"\x10AbortTransaction\x12#.oncelog.v1.AbortTransactionRequest\x1a$.oncelog.v1.AbortTransactionResponse\x12T\n" +
 	"\rFenceProducer\x12 .oncelog.v1.FenceProducerRequest\x1a!.oncelog.v1.FenceProducerResponse\x12l\n" +
-	"\x15DeleteTransactionalId\x12(.oncelog.v1.DeleteTransactionalIdRequest\x1a).oncelog.v1.DeleteTransactionalIdResponseB\xa0\x01\n" +
+	"\x15DeleteTransactionalId\x12(.oncelog.v1.DeleteTransactionalIdRequest\x1a).oncelog.v1.DeleteTransactionalIdResponse\x12b\n" +
+	"\x11WatchTransactions\x12$.oncelog.v1.WatchTransactionsRequest\x1a%.oncelog.v1.WatchTransactionsResponse0\x01B\xa0\x01\n" +
 	"\x0ecom.oncelog.v1B\x10TransactionProtoP\x01Z3github.com/oncelog/oncelog/api/oncelog/v1;oncelogv1\xa2\x02\x03OXX\xaa\x02\n" +
 	"Oncelog.V1\xca\x02\n" +
 	"Oncelog\\V1\xe2\x02\x16Oncelog\\V1\\GPBMetadata\xea\x02\vOncelog::V1b\x06proto3"
@@ -1911,92 +2298,103 @@ func file_oncelog_v1_transaction_proto_rawDescGZIP() []byte {
 	return file_oncelog_v1_transaction_proto_rawDescData
 }
 
-var file_oncelog_v1_transaction_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_oncelog_v1_transaction_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_oncelog_v1_transaction_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_oncelog_v1_transaction_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_oncelog_v1_transaction_proto_goTypes = []any{
 	(TransactionState)(0),                 // 0: oncelog.v1.TransactionState
-	(*InitProducerRequest)(nil),           // 1: oncelog.v1.InitProducerRequest
-	(*InitProducerResponse)(nil),          // 2: oncelog.v1.InitProducerResponse
-	(*PreviousTransaction)(nil),           // 3: oncelog.v1.PreviousTransaction
-	(*GroupOffsets)(nil),                  // 4: oncelog.v1.GroupOffsets
-	(*OffsetCommit)(nil),                  // 5: oncelog.v1.OffsetCommit
-	(*EndTransactionRequest)(nil),         // 6: oncelog.v1.EndTransactionRequest
-	(*EndTransactionResponse)(nil),        // 7: oncelog.v1.EndTransactionResponse
-	(*GetOutcomeRequest)(nil),             // 8: oncelog.v1.GetOutcomeRequest
-	(*GetOutcomeResponse)(nil),            // 9: oncelog.v1.GetOutcomeResponse
-	(*ListTransactionsRequest)(nil),       // 10: oncelog.v1.ListTransactionsRequest
-	(*ListTransactionsResponse)(nil),      // 11: oncelog.v1.ListTransactionsResponse
-	(*TransactionListing)(nil),            // 12: oncelog.v1.TransactionListing
-	(*DescribeTransactionRequest)(nil),    // 13: oncelog.v1.DescribeTransactionRequest
-	(*DescribeTransactionResponse)(nil),   // 14: oncelog.v1.DescribeTransactionResponse
-	(*OpenTransaction)(nil),               // 15: oncelog.v1.OpenTransaction
-	(*DecidedTransaction)(nil),            // 16: oncelog.v1.DecidedTransaction
-	(*TransactionParticipant)(nil),        // 17: oncelog.v1.TransactionParticipant
-	(*AbortTransactionRequest)(nil),       // 18: oncelog.v1.AbortTransactionRequest
-	(*AbortTransactionResponse)(nil),      // 19: oncelog.v1.AbortTransactionResponse
-	(*FenceProducerRequest)(nil),          // 20: oncelog.v1.FenceProducerRequest
-	(*FenceProducerResponse)(nil),         // 21: oncelog.v1.FenceProducerResponse
-	(*DeleteTransactionalIdRequest)(nil),  // 22: oncelog.v1.DeleteTransactionalIdRequest
-	(*DeleteTransactionalIdResponse)(nil), // 23: oncelog.v1.DeleteTransactionalIdResponse
-	(*TxnRef)(nil),                        // 24: oncelog.v1.TxnRef
-	(TransactionOutcome)(0),               // 25: oncelog.v1.TransactionOutcome
-	(AbortReason)(0),                      // 26: oncelog.v1.AbortReason
-	(*PartitionRef)(nil),                  // 27: oncelog.v1.PartitionRef
-	(*PartitionProgress)(nil),             // 28: oncelog.v1.PartitionProgress
+	(TransactionEventKind)(0),             // 1: oncelog.v1.TransactionEventKind
+	(*InitProducerRequest)(nil),           // 2: oncelog.v1.InitProducerRequest
+	(*InitProducerResponse)(nil),          // 3: oncelog.v1.InitProducerResponse
+	(*PreviousTransaction)(nil),           // 4: oncelog.v1.PreviousTransaction
+	(*GroupOffsets)(nil),                  // 5: oncelog.v1.GroupOffsets
+	(*OffsetCommit)(nil),                  // 6: oncelog.v1.OffsetCommit
+	(*EndTransactionRequest)(nil),         // 7: oncelog.v1.EndTransactionRequest
+	(*EndTransactionResponse)(nil),        // 8: oncelog.v1.EndTransactionResponse
+	(*GetOutcomeRequest)(nil),             // 9: oncelog.v1.GetOutcomeRequest
+	(*GetOutcomeResponse)(nil),            // 10: oncelog.v1.GetOutcomeResponse
+	(*ListTransactionsRequest)(nil),       // 11: oncelog.v1.ListTransactionsRequest
+	(*ListTransactionsResponse)(nil),      // 12: oncelog.v1.ListTransactionsResponse
+	(*TransactionListing)(nil),            // 13: oncelog.v1.TransactionListing
+	(*DescribeTransactionRequest)(nil),    // 14: oncelog.v1.DescribeTransactionRequest
+	(*DescribeTransactionResponse)(nil),   // 15: oncelog.v1.DescribeTransactionResponse
+	(*OpenTransaction)(nil),               // 16: oncelog.v1.OpenTransaction
+	(*DecidedTransaction)(nil),            // 17: oncelog.v1.DecidedTransaction
+	(*TransactionParticipant)(nil),        // 18: oncelog.v1.TransactionParticipant
+	(*AbortTransactionRequest)(nil),       // 19: oncelog.v1.AbortTransactionRequest
+	(*AbortTransactionResponse)(nil),      // 20: oncelog.v1.AbortTransactionResponse
+	(*FenceProducerRequest)(nil),          // 21: oncelog.v1.FenceProducerRequest
+	(*FenceProducerResponse)(nil),         // 22: oncelog.v1.FenceProducerResponse
+	(*DeleteTransactionalIdRequest)(nil),  // 23: oncelog.v1.DeleteTransactionalIdRequest
+	(*DeleteTransactionalIdResponse)(nil), // 24: oncelog.v1.DeleteTransactionalIdResponse
+	(*WatchTransactionsRequest)(nil),      // 25: oncelog.v1.WatchTransactionsRequest
+	(*WatchTransactionsResponse)(nil),     // 26: oncelog.v1.WatchTransactionsResponse
+	(*TransactionEvent)(nil),              // 27: oncelog.v1.TransactionEvent
+	(*TxnRef)(nil),                        // 28: oncelog.v1.TxnRef
+	(TransactionOutcome)(0),               // 29: oncelog.v1.TransactionOutcome
+	(AbortReason)(0),                      // 30: oncelog.v1.AbortReason
+	(*PartitionRef)(nil),                  // 31: oncelog.v1.PartitionRef
+	(*PartitionProgress)(nil),             // 32: oncelog.v1.PartitionProgress
 }
 var file_oncelog_v1_transaction_proto_depIdxs = []int32{
-	3,  // 0: oncelog.v1.InitProducerResponse.previous:type_name -> oncelog.v1.PreviousTransaction
-	24, // 1: oncelog.v1.PreviousTransaction.txn:type_name -> oncelog.v1.TxnRef
-	25, // 2: oncelog.v1.PreviousTransaction.outcome:type_name -> oncelog.v1.TransactionOutcome
-	26, // 3: oncelog.v1.PreviousTransaction.reason:type_name -> oncelog.v1.AbortReason
-	5,  // 4: oncelog.v1.GroupOffsets.offsets:type_name -> oncelog.v1.OffsetCommit
-	27, // 5: oncelog.v1.OffsetCommit.partition:type_name -> oncelog.v1.PartitionRef
-	24, // 6: oncelog.v1.EndTransactionRequest.txn:type_name -> oncelog.v1.TxnRef
-	28, // 7: oncelog.v1.EndTransactionRequest.partitions:type_name -> oncelog.v1.PartitionProgress
-	4,  // 8: oncelog.v1.EndTransactionRequest.offsets:type_name -> oncelog.v1.GroupOffsets
-	25, // 9: oncelog.v1.EndTransactionResponse.outcome:type_name -> oncelog.v1.TransactionOutcome
-	26, // 10: oncelog.v1.EndTransactionResponse.reason:type_name -> oncelog.v1.AbortReason
-	24, // 11: oncelog.v1.GetOutcomeRequest.txn:type_name -> oncelog.v1.TxnRef
-	25, // 12: oncelog.v1.GetOutcomeResponse.outcome:type_name -> oncelog.v1.TransactionOutcome
-	26, // 13: oncelog.v1.GetOutcomeResponse.reason:type_name -> oncelog.v1.AbortReason
+	4,  // 0: oncelog.v1.InitProducerResponse.previous:type_name -> oncelog.v1.PreviousTransaction
+	28, // 1: oncelog.v1.PreviousTransaction.txn:type_name -> oncelog.v1.TxnRef
+	29, // 2: oncelog.v1.PreviousTransaction.outcome:type_name -> oncelog.v1.TransactionOutcome
+	30, // 3: oncelog.v1.PreviousTransaction.reason:type_name -> oncelog.v1.AbortReason
+	6,  // 4: oncelog.v1.GroupOffsets.offsets:type_name -> oncelog.v1.OffsetCommit
+	31, // 5: oncelog.v1.OffsetCommit.partition:type_name -> oncelog.v1.PartitionRef
+	28, // 6: oncelog.v1.EndTransactionRequest.txn:type_name -> oncelog.v1.TxnRef
+	32, // 7: oncelog.v1.EndTransactionRequest.partitions:type_name -> oncelog.v1.PartitionProgress
+	5,  // 8: oncelog.v1.EndTransactionRequest.offsets:type_name -> oncelog.v1.GroupOffsets
+	29, // 9: oncelog.v1.EndTransactionResponse.outcome:type_name -> oncelog.v1.TransactionOutcome
+	30, // 10: oncelog.v1.EndTransactionResponse.reason:type_name -> oncelog.v1.AbortReason
+	28, // 11: oncelog.v1.GetOutcomeRequest.txn:type_name -> oncelog.v1.TxnRef
+	29, // 12: oncelog.v1.GetOutcomeResponse.outcome:type_name -> oncelog.v1.TransactionOutcome
+	30, // 13: oncelog.v1.GetOutcomeResponse.reason:type_name -> oncelog.v1.AbortReason
 	0,  // 14: oncelog.v1.ListTransactionsRequest.states:type_name -> oncelog.v1.TransactionState
-	12, // 15: oncelog.v1.ListTransactionsResponse.transactions:type_name -> oncelog.v1.TransactionListing
-	24, // 16: oncelog.v1.TransactionListing.txn:type_name -> oncelog.v1.TxnRef
+	13, // 15: oncelog.v1.ListTransactionsResponse.transactions:type_name -> oncelog.v1.TransactionListing
+	28, // 16: oncelog.v1.TransactionListing.txn:type_name -> oncelog.v1.TxnRef
 	0,  // 17: oncelog.v1.TransactionListing.state:type_name -> oncelog.v1.TransactionState
 	0,  // 18: oncelog.v1.DescribeTransactionResponse.state:type_name -> oncelog.v1.TransactionState
-	15, // 19: oncelog.v1.DescribeTransactionResponse.open:type_name -> oncelog.v1.OpenTransaction
-	16, // 20: oncelog.v1.DescribeTransactionResponse.completing:type_name -> oncelog.v1.DecidedTransaction
-	16, // 21: oncelog.v1.DescribeTransactionResponse.outcomes:type_name -> oncelog.v1.DecidedTransaction
-	24, // 22: oncelog.v1.OpenTransaction.txn:type_name -> oncelog.v1.TxnRef
-	17, // 23: oncelog.v1.OpenTransaction.participants:type_name -> oncelog.v1.TransactionParticipant
-	24, // 24: oncelog.v1.DecidedTransaction.txn:type_name -> oncelog.v1.TxnRef
-	25, // 25: oncelog.v1.DecidedTransaction.outcome:type_name -> oncelog.v1.TransactionOutcome
-	26, // 26: oncelog.v1.DecidedTransaction.reason:type_name -> oncelog.v1.AbortReason
-	17, // 27: oncelog.v1.DecidedTransaction.participants:type_name -> oncelog.v1.TransactionParticipant
-	28, // 28: oncelog.v1.TransactionParticipant.partitions:type_name -> oncelog.v1.PartitionProgress
-	24, // 29: oncelog.v1.AbortTransactionRequest.txn:type_name -> oncelog.v1.TxnRef
-	24, // 30: oncelog.v1.AbortTransactionResponse.txn:type_name -> oncelog.v1.TxnRef
-	1,  // 31: oncelog.v1.TransactionService.InitProducer:input_type -> oncelog.v1.InitProducerRequest
-	6,  // 32: oncelog.v1.TransactionService.EndTransaction:input_type -> oncelog.v1.EndTransactionRequest
-	8,  // 33: oncelog.v1.TransactionService.GetOutcome:input_type -> oncelog.v1.GetOutcomeRequest
-	10, // 34: oncelog.v1.TransactionService.ListTransactions:input_type -> oncelog.v1.ListTransactionsRequest
-	13, // 35: oncelog.v1.TransactionService.DescribeTransaction:input_type -> oncelog.v1.DescribeTransactionRequest
-	18, // 36: oncelog.v1.TransactionService.AbortTransaction:input_type -> oncelog.v1.AbortTransactionRequest
-	20, // 37: oncelog.v1.TransactionService.FenceProducer:input_type -> oncelog.v1.FenceProducerRequest
-	22, // 38: oncelog.v1.TransactionService.DeleteTransactionalId:input_type -> oncelog.v1.DeleteTransactionalIdRequest
-	2,  // 39: oncelog.v1.TransactionService.InitProducer:output_type -> oncelog.v1.InitProducerResponse
-	7,  // 40: oncelog.v1.TransactionService.EndTransaction:output_type -> oncelog.v1.EndTransactionResponse
-	9,  // 41: oncelog.v1.TransactionService.GetOutcome:output_type -> oncelog.v1.GetOutcomeResponse
-	11, // 42: oncelog.v1.TransactionService.ListTransactions:output_type -> oncelog.v1.ListTransactionsResponse
-	14, // 43: oncelog.v1.TransactionService.DescribeTransaction:output_type -> oncelog.v1.DescribeTransactionResponse
-	19, // 44: oncelog.v1.TransactionService.AbortTransaction:output_type -> oncelog.v1.AbortTransactionResponse
-	21, // 45: oncelog.v1.TransactionService.FenceProducer:output_type -> oncelog.v1.FenceProducerResponse
-	23, // 46: oncelog.v1.TransactionService.DeleteTransactionalId:output_type -> oncelog.v1.DeleteTransactionalIdResponse
-	39, // [39:47] is the sub-list for method output_type
-	31, // [31:39] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	16, // 19: oncelog.v1.DescribeTransactionResponse.open:type_name -> oncelog.v1.OpenTransaction
+	17, // 20: oncelog.v1.DescribeTransactionResponse.completing:type_name -> oncelog.v1.DecidedTransaction
+	17, // 21: oncelog.v1.DescribeTransactionResponse.outcomes:type_name -> oncelog.v1.DecidedTransaction
+	28, // 22: oncelog.v1.OpenTransaction.txn:type_name -> oncelog.v1.TxnRef
+	18, // 23: oncelog.v1.OpenTransaction.participants:type_name -> oncelog.v1.TransactionParticipant
+	28, // 24: oncelog.v1.DecidedTransaction.txn:type_name -> oncelog.v1.TxnRef
+	29, // 25: oncelog.v1.DecidedTransaction.outcome:type_name -> oncelog.v1.TransactionOutcome
+	30, // 26: oncelog.v1.DecidedTransaction.reason:type_name -> oncelog.v1.AbortReason
+	18, // 27: oncelog.v1.DecidedTransaction.participants:type_name -> oncelog.v1.TransactionParticipant
+	32, // 28: oncelog.v1.TransactionParticipant.partitions:type_name -> oncelog.v1.PartitionProgress
+	28, // 29: oncelog.v1.AbortTransactionRequest.txn:type_name -> oncelog.v1.TxnRef
+	28, // 30: oncelog.v1.AbortTransactionResponse.txn:type_name -> oncelog.v1.TxnRef
+	27, // 31: oncelog.v1.WatchTransactionsResponse.events:type_name -> oncelog.v1.TransactionEvent
+	1,  // 32: oncelog.v1.TransactionEvent.kind:type_name -> oncelog.v1.TransactionEventKind
+	28, // 33: oncelog.v1.TransactionEvent.txn:type_name -> oncelog.v1.TxnRef
+	29, // 34: oncelog.v1.TransactionEvent.outcome:type_name -> oncelog.v1.TransactionOutcome
+	30, // 35: oncelog.v1.TransactionEvent.reason:type_name -> oncelog.v1.AbortReason
+	2,  // 36: oncelog.v1.TransactionService.InitProducer:input_type -> oncelog.v1.InitProducerRequest
+	7,  // 37: oncelog.v1.TransactionService.EndTransaction:input_type -> oncelog.v1.EndTransactionRequest
+	9,  // 38: oncelog.v1.TransactionService.GetOutcome:input_type -> oncelog.v1.GetOutcomeRequest
+	11, // 39: oncelog.v1.TransactionService.ListTransactions:input_type -> oncelog.v1.ListTransactionsRequest
+	14, // 40: oncelog.v1.TransactionService.DescribeTransaction:input_type -> oncelog.v1.DescribeTransactionRequest
+	19, // 41: oncelog.v1.TransactionService.AbortTransaction:input_type -> oncelog.v1.AbortTransactionRequest
+	21, // 42: oncelog.v1.TransactionService.FenceProducer:input_type -> oncelog.v1.FenceProducerRequest
+	23, // 43: oncelog.v1.TransactionService.DeleteTransactionalId:input_type -> oncelog.v1.DeleteTransactionalIdRequest
+	25, // 44: oncelog.v1.TransactionService.WatchTransactions:input_type -> oncelog.v1.WatchTransactionsRequest
+	3,  // 45: oncelog.v1.TransactionService.InitProducer:output_type -> oncelog.v1.InitProducerResponse
+	8,  // 46: oncelog.v1.TransactionService.EndTransaction:output_type -> oncelog.v1.EndTransactionResponse
+	10, // 47: oncelog.v1.TransactionService.GetOutcome:output_type -> oncelog.v1.GetOutcomeResponse
+	12, // 48: oncelog.v1.TransactionService.ListTransactions:output_type -> oncelog.v1.ListTransactionsResponse
+	15, // 49: oncelog.v1.TransactionService.DescribeTransaction:output_type -> oncelog.v1.DescribeTransactionResponse
+	20, // 50: oncelog.v1.TransactionService.AbortTransaction:output_type -> oncelog.v1.AbortTransactionResponse
+	22, // 51: oncelog.v1.TransactionService.FenceProducer:output_type -> oncelog.v1.FenceProducerResponse
+	24, // 52: oncelog.v1.TransactionService.DeleteTransactionalId:output_type -> oncelog.v1.DeleteTransactionalIdResponse
+	26, // 53: oncelog.v1.TransactionService.WatchTransactions:output_type -> oncelog.v1.WatchTransactionsResponse
+	45, // [45:54] is the sub-list for method output_type
+	36, // [36:45] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_oncelog_v1_transaction_proto_init() }
@@ -2007,13 +2405,14 @@ func file_oncelog_v1_transaction_proto_init() {
 	file_oncelog_v1_common_proto_init()
 	file_oncelog_v1_transaction_proto_msgTypes[4].OneofWrappers = []any{}
 	file_oncelog_v1_transaction_proto_msgTypes[19].OneofWrappers = []any{}
+	file_oncelog_v1_transaction_proto_msgTypes[23].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_oncelog_v1_transaction_proto_rawDesc), len(file_oncelog_v1_transaction_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   23,
+			NumEnums:      2,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,7 @@ const (
 	TransactionService_AbortTransaction_FullMethodName      = "/oncelog.v1.TransactionService/AbortTransaction"
 	TransactionService_FenceProducer_FullMethodName         = "/oncelog.v1.TransactionService/FenceProducer"
 	TransactionService_DeleteTransactionalId_FullMethodName = "/oncelog.v1.TransactionService/DeleteTransactionalId"
+	TransactionService_WatchTransactions_FullMethodName     = "/oncelog.v1.TransactionService/WatchTransactions"
 )
 
 // TransactionServiceClient is the client API for TransactionService service.
@@ -75,6 +76,12 @@ type TransactionServiceClient interface {
 	// incomplete; an open transaction is aborted first and the call waits for it.
 	// Errors: UNKNOWN_PRODUCER, TRANSACTION_IN_PROGRESS (at the deadline).
 	DeleteTransactionalId(ctx context.Context, in *DeleteTransactionalIdRequest, opts ...grpc.CallOption) (*DeleteTransactionalIdResponse, error)
+	// WatchTransactions tells what happens to transactions, as it happens: for
+	// people and their tools. The last 16,384 events are kept in memory, and every
+	// stream reads them at its own pace: one that falls behind by more is told that it
+	// missed some, and holds up nobody. The stream ends with NOT_LEADER when another
+	// node leads, and can be resumed there with after_index.
+	WatchTransactions(ctx context.Context, in *WatchTransactionsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchTransactionsResponse], error)
 }
 
 type transactionServiceClient struct {
@@ -165,6 +172,25 @@ func (c *transactionServiceClient) DeleteTransactionalId(ctx context.Context, in
 	return out, nil
 }
 
+func (c *transactionServiceClient) WatchTransactions(ctx context.Context, in *WatchTransactionsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchTransactionsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &TransactionService_ServiceDesc.Streams[0], TransactionService_WatchTransactions_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchTransactionsRequest, WatchTransactionsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type TransactionService_WatchTransactionsClient = grpc.ServerStreamingClient[WatchTransactionsResponse]
+
 // TransactionServiceServer is the server API for TransactionService service.
 // All implementations must embed UnimplementedTransactionServiceServer
 // for forward compatibility.
@@ -211,6 +237,12 @@ type TransactionServiceServer interface {
 	// incomplete; an open transaction is aborted first and the call waits for it.
 	// Errors: UNKNOWN_PRODUCER, TRANSACTION_IN_PROGRESS (at the deadline).
 	DeleteTransactionalId(context.Context, *DeleteTransactionalIdRequest) (*DeleteTransactionalIdResponse, error)
+	// WatchTransactions tells what happens to transactions, as it happens: for
+	// people and their tools. The last 16,384 events are kept in memory, and every
+	// stream reads them at its own pace: one that falls behind by more is told that it
+	// missed some, and holds up nobody. The stream ends with NOT_LEADER when another
+	// node leads, and can be resumed there with after_index.
+	WatchTransactions(*WatchTransactionsRequest, grpc.ServerStreamingServer[WatchTransactionsResponse]) error
 	mustEmbedUnimplementedTransactionServiceServer()
 }
 
@@ -244,6 +276,9 @@ func (UnimplementedTransactionServiceServer) FenceProducer(context.Context, *Fen
 }
 func (UnimplementedTransactionServiceServer) DeleteTransactionalId(context.Context, *DeleteTransactionalIdRequest) (*DeleteTransactionalIdResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteTransactionalId not implemented")
+}
+func (UnimplementedTransactionServiceServer) WatchTransactions(*WatchTransactionsRequest, grpc.ServerStreamingServer[WatchTransactionsResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchTransactions not implemented")
 }
 func (UnimplementedTransactionServiceServer) mustEmbedUnimplementedTransactionServiceServer() {}
 func (UnimplementedTransactionServiceServer) testEmbeddedByValue()                            {}
@@ -410,6 +445,17 @@ func _TransactionService_DeleteTransactionalId_Handler(srv interface{}, ctx cont
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TransactionService_WatchTransactions_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchTransactionsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(TransactionServiceServer).WatchTransactions(m, &grpc.GenericServerStream[WatchTransactionsRequest, WatchTransactionsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type TransactionService_WatchTransactionsServer = grpc.ServerStreamingServer[WatchTransactionsResponse]
+
 // TransactionService_ServiceDesc is the grpc.ServiceDesc for TransactionService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -450,6 +496,12 @@ var TransactionService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _TransactionService_DeleteTransactionalId_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "WatchTransactions",
+			Handler:       _TransactionService_WatchTransactions_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "oncelog/v1/transaction.proto",
 }
