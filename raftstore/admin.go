@@ -22,6 +22,15 @@ func (l *loop) createGroup(cfg GroupConfig, store *Store) (*Group, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open group %d: %w", cfg.ID, err)
 	}
+	if ok && st.Life != cfg.Self.Life() {
+		if st.Life > cfg.Self.Life() {
+			return nil, fmt.Errorf("group %d: %w: %d, not %d", cfg.ID, ErrOtherLife, st.Life, cfg.Self.Life())
+		}
+		if err := l.deleteGroup(cfg.ID); err != nil {
+			return nil, err
+		}
+		ok = false
+	}
 	if !ok {
 		if st, err = l.bootstrap(cfg); err != nil {
 			return nil, err
@@ -35,7 +44,7 @@ func (l *loop) createGroup(cfg GroupConfig, store *Store) (*Group, error) {
 		}
 	}
 	r := &replica{
-		loop: l, cfg: cfg, hard: st.Hard,
+		loop: l, cfg: cfg, self: cfg.Self, hard: st.Hard,
 		log:             newGroupLog(cfg.ID, l.cfg.Log, st, l.cfg.TailCacheBytes),
 		checkpointIndex: st.SnapshotIndex, applied: st.SnapshotIndex, trimWritten: st.Trim,
 		members: st.Members,
@@ -68,7 +77,7 @@ func (l *loop) createGroup(cfg GroupConfig, store *Store) (*Group, error) {
 	// with their leaders spread over the nodes.
 	if voters := st.Members.GetVoters(); len(voters) > 0 { // a joiner knows none
 		first := voters[uint64(cfg.ID)%uint64(len(voters))]
-		if first == uint64(l.cfg.NodeID) && (!ok || len(voters) == 1) {
+		if first == uint64(r.self) && (!ok || len(voters) == 1) {
 			_ = r.rn.Campaign() // refused only if a configuration change is pending
 		}
 	}
@@ -87,15 +96,18 @@ func (l *loop) bootstrap(cfg GroupConfig) (LogState, error) {
 	batch := l.cfg.Log.NewBatch()
 	batch.SetMembers(cfg.ID, cs)
 	batch.SetHardState(cfg.ID, HardState{})
+	if life := cfg.Self.Life(); life > 0 {
+		batch.SetLife(cfg.ID, life)
+	}
 	if !l.commit(batch, true) {
 		return LogState{}, l.failed
 	}
-	return LogState{Members: cs}, nil
+	return LogState{Members: cs, Life: cfg.Self.Life()}, nil
 }
 
 func (l *loop) raftConfig(r *replica) *raft.Config {
 	return &raft.Config{
-		ID:            uint64(l.cfg.NodeID),
+		ID:            uint64(r.self),
 		ElectionTick:  l.cfg.ElectionTicks,
 		HeartbeatTick: l.cfg.HeartbeatTicks,
 		Storage:       r.log,
@@ -129,7 +141,7 @@ func (l *loop) insert(r *replica) {
 func (l *loop) removeGroup(id GroupID) error {
 	r := l.replicas[id]
 	if r == nil {
-		return ErrGroupNotFound
+		return l.deleteClosedGroup(id)
 	}
 	delete(l.replicas, id)
 	l.order = slices.DeleteFunc(l.order, func(x *replica) bool { return x == r })
@@ -141,6 +153,25 @@ func (l *loop) removeGroup(id GroupID) error {
 	if l.failed != nil {
 		return ErrStopped
 	}
+	return l.deleteGroup(id)
+}
+
+func (l *loop) deleteClosedGroup(id GroupID) error {
+	if l.failed != nil {
+		return ErrStopped
+	}
+	_, ok, err := l.cfg.Log.Load(id)
+	switch {
+	case err != nil:
+		return fmt.Errorf("delete group %d: %w", id, err)
+	case !ok:
+		return ErrGroupNotFound
+	}
+	return l.deleteGroup(id)
+}
+
+// deleteGroup deletes the data of a group that is not open.
+func (l *loop) deleteGroup(id GroupID) error {
 	batch := l.cfg.Log.NewBatch()
 	batch.DeleteGroup(id)
 	if !l.commit(batch, true) {

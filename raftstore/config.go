@@ -12,9 +12,26 @@ import (
 // GroupID names a Raft group; the same on every member, never reused.
 type GroupID uint64
 
-// NodeID names a process. It is above 0 and never reused: a node that lost its
-// disk comes back under a new id.
+// NodeID names a process, from 1 to MaxNodeID, or, with a life in its upper half, a
+// member of a group: see NodeID.WithLife. Where a Leader is told it is the process.
 type NodeID uint64
+
+// MaxNodeID is the highest id of a process.
+const MaxNodeID NodeID = 1<<32 - 1
+
+// WithLife returns the id under which a process is a member of a group in one of
+// its lives there, 0 to 2^32-1. The founders of a group are in their life 0. A
+// process that left a group, or lost what it had of it, and comes back to it is
+// another member, with a life that it never had in this group: nothing that is
+// said to, or was promised by, the member of before counts for this one. A member
+// that forgot its votes and its log under its old name could be counted twice.
+func (n NodeID) WithLife(life uint32) NodeID { return n.Process() | NodeID(life)<<32 }
+
+// Process returns the process of a member.
+func (n NodeID) Process() NodeID { return n & MaxNodeID }
+
+// Life returns the life of a member.
+func (n NodeID) Life() uint32 { return uint32(n >> 32) }
 
 // Entry is one committed command.
 type Entry struct {
@@ -30,8 +47,11 @@ type Entry struct {
 type Machine interface {
 	// Apply applies one command and returns the result for the local
 	// proposer, if there is one. Entries come in index order; entries that
-	// Raft writes for itself are left out, so indexes have gaps.
-	Apply(e Entry, rows RowWriter) any
+	// Raft writes for itself are left out, so indexes have gaps. An error means that
+	// the entry cannot be read here, while other members may have applied it: the
+	// store ends, as skipping it would make this member differ from them for ever.
+	// The state must be as it was before.
+	Apply(e Entry, rows RowWriter) (any, error)
 	// Snapshot encodes the state after the last applied entry. The result is
 	// not modified afterwards.
 	Snapshot() ([]byte, error)
@@ -79,6 +99,12 @@ type Leadership struct {
 // GroupConfig describes one group on this node.
 type GroupConfig struct {
 	ID GroupID
+	// Self is the member that this node is: Config.NodeID with a life, which is above
+	// 0 only with Join. Default: Config.NodeID. What this node has of an earlier life
+	// is deleted: with a later one the caller says that the earlier is no member any
+	// more, and that a majority of the members know it. An earlier one than what
+	// there is of is refused with ErrOtherLife.
+	Self NodeID
 	// Members are the voters. They must be the same on all members and are
 	// read only when the group is created for the first time.
 	Members []NodeID
@@ -214,6 +240,8 @@ func (c Config) withDefaults() (Config, error) {
 	switch {
 	case c.NodeID == 0:
 		return c, fmt.Errorf("raftstore: NodeID must be above 0")
+	case c.NodeID > MaxNodeID:
+		return c, fmt.Errorf("raftstore: NodeID %d must be at most %d", c.NodeID, MaxNodeID)
 	case c.Log == nil:
 		return c, fmt.Errorf("raftstore: Log is required")
 	case c.HeartbeatTicks < 0 || c.ElectionTicks < 5*c.HeartbeatTicks:
@@ -234,6 +262,7 @@ func (c GroupConfig) withDefaults(self NodeID) (GroupConfig, error) {
 	def(&c.SnapshotEntries, 10_000)
 	def(&c.SnapshotBytes, 64<<20)
 	def(&c.TailEntries, c.SnapshotEntries/2)
+	def(&c.Self, self)
 	c.Members = slices.Sorted(slices.Values(c.Members))
 	if c.OnLeadership == nil {
 		c.OnLeadership = func(Leadership) {}
@@ -246,6 +275,8 @@ func (c GroupConfig) withDefaults(self NodeID) (GroupConfig, error) {
 		return c, fmt.Errorf("raftstore: group id must be above 0")
 	case c.Machine == nil:
 		return c, fmt.Errorf("raftstore: group %d has no machine", c.ID)
+	case c.Self.Process() != self || c.Self != self && !c.Join:
+		return c, fmt.Errorf("raftstore: group %d: node %d cannot be its member %d, or has to Join", c.ID, self, c.Self)
 	case c.Join && len(c.Members) > 0:
 		return c, fmt.Errorf("raftstore: group %d: Join with Members %v", c.ID, c.Members)
 	case c.Join:

@@ -31,7 +31,7 @@ const noticeTimeouts = 10
 // noteDepartures begins to tell those who were members before and are none now.
 func (r *replica) noteDepartures(before *raftpb.ConfState) {
 	for _, id := range slices.Concat(before.GetVoters(), before.GetLearners(), before.GetVotersOutgoing()) {
-		if node := NodeID(id); node != r.loop.cfg.NodeID && !r.isMember(node) {
+		if node := NodeID(id); node != r.self && !r.isMember(node) {
 			if r.notices == nil {
 				r.notices = map[NodeID]int{}
 			}
@@ -65,7 +65,7 @@ func (r *replica) tickNotices() {
 
 // enquire is for a member that cannot campaign, and so asks for no votes.
 func (r *replica) enquire() {
-	self := uint64(r.loop.cfg.NodeID)
+	self := uint64(r.self)
 	if slices.Contains(r.members.GetVoters(), self) || slices.Contains(r.members.GetVotersOutgoing(), self) {
 		return
 	}
@@ -74,21 +74,21 @@ func (r *replica) enquire() {
 		return
 	}
 	for _, to := range r.members.GetVoters() {
-		r.sendEnquiry(to, r.loop.cfg.NodeID, r.hard.Term)
+		r.sendEnquiry(to, r.self, r.hard.Term)
 	}
 }
 
 // sendEnquiry asks whether a node, which is in a term, is a member.
 func (r *replica) sendEnquiry(to uint64, node NodeID, term uint64) {
 	r.loop.route(r, &raftpb.Message{
-		Type: removalNotice.Enum(), From: proto.Uint64(uint64(r.loop.cfg.NodeID)), To: proto.Uint64(to), Term: proto.Uint64(term),
+		Type: removalNotice.Enum(), From: proto.Uint64(uint64(r.self)), To: proto.Uint64(to), Term: proto.Uint64(term),
 		Index: proto.Uint64(uint64(node)),
 	})
 }
 
 func (r *replica) sendNotice(to NodeID) {
 	r.loop.route(r, &raftpb.Message{
-		Type: removalNotice.Enum(), From: proto.Uint64(uint64(r.loop.cfg.NodeID)), To: proto.Uint64(uint64(to)), Term: proto.Uint64(r.hard.Term),
+		Type: removalNotice.Enum(), From: proto.Uint64(uint64(r.self)), To: proto.Uint64(uint64(to)), Term: proto.Uint64(r.hard.Term),
 	})
 }
 
@@ -161,7 +161,7 @@ func (r *replica) confirm() {
 // get one.
 func (r *replica) noticed(m *raftpb.Message) {
 	switch node := NodeID(m.GetIndex()); {
-	case node == r.loop.cfg.NodeID:
+	case node == r.self:
 	case node != 0:
 		r.refer(node, m.GetTerm())
 	case m.GetTerm() >= r.hard.Term:

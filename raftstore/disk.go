@@ -84,7 +84,7 @@ func (l *loop) offerLeaderships() {
 func (r *replica) successor(round uint64) uint64 {
 	var able []uint64
 	r.rn.WithProgress(func(id uint64, typ raft.ProgressType, pr tracker.Progress) {
-		if id != uint64(r.loop.cfg.NodeID) && typ == raft.ProgressTypePeer && pr.State == tracker.StateReplicate {
+		if id != uint64(r.self) && typ == raft.ProgressTypePeer && pr.State == tracker.StateReplicate {
 			able = append(able, id)
 		}
 	})

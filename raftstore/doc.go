@@ -40,6 +40,10 @@
 //   - A new configuration is checkpointed, synced, before anything is done by it,
 //     and a removed member stops only when it is told (membership.go,
 //     departure.go).
+//   - A node that comes back to a group, after it left or lost its data, is another
+//     member, with a life in the upper half of its id. What is meant for another life
+//     is dropped: a member that forgot its votes and its log must not be counted
+//     under the name that it had when it gave them.
 //   - A failed write stops the store for good. The kernel may drop the dirty
 //     page and report success for the next fsync, so a retry would lie.
 package raftstore

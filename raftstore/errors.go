@@ -29,6 +29,9 @@ var (
 	ErrGroupNotFound = errors.New("raftstore: group not found")
 	// ErrGroupExists refuses to create a group a second time.
 	ErrGroupExists = errors.New("raftstore: group already exists")
+	// ErrOtherLife refuses to open a group as a member whose life is before that of
+	// which this node has the data.
+	ErrOtherLife = errors.New("raftstore: the group was joined again in a later life")
 	// ErrCompacted answers a read of a log index that was compacted away.
 	ErrCompacted = errors.New("raftstore: log entry compacted")
 	// ErrBadSnapshot refuses a part of a snapshot that is damaged, or not what the

@@ -25,6 +25,8 @@ type Status struct {
 	Commit, Applied uint64
 	// FirstIndex and LastIndex bound the local log, inclusive.
 	FirstIndex, LastIndex uint64
+	// QueuedBytes are of proposals that were not handed to Raft yet.
+	QueuedBytes int64
 }
 
 // Group is a handle to this node's member of a group. It is safe for
@@ -68,13 +70,16 @@ func (g *Group) setMembers(cs *raftpb.ConfState) {
 func (r *replica) publish() {
 	g := r.group
 	lead := Leadership{
-		Leader: NodeID(r.leader), Term: r.hard.Term,
+		Leader: NodeID(r.leader).Process(), Term: r.hard.Term,
 		IsLeader: r.role == raft.StateLeader, Ready: r.ready(),
 	}
 	g.applied.Store(r.applied)
 	g.mu.Lock()
 	g.role, g.commit = r.role, r.hard.Commit
 	changed := lead != g.lead
+	if lead.Leader != 0 && lead.Leader != g.lead.Leader {
+		r.loop.counters.LeaderChanges.Add(1)
+	}
 	if changed {
 		g.lead = lead
 		close(g.changed)
@@ -114,6 +119,7 @@ func (g *Group) Status() Status {
 		ID: g.id, NodeID: g.store.cfg.NodeID, Members: g.members,
 		Role: roleName(g.role), Leadership: g.lead,
 		Commit: g.commit, Applied: g.applied.Load(), FirstIndex: first, LastIndex: last,
+		QueuedBytes: g.queuedBytes.Load(),
 	}
 }
 
@@ -178,11 +184,13 @@ func (g *Group) Applied() uint64 { return g.applied.Load() }
 // surely has no effect; ErrUnknownResult that it may still have one.
 func (g *Group) ProposeAsync(data []byte, term uint64, done func(ProposalResult)) {
 	if err := g.admit(data); err != nil {
+		g.store.counters.refused(err)
 		done(ProposalResult{Err: err})
 		return
 	}
 	if !g.store.in.addProposal(groupProposal{g, proposal{data: data, term: term, done: done}}) {
 		g.queuedBytes.Add(-int64(len(data)))
+		g.store.counters.refused(ErrStopped)
 		done(ProposalResult{Err: ErrStopped})
 	}
 }

@@ -18,6 +18,8 @@ type Snapshot struct {
 type LogState struct {
 	Hard    HardState
 	Members *raftpb.ConfState
+	// Life is the last SetLife, 0 without one.
+	Life uint32
 	// CompactedIndex and CompactedTerm name the entry before the first one in
 	// the log; 0 when nothing was compacted.
 	CompactedIndex, CompactedTerm uint64
@@ -78,6 +80,8 @@ type LogBatch interface {
 	Append(g GroupID, entries []*raftpb.Entry, last uint64)
 	SetHardState(g GroupID, hs HardState)
 	SetMembers(g GroupID, cs *raftpb.ConfState)
+	// SetLife remembers in which life this node is a member; see [NodeID.WithLife].
+	SetLife(g GroupID, life uint32)
 	SetSnapshot(g GroupID, s Snapshot)
 	// Compact removes the entries first..index; first is the index of the
 	// group's first entry so far, term that of the entry at index.

@@ -43,6 +43,8 @@ type loop struct {
 	// dead is set when the store failed or was closed; callers read it.
 	dead  atomic.Bool
 	began time.Time // when the loop was made
+	// taken is how long after that the last turn that took proposals took them.
+	taken time.Duration
 	// writingSince is how long after that the current write began, in
 	// nanoseconds, 0 between writes; the watchdog reads it.
 	writingSince atomic.Int64
@@ -63,7 +65,11 @@ type peerQueue struct {
 type pendingAnswer struct {
 	done   func(ProposalResult)
 	result ProposalResult
+	taken  time.Duration // of its proposal, see loop.taken
 }
+
+// unmeasured stands for the time of an answer that is none to a proposal.
+const unmeasured time.Duration = -1
 
 type pendingRead struct {
 	read  read
@@ -146,6 +152,9 @@ func (l *loop) turn(in *inputs) (more bool) {
 }
 
 func (l *loop) takeProposals(proposals []groupProposal) {
+	if len(proposals) > 0 {
+		l.taken = l.cfg.Runtime.Since(l.began)
+	}
 	for _, p := range proposals {
 		r := p.group.replica
 		var refused error
@@ -325,8 +334,7 @@ func (l *loop) commit(batch LogBatch, sync bool) bool {
 	}
 	l.counters.Batches.Add(1)
 	if sync {
-		l.counters.Syncs.Add(1)
-		l.counters.SyncNanos.Add(uint64(l.cfg.Runtime.Since(start)))
+		l.counters.fsync.observe(l.cfg.Runtime.Since(start))
 	}
 	return true
 }
@@ -343,11 +351,11 @@ func (l *loop) writingFor() time.Duration {
 
 // route queues a message for its peer.
 func (l *loop) route(r *replica, m *raftpb.Message) {
-	to := NodeID(m.GetTo())
 	if m.GetType() == raftpb.MsgSnap {
-		l.sendSnapshot(r, to, m)
+		l.sendSnapshot(r, NodeID(m.GetTo()), m)
 		return
 	}
+	to := NodeID(m.GetTo()).Process()
 	i, ok := slices.BinarySearchFunc(l.out, to, func(q peerQueue, id NodeID) int { return cmp.Compare(q.to, id) })
 	if !ok {
 		l.out = slices.Insert(l.out, i, peerQueue{to: to})
@@ -384,15 +392,15 @@ func (l *loop) unreachable(q *peerQueue) {
 		}
 		last = m.Group
 		if r := l.replicas[m.Group]; r != nil {
-			r.rn.ReportUnreachable(uint64(q.to))
+			r.rn.ReportUnreachable(m.Raft.GetTo())
 		}
 	}
 }
 
 // answer gives a result once this pass's rows are visible.
-func (l *loop) answer(done func(ProposalResult), result ProposalResult) {
-	if done != nil {
-		l.answers = append(l.answers, pendingAnswer{done, result})
+func (l *loop) answer(w waiter, result ProposalResult) {
+	if w.done != nil {
+		l.answers = append(l.answers, pendingAnswer{done: w.done, result: result, taken: w.taken})
 	}
 }
 
@@ -402,13 +410,27 @@ func (l *loop) answerRead(q read, index uint64) {
 
 // refuse answers a proposal that surely has no effect.
 func (l *loop) refuse(p proposal, reason error) {
+	l.counters.refused(reason)
 	if p.done != nil {
 		p.done(ProposalResult{Err: reason})
 	}
 }
 
+// passTime is the time against which answers are measured; without any it is not
+// asked for.
+func (l *loop) passTime() time.Duration {
+	if len(l.answers) == 0 {
+		return 0
+	}
+	return l.cfg.Runtime.Since(l.began)
+}
+
 func (l *loop) deliver() {
+	now := l.passTime()
 	for _, a := range l.answers {
+		if a.result.Err == nil && a.taken != unmeasured {
+			l.counters.committed.observe(now - a.taken)
+		}
 		a.done(a.result)
 	}
 	for _, q := range l.readsDone {

@@ -20,7 +20,7 @@ type chain struct {
 
 var crcTable = crc64.MakeTable(crc64.ECMA)
 
-func (c *chain) Apply(e raftstore.Entry, rows raftstore.RowWriter) any {
+func (c *chain) Apply(e raftstore.Entry, rows raftstore.RowWriter) (any, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e.Index <= c.last {
@@ -32,7 +32,7 @@ func (c *chain) Apply(e raftstore.Entry, rows raftstore.RowWriter) any {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], c.hash)
 	rows.Set(binary.BigEndian.AppendUint64(nil, c.count), b[:])
-	return c.count
+	return c.count, nil
 }
 
 func (c *chain) Snapshot() ([]byte, error) {

@@ -101,17 +101,51 @@ func (g *Group) Replace(ctx context.Context, old, learner NodeID) error {
 	return g.ChangeMembers(ctx, MemberChange{Promote: learner, Remove: old})
 }
 
+// Membership is who the members of a group are as one node knows it.
+type Membership struct {
+	// Members by id.
+	Members []Member
+	// Index is the log index of the last applied entry, so that of two pictures one
+	// can tell the later.
+	Index uint64
+	// Settled is known to a leader only: no change is under way, and a majority of
+	// the members know, durably, that they are the members. Who is not among them has
+	// no vote any more that anybody could need.
+	Settled bool
+}
+
+// Membership returns the members. Asking a leader makes it see to it that they
+// become settled.
+func (g *Group) Membership(ctx context.Context) (Membership, error) {
+	var m Membership
+	err := g.store.do(ctx, func() { m = g.replica.membership() })
+	return m, err
+}
+
 // Members returns the members by id.
 func (g *Group) Members(ctx context.Context) ([]Member, error) {
-	var members []Member
-	err := g.store.do(ctx, func() { members = g.replica.memberList() })
-	return members, err
+	m, err := g.Membership(ctx)
+	return m.Members, err
+}
+
+// membership is what Membership returns. It runs in the loop.
+func (r *replica) membership() Membership {
+	m := Membership{Members: r.memberList(), Index: r.applied}
+	if !r.departed && !r.removed && r.ready() && !r.joint() {
+		if m.Settled = r.confirmed == r.members; !m.Settled {
+			r.confirm()
+		}
+	}
+	return m
 }
 
 // MemberChange is a change of members: a node to add as a learner, or a learner to
 // promote, a member to remove, or both of these together; 0: none.
 type MemberChange struct {
 	AddLearner, Promote, Remove NodeID
+	// Term above 0 is a condition: nothing is changed unless this node leads in that
+	// very term. Who decided by what it knew in its term as leader needs that.
+	Term uint64
 }
 
 // ChangeMembers carries out a change as AddLearner and the others do.
@@ -155,7 +189,7 @@ func (c MemberChange) check(cs *raftpb.ConfState) error {
 	voter := func(n NodeID) bool { return slices.Contains(cs.GetVoters(), uint64(n)) }
 	learner := func(n NodeID) bool { return slices.Contains(cs.GetLearners(), uint64(n)) }
 	switch {
-	case c == MemberChange{}, c.AddLearner != 0 && (c.Promote != 0 || c.Remove != 0):
+	case c.AddLearner == 0 && c.Promote == 0 && c.Remove == 0, c.AddLearner != 0 && (c.Promote != 0 || c.Remove != 0):
 		return fmt.Errorf("%w: %+v is neither a node to add nor one to promote or remove", ErrBadChange, c)
 	case c.AddLearner != 0 && (voter(c.AddLearner) || learner(c.AddLearner)), c.Promote != 0 && voter(c.Promote):
 		return ErrAlreadyMember
@@ -182,7 +216,7 @@ func (r *replica) changeMembers(c MemberChange, done func(error)) {
 	}
 	// It goes the way of a proposal, so that its fate is known like one's.
 	r.group.queuedBytes.Add(int64(len(data)))
-	r.queued = append(r.queued, proposal{data: data, conf: true, done: func(res ProposalResult) {
+	r.queued = append(r.queued, proposal{data: data, term: c.Term, conf: true, done: func(res ProposalResult) {
 		switch {
 		case res.Err != nil:
 			done(res.Err)
@@ -208,7 +242,7 @@ func (r *replica) checkChange(c MemberChange) error {
 		return ErrGroupNotFound
 	case r.departed:
 		return ErrNotMember
-	case st.RaftState != raft.StateLeader:
+	case st.RaftState != raft.StateLeader, c.Term != 0 && c.Term != st.GetTerm():
 		return r.notLeader()
 	case !r.ready() || r.joint() || len(r.queued) > 0 && slices.ContainsFunc(r.queued, func(p proposal) bool { return p.conf }):
 		return ErrMembershipBusy
@@ -233,7 +267,7 @@ func (r *replica) checkMajority(c MemberChange) error {
 	up, voters := 0, 0
 	count := func(id uint64, p tracker.Progress) {
 		voters++
-		if id == uint64(r.loop.cfg.NodeID) || p.RecentActive {
+		if id == uint64(r.self) || p.RecentActive {
 			up++
 		}
 	}
@@ -322,7 +356,7 @@ func (r *replica) membersTaken() {
 	}
 	if !r.joint() {
 		for _, done := range r.leaving {
-			r.loop.answer(func(ProposalResult) { done(nil) }, ProposalResult{})
+			r.loop.answer(waiter{taken: unmeasured, done: func(ProposalResult) { done(nil) }}, ProposalResult{})
 		}
 		r.leaving = nil
 	}
@@ -339,7 +373,7 @@ func isMember(cs *raftpb.ConfState, node NodeID) bool {
 // memberList is what Members returns.
 func (r *replica) memberList() []Member {
 	var out []Member
-	self, cs := uint64(r.loop.cfg.NodeID), r.members
+	self, cs := uint64(r.self), r.members
 	ids := slices.Concat(cs.GetVoters(), cs.GetVotersOutgoing(), cs.GetLearners())
 	slices.Sort(ids)
 	for _, id := range slices.Compact(ids) {

@@ -167,7 +167,7 @@ func (s *sim) checkMembers() {
 func TestMembershipSimulation(t *testing.T) {
 	rounds, steps := 20, 25_000
 	if testing.Short() {
-		rounds = 6
+		rounds = 2
 	}
 	var made, departures, snapshots int
 	start := rand.Uint64()

@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"fmt"
+	"time"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -29,6 +30,7 @@ type proposal struct {
 // waiter waits for the entry (index, term) to be applied.
 type waiter struct {
 	index, term uint64
+	taken       time.Duration // when the loop took the proposal
 	done        func(ProposalResult)
 }
 
@@ -72,7 +74,7 @@ func (r *replica) proposeBatch(batch []proposal) {
 	if len(r.propEntries) == 0 {
 		return
 	}
-	self := uint64(r.loop.cfg.NodeID)
+	self := uint64(r.self)
 	err := r.rn.Step(&raftpb.Message{Type: raftpb.MsgProp.Enum(), From: &self, Entries: r.propEntries})
 	clear(r.propEntries) // raft appends clones
 	if err == nil {
@@ -91,16 +93,16 @@ func (r *replica) dropReason() error {
 	st := r.rn.BasicStatus()
 	switch {
 	case st.RaftState != raft.StateLeader:
-		return &NotLeaderError{Group: r.id(), Leader: NodeID(st.Lead)}
+		return &NotLeaderError{Group: r.id(), Leader: NodeID(st.Lead).Process()}
 	case st.LeadTransferee != 0: // about to lead; the hint saves a round
-		return &NotLeaderError{Group: r.id(), Leader: NodeID(st.LeadTransferee)}
+		return &NotLeaderError{Group: r.id(), Leader: NodeID(st.LeadTransferee).Process()}
 	default:
 		return ErrOverloaded
 	}
 }
 
 func (r *replica) notLeader() error {
-	return &NotLeaderError{Group: r.id(), Leader: NodeID(r.rn.BasicStatus().Lead)}
+	return &NotLeaderError{Group: r.id(), Leader: NodeID(r.rn.BasicStatus().Lead).Process()}
 }
 
 // assignWaiters learns the indexes of this turn's proposals: raft appended
@@ -117,7 +119,7 @@ func (r *replica) assignWaiters() {
 	r.dropReplaced(appended[0].GetIndex())
 	for i, e := range appended {
 		if done := r.stepped[i].done; done != nil {
-			r.waiters = append(r.waiters, waiter{index: e.GetIndex(), term: e.GetTerm(), done: done})
+			r.waiters = append(r.waiters, waiter{index: e.GetIndex(), term: e.GetTerm(), taken: r.loop.taken, done: done})
 		}
 	}
 	clear(r.stepped)
@@ -132,7 +134,7 @@ func (r *replica) dropReplaced(first uint64) {
 	n := len(r.waiters)
 	for n > 0 && r.waiters[n-1].index >= first {
 		n--
-		r.loop.answer(r.waiters[n].done, ProposalResult{Err: ErrUnknownResult})
+		r.loop.answer(r.waiters[n], ProposalResult{Err: ErrUnknownResult})
 	}
 	clear(r.waiters[n:])
 	r.waiters = r.waiters[:n]
@@ -147,11 +149,11 @@ func (r *replica) answerUpTo(index, term uint64, result any) {
 		w := r.waiters[n]
 		switch {
 		case w.index == index && w.term == term:
-			r.loop.answer(w.done, ProposalResult{Value: result, Index: index})
+			r.loop.answer(w, ProposalResult{Value: result, Index: index})
 		case w.index == index:
-			r.loop.answer(w.done, ProposalResult{Err: &NotLeaderError{Group: r.id(), Leader: NodeID(r.leader)}})
+			r.loop.answer(w, ProposalResult{Err: &NotLeaderError{Group: r.id(), Leader: NodeID(r.leader).Process()}})
 		default: // jumped over by a snapshot
-			r.loop.answer(w.done, ProposalResult{Err: ErrUnknownResult})
+			r.loop.answer(w, ProposalResult{Err: ErrUnknownResult})
 		}
 	}
 	r.dropWaiters(n)
@@ -184,7 +186,7 @@ func (r *replica) expireWaiters() {
 	}
 	r.staleTicks = 0
 	for _, w := range r.waiters[:n] {
-		r.loop.answer(w.done, ProposalResult{Err: ErrUnknownResult})
+		r.loop.answer(w, ProposalResult{Err: ErrUnknownResult})
 	}
 	r.dropWaiters(n)
 }

@@ -1,6 +1,8 @@
 package raftstore
 
 import (
+	"fmt"
+
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"go.etcd.io/raft/v3/tracker"
@@ -11,6 +13,7 @@ import (
 type replica struct {
 	loop  *loop
 	cfg   GroupConfig
+	self  NodeID // the member that this node is
 	rn    *raft.RawNode
 	log   *groupLog
 	group *Group
@@ -109,6 +112,8 @@ func (r *replica) step(m *raftpb.Message) {
 	switch {
 	case r.departed:
 		return
+	case m.GetTo() != uint64(r.self):
+		return // it is for another life of this node in the group
 	case m.GetType() == removalNotice:
 		r.noticed(m)
 		return
@@ -189,7 +194,10 @@ func (r *replica) apply(rows *rowBatch) error {
 				return err
 			}
 		} else if data := e.GetData(); len(data) > 0 && e.GetType() == raftpb.EntryNormal {
-			result = r.cfg.Machine.Apply(Entry{Index: index, Term: term, Data: data}, &w)
+			var err error
+			if result, err = r.cfg.Machine.Apply(Entry{Index: index, Term: term, Data: data}, &w); err != nil {
+				return fmt.Errorf("group %d: log entry %d of term %d cannot be applied: %w", r.id(), index, term, err)
+			}
 			r.checkpointBytes += uint64(len(data))
 		}
 		r.applied, r.appliedTerm = index, term
@@ -202,10 +210,10 @@ func (r *replica) apply(rows *rowBatch) error {
 // failAll ends everything that waits on this replica.
 func (r *replica) failAll(reason error) {
 	for _, w := range r.waiters {
-		r.loop.answer(w.done, ProposalResult{Err: ErrUnknownResult})
+		r.loop.answer(w, ProposalResult{Err: ErrUnknownResult})
 	}
 	for _, p := range r.stepped {
-		r.loop.answer(p.done, ProposalResult{Err: ErrUnknownResult})
+		r.loop.answer(waiter{done: p.done}, ProposalResult{Err: ErrUnknownResult})
 	}
 	for _, p := range r.queued {
 		r.group.queuedBytes.Add(-int64(len(p.data)))
@@ -240,7 +248,7 @@ func (r *replica) ready() bool {
 func (r *replica) bestSuccessor() (best uint64) {
 	var match uint64
 	r.rn.WithProgress(func(id uint64, typ raft.ProgressType, pr tracker.Progress) {
-		if id == uint64(r.loop.cfg.NodeID) || typ != raft.ProgressTypePeer || !pr.RecentActive {
+		if id == uint64(r.self) || typ != raft.ProgressTypePeer || !pr.RecentActive {
 			return
 		}
 		if best == 0 || pr.Match > match {

@@ -70,7 +70,7 @@ type simMachine struct {
 	group int
 }
 
-func (m *simMachine) Apply(e raftstore.Entry, rows raftstore.RowWriter) any {
+func (m *simMachine) Apply(e raftstore.Entry, rows raftstore.RowWriter) (any, error) {
 	id := binary.BigEndian.Uint64(e.Data)
 	if was, ok := m.sim.applied[m.group][e.Index]; ok && was != id {
 		m.sim.t.Fatalf("group %d: command %d at index %d, was %d", m.group, id, e.Index, was)
@@ -462,8 +462,8 @@ func runSim(t *testing.T, seed uint64, steps int) *sim {
 // TestSimulation is not parallel: it replaces crypto/rand.Reader.
 func TestSimulation(t *testing.T) {
 	rounds, steps := 30, 20_000
-	if testing.Short() {
-		rounds = 10
+	if testing.Short() { // for the race detector, which a single goroutine does not need
+		rounds = 3
 	}
 	var snapshots, trims uint64
 	var restarts, resent int

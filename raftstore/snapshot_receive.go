@@ -14,6 +14,7 @@ const maxSnapshotsReceived = 4
 
 var (
 	errStaleSnapshot = errors.New("raftstore: snapshot of a leader that is none any more")
+	errOtherLife     = errors.New("raftstore: snapshot for another life of this node in the group")
 	errChecksum      = fmt.Errorf("%w: wrong checksum of a chunk", ErrBadSnapshot)
 	errTooMany       = fmt.Errorf("%w: too many snapshots at once", ErrOverloaded)
 )
@@ -113,10 +114,12 @@ func (r *replica) beginReceiving(c SnapshotChunk, batch LogBatch) SnapshotAnswer
 	meta := c.Header.GetSnapshot().GetMetadata()
 	m, err := decodeManifest(c.Header.GetSnapshot().GetData())
 	switch {
-	case c.Header.GetType() != raftpb.MsgSnap || NodeID(c.Header.GetFrom()) != c.From || meta.GetIndex() == 0 || m.compacted > meta.GetIndex():
+	case c.Header.GetType() != raftpb.MsgSnap || NodeID(c.Header.GetFrom()).Process() != c.From || meta.GetIndex() == 0 || m.compacted > meta.GetIndex():
 		return SnapshotAnswer{Err: errDamagedChunk}
 	case err != nil:
 		return SnapshotAnswer{Err: err}
+	case c.Header.GetTo() != uint64(r.self):
+		return SnapshotAnswer{Err: errOtherLife}
 	case c.Header.GetTerm() < r.hard.Term:
 		return SnapshotAnswer{Err: errStaleSnapshot}
 	case meta.GetIndex() <= r.hard.Commit: // Raft tells the leader how far this node is

@@ -129,7 +129,7 @@ func (l *loop) chunkRead(r *replica, s *snapshotSend, source *snapshotSource, ch
 func (l *loop) sendChunk(r *replica, s *snapshotSend) {
 	s.quiet = 1
 	source, seq := s.source, s.chunk.Seq
-	l.cfg.Transport.SendChunk(s.to, s.chunk, func(a SnapshotAnswer) {
+	l.cfg.Transport.SendChunk(s.to.Process(), s.chunk, func(a SnapshotAnswer) {
 		l.later(func() {
 			if s.source == source && r.sends[s.to] == s && s.loaded && s.chunk.Seq == seq && s.quiet > 0 {
 				l.chunkAnswered(r, s, a)

@@ -199,8 +199,9 @@ func (s *Store) CreateGroup(cfg GroupConfig) (*Group, error) {
 	return g, err
 }
 
-// RemoveGroup stops the group on this node and deletes its data. Its id must
-// not be used again: a member without memory could vote twice in one term.
+// RemoveGroup stops the group on this node, if it is open, and deletes its data. This
+// node must not be the same member again, but only in another life: a member without
+// memory could vote twice in one term.
 func (s *Store) RemoveGroup(id GroupID) error {
 	var err error
 	if doErr := s.do(context.Background(), func() { err = s.loop.removeGroup(id) }); doErr != nil {
@@ -228,6 +229,24 @@ func (s *Store) Group(id GroupID) (*Group, error) {
 // Groups lists the groups that have data on this node, open or not.
 func (s *Store) Groups() ([]GroupID, error) { return s.cfg.Log.Groups() }
 
+// Life returns in which life this node is a member of a group of which it has data,
+// open or not; ErrGroupNotFound: it has none.
+func (s *Store) Life(id GroupID) (uint32, error) {
+	var life uint32
+	var err error
+	if doErr := s.do(context.Background(), func() {
+		var st LogState
+		var ok bool
+		if st, ok, err = s.cfg.Log.Load(id); err == nil && !ok {
+			err = ErrGroupNotFound
+		}
+		life = st.Life
+	}); doErr != nil {
+		return 0, doErr
+	}
+	return life, err
+}
+
 // Deliver takes a message from another node. It never blocks; what cannot be
 // taken is dropped, and so are messages for groups that do not exist here.
 // The store owns the message from now on.
@@ -245,7 +264,11 @@ func (s *Store) Deliver(group GroupID, m *raftpb.Message) {
 }
 
 // Metrics returns the counters.
-func (s *Store) Metrics() Metrics { return s.counters.metrics() }
+func (s *Store) Metrics() Metrics {
+	m := s.counters.metrics()
+	m.Writing = s.loop.writingFor()
+	return m
+}
 
 // Close hands every led group to another member, waiting for that at most two
 // election timeouts or until ctx ends, then writes checkpoints, stops and

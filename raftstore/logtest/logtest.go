@@ -187,13 +187,14 @@ func testStates(t *testing.T, h Harness) {
 	data := bytes.Repeat([]byte("snapshot"), 100_000)
 	commit(t, s, func(b raftstore.LogBatch) {
 		b.SetTrim(1, 60)
+		b.SetLife(1, 7)
 		b.SetHardState(1, hs)
 		b.SetSnapshot(1, raftstore.Snapshot{Index: 70, Term: 3, Data: data})
 		b.SetSnapshot(2, raftstore.Snapshot{Index: 1, Term: 1})
 	})
 	for range 2 {
 		st, ok, err := s.Load(1)
-		if err != nil || !ok || st.Hard != hs || st.SnapshotIndex != 70 || st.Trim != 60 || !slices.Equal(st.Members.GetVoters(), []uint64{1, 2, 3}) {
+		if err != nil || !ok || st.Hard != hs || st.SnapshotIndex != 70 || st.Trim != 60 || st.Life != 7 || !slices.Equal(st.Members.GetVoters(), []uint64{1, 2, 3}) {
 			t.Fatalf("state %+v, %v, %v", st, ok, err)
 		}
 		if other, _, err := s.Load(2); err != nil || other.Trim != 0 {
@@ -269,6 +270,7 @@ func testDeleteGroup(t *testing.T, h Harness) {
 			b.Append(g, Entries(1, 5, 1, 5), 0)
 			b.SetHardState(g, raftstore.HardState{Term: 1})
 			b.SetTrim(g, 1)
+			b.SetLife(g, 1)
 			b.SetSnapshot(g, raftstore.Snapshot{Index: 1, Term: 1})
 			b.Rows(g).Set([]byte("k"), []byte("v"))
 		})
@@ -283,7 +285,7 @@ func testDeleteGroup(t *testing.T, h Harness) {
 	}
 	create(t, s, 2)
 	checkLog(t, s, 2, 0, 0, nil)
-	if st, _, _ := s.Load(2); st.Hard.Term != 0 || st.SnapshotIndex != 0 || st.Trim != 0 {
+	if st, _, _ := s.Load(2); st.Hard.Term != 0 || st.SnapshotIndex != 0 || st.Trim != 0 || st.Life != 0 {
 		t.Fatalf("deleted state came back: %+v", st)
 	}
 	if _, ok, _ := s.Rows(2).Get([]byte("k")); ok {

@@ -264,6 +264,10 @@ func (b *batch) SetMembers(id raftstore.GroupID, cs *raftpb.ConfState) {
 	b.add(id, func(g *group) { g.state.Members = cs })
 }
 
+func (b *batch) SetLife(id raftstore.GroupID, life uint32) {
+	b.add(id, func(g *group) { g.state.Life = life })
+}
+
 func (b *batch) SetSnapshot(id raftstore.GroupID, s raftstore.Snapshot) {
 	b.add(id, func(g *group) { g.snapshot, g.state.SnapshotIndex = s, s.Index })
 }

@@ -121,6 +121,10 @@ func (b *batch) SetMembers(g raftstore.GroupID, cs *raftpb.ConfState) {
 	b.note(b.get().Set(groupKey(kindMembers, g), data, nil))
 }
 
+func (b *batch) SetLife(g raftstore.GroupID, life uint32) {
+	b.note(b.get().Set(groupKey(kindLife, g), binary.BigEndian.AppendUint64(nil, uint64(life)), nil))
+}
+
 func (b *batch) SetSnapshot(g raftstore.GroupID, s raftstore.Snapshot) {
 	op := b.get().SetDeferred(9, snapshotHeader+len(s.Data))
 	appendGroupKey(op.Key[:0], kindSnapshot, g)

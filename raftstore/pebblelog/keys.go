@@ -24,6 +24,7 @@ import (
 //	'g' group        present generation (8); 0 if it is not there
 //	'h' group        hard state: term, vote, commit (8 each)
 //	'r' group gen key  row of the machine
+//	'l' group        life in which this node is a member (8); 0 if it is not there
 //	'm' group        mark up to which the log may be trimmed: index (8)
 //	's' group        checkpoint: index, term (8 each), CRC32C of data (4), data
 //	't' group        compacted up to: index, term (8 each)
@@ -33,6 +34,7 @@ const (
 	kindEntry     = 'e'
 	kindGen       = 'g'
 	kindHard      = 'h'
+	kindLife      = 'l'
 	kindRow       = 'r'
 	kindTrim      = 'm'
 	kindSnapshot  = 's'
@@ -49,7 +51,7 @@ const (
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // kinds are the kinds of keys that belong to a group.
-var kinds = [...]byte{kindMembers, kindEntry, kindGen, kindHard, kindRow, kindTrim, kindSnapshot, kindCompacted}
+var kinds = [...]byte{kindMembers, kindEntry, kindGen, kindHard, kindLife, kindRow, kindTrim, kindSnapshot, kindCompacted}
 
 func groupKey(kind byte, g raftstore.GroupID) []byte { return appendGroupKey(nil, kind, g) }
 
@@ -113,6 +115,8 @@ func keyName(key []byte) string {
 		return fmt.Sprintf("entries of group %d", group)
 	case key[0] == kindGen && len(rest) == 0:
 		return fmt.Sprintf("generation of group %d", group)
+	case key[0] == kindLife && len(rest) == 0:
+		return fmt.Sprintf("life in group %d", group)
 	case key[0] == kindTrim && len(rest) == 0:
 		return fmt.Sprintf("trim mark of group %d", group)
 	case key[0] == kindHard && len(rest) == 0:

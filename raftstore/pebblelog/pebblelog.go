@@ -161,6 +161,8 @@ func (s *Store) options(cfg Config) *pebble.Options {
 		WALBytesPerSync: 0,
 		Logger:          logger{cfg.Logger},
 	}
+	// Batches come compressed from the client where that helps.
+	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	// The default listener logs every flush and compaction.
 	o.EventListener = &pebble.EventListener{
 		BackgroundError: func(err error) { cfg.Logger.Error("log store background error", "error", err) },

@@ -20,9 +20,14 @@ import (
 	"github.com/oncelog/oncelog/raftstore/pebblelog"
 )
 
+// small configures a database of little memory.
+func small(fs vfs.FS, dir string) pebblelog.Config {
+	return pebblelog.Config{Dir: dir, FS: fs, CacheBytes: 1 << 20, MemTableBytes: 1 << 20, SeparateValuesFrom: 512}
+}
+
 func open(t *testing.T, fs vfs.FS, dir string) *pebblelog.Store {
 	t.Helper()
-	s, err := pebblelog.Open(pebblelog.Config{Dir: dir, FS: fs, CacheBytes: 1 << 20, MemTableBytes: 1 << 20, SeparateValuesFrom: 512})
+	s, err := pebblelog.Open(small(fs, dir))
 	if err != nil {
 		t.Fatal(err)
 	}

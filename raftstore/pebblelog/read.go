@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/cockroachdb/pebble/v2"
 	"go.etcd.io/raft/v3/raftpb"
@@ -197,6 +198,7 @@ func (r reader) load(g raftstore.GroupID) (st raftstore.LogState, ok bool, err e
 	if err != nil || !ok {
 		return st, false, err
 	}
+	var life uint64
 	for _, value := range []struct {
 		kind byte
 		what string
@@ -204,6 +206,7 @@ func (r reader) load(g raftstore.GroupID) (st raftstore.LogState, ok bool, err e
 	}{
 		{kindHard, "hard state", []*uint64{&st.Hard.Term, &st.Hard.Vote, &st.Hard.Commit}},
 		{kindCompacted, "compaction mark", []*uint64{&st.CompactedIndex, &st.CompactedTerm}},
+		{kindLife, "life", []*uint64{&life}},
 		{kindTrim, "trim mark", []*uint64{&st.Trim}},
 	} {
 		if _, err = r.get(groupKey(value.kind, g), func(v []byte) error {
@@ -211,6 +214,9 @@ func (r reader) load(g raftstore.GroupID) (st raftstore.LogState, ok bool, err e
 		}); err != nil {
 			return st, false, err
 		}
+	}
+	if st.Life = uint32(life); life > math.MaxUint32 {
+		return st, false, fmt.Errorf("life %d in group %d: %w", life, g, raftstore.ErrCorrupt)
 	}
 	snap, err := r.snapshot(g)
 	if err != nil {

@@ -23,6 +23,10 @@ import (
 //	    11      8  Pebble's own idea of how far the log was synced
 //	    19         payload: 12 bytes of Pebble's, our mark, the changes
 //
+// The first log of a new database is older than its format: Pebble raises that when
+// the log is there. Its chunks have the kinds 5 to 8 and do not say how far it was
+// synced: the payload begins at 11.
+//
 // A chunk that cannot be read ends the log: a crash tore it. Pebble asks later
 // chunks whether it had been synced, but begins with the next block, and its idea
 // of how far that was falls behind with every batch that crosses a block. So every
@@ -31,9 +35,11 @@ import (
 // cannot be read proves damage. Only of what was written last nobody can say
 // whether a crash or something else took it.
 const (
-	walBlock  = 32 << 10
-	walHeader = 19
+	walBlock       = 32 << 10
+	walHeader      = 19
+	walFirstHeader = 11 // in the first log of a database
 
+	walFirstWhole              = 5
 	walWhole, walStart, walEnd = 9, 10, 12
 
 	batchHeader = 12
@@ -63,7 +69,7 @@ func scanWAL(fs vfs.FS, path string, log walFile) error {
 		return err
 	}
 	defer f.Close()
-	s := walScan{log: log, bad: -1}
+	s := walScan{log: log, bad: -1, header: walFirstHeader}
 	if log.first > 0 {
 		s.read, s.known = log.first-1, true
 	}
@@ -90,11 +96,14 @@ type walScan struct {
 	known         bool
 	// bad is where the first chunk is that cannot be read, or -1.
 	bad int64
+	// header is the size of the log's chunk headers, as far as it is known: all are of
+	// one size. Less than that at the end of a block is padding, and no chunk.
+	header int
 }
 
 func (s *walScan) block(start int64, b []byte) error {
-	for at := 0; at+walHeader <= len(b); {
-		kind, payload, ok := readChunk(b[at:], uint32(s.log.number))
+	for at := 0; at+s.header <= len(b); {
+		kind, header, payload, ok := readChunk(b[at:], uint32(s.log.number))
 		if !ok {
 			if s.bad < 0 {
 				s.bad = start + int64(at)
@@ -102,7 +111,8 @@ func (s *walScan) block(start int64, b []byte) error {
 			at++
 			continue
 		}
-		at += walHeader + len(payload)
+		s.header = header
+		at += header + len(payload)
 		number, synced, marked := uint64(0), uint64(0), false
 		if kind == walWhole || kind == walStart {
 			number, synced, marked = readMark(payload)
@@ -123,16 +133,20 @@ func (s *walScan) block(start int64, b []byte) error {
 	return nil
 }
 
-// readChunk reads the chunk at the start of b.
-func readChunk(b []byte, number uint32) (kind byte, payload []byte, ok bool) {
+// readChunk reads the chunk at the start of b, which has walFirstHeader bytes at least.
+// Its kind is one of those from walWhole on, however old the log is.
+func readChunk(b []byte, number uint32) (kind byte, header int, payload []byte, ok bool) {
 	length := int(binary.LittleEndian.Uint16(b[4:]))
-	kind = b[6]
-	if kind < walWhole || kind > walEnd || binary.LittleEndian.Uint32(b[7:]) != number || walHeader+length > len(b) {
-		return 0, nil, false
+	kind, header = b[6], walHeader
+	if kind >= walFirstWhole && kind < walWhole {
+		kind, header = kind-walFirstWhole+walWhole, walFirstHeader
 	}
-	sum := crc32.Checksum(b[6:walHeader+length], castagnoli)
+	if kind < walWhole || kind > walEnd || binary.LittleEndian.Uint32(b[7:]) != number || header+length > len(b) {
+		return 0, 0, nil, false
+	}
+	sum := crc32.Checksum(b[6:header+length], castagnoli)
 	if (sum>>15|sum<<17)+0xa282ead8 != binary.LittleEndian.Uint32(b) {
-		return 0, nil, false
+		return 0, 0, nil, false
 	}
-	return kind, b[walHeader : walHeader+length], true
+	return kind, header, b[header : header+length], true
 }

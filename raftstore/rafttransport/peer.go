@@ -2,6 +2,7 @@ package rafttransport
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -30,6 +31,7 @@ type peer struct {
 	connMu sync.Mutex
 	conn   *grpc.ClientConn
 	target string
+	ended  bool // nobody would close another connection
 
 	frame oncelogv1.ExchangeRequest // reused
 }
@@ -78,10 +80,13 @@ func (p *peer) setDown(down bool) {
 func (p *peer) connect() (*grpc.ClientConn, error) {
 	target, ok := p.t.cfg.Resolve(p.id)
 	if !ok {
-		return nil, fmt.Errorf("address of node %d is not known", p.id)
+		return nil, errUnknown
 	}
 	p.connMu.Lock()
 	defer p.connMu.Unlock()
+	if p.ended {
+		return nil, errUnknown
+	}
 	if p.conn != nil && p.target == target {
 		return p.conn, nil
 	}
@@ -96,11 +101,18 @@ func (p *peer) connect() (*grpc.ClientConn, error) {
 	return conn, nil
 }
 
-// run keeps a stream to the peer until the transport is closed.
+// errUnknown says that a node has no address: it is not known yet, or no member any
+// more.
+var errUnknown = errors.New("the address of the node is not known")
+
+// run keeps a stream to the peer until the transport is closed, or the peer has no
+// address. The next message to it begins anew.
 func (p *peer) run() {
+	defer p.t.forget(p)
 	defer func() {
 		p.connMu.Lock()
 		defer p.connMu.Unlock()
+		p.ended = true
 		if p.conn != nil {
 			_ = p.conn.Close()
 		}
@@ -115,6 +127,9 @@ func (p *peer) run() {
 			return
 		}
 		p.setDown(true)
+		if errors.Is(err, errUnknown) {
+			return
+		}
 		if msg := err.Error(); msg != last { // once per kind of failure
 			last = msg
 			p.t.cfg.Logger.Warn("peer unreachable", "peer", p.id, "error", err)
@@ -148,6 +163,8 @@ func (p *peer) stream(connected func()) error {
 		return context.DeadlineExceeded
 	}
 	connected()
+	from, to := p.t.cfg.Instance(p.t.cfg.Self), p.t.cfg.Instance(p.id)
+	p.frame.FromInstance, p.frame.ToInstance = from, to
 	// The peer answers only to end the stream.
 	p.t.wg.Go(func() {
 		err := stream.RecvMsg(&oncelogv1.ExchangeResponse{})

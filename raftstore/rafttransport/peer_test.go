@@ -2,6 +2,7 @@ package rafttransport
 
 import (
 	"errors"
+	"runtime"
 	"testing"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -55,5 +56,38 @@ func TestBrokenStreamLeavesNothing(t *testing.T) {
 	}
 	if len(s.sent) != 1 || len(s.sent[0]) != 1 || s.sent[0][0] != 2 {
 		t.Errorf("frames of groups %v, want one of group 2", s.sent)
+	}
+}
+
+// TestPeerWithoutAddress: nothing is kept for a node that is not known, or no more,
+// and a message to it begins anew.
+func TestPeerWithoutAddress(t *testing.T) {
+	t.Parallel()
+	asked := make(chan raftstore.NodeID, 8)
+	transport := New(Config{Resolve: func(id raftstore.NodeID) (string, bool) {
+		asked <- id
+		return "", false
+	}})
+	defer transport.Close()
+	for range 3 {
+		if err := transport.Send(2, []raftstore.Message{message(1, 10)}); err != nil {
+			t.Fatal(err)
+		}
+		if id := <-asked; id != 2 {
+			t.Errorf("asked for node %d", id)
+		}
+		gone := func() bool {
+			transport.mu.Lock()
+			defer transport.mu.Unlock()
+			return len(transport.peers) == 0
+		}
+		for !gone() {
+			runtime.Gosched()
+		}
+	}
+	answered := make(chan raftstore.SnapshotAnswer, 1)
+	transport.SendChunk(2, raftstore.SnapshotChunk{}, func(a raftstore.SnapshotAnswer) { answered <- a })
+	if a := <-answered; a.Err == nil {
+		t.Error("a part of a snapshot was sent to nobody")
 	}
 }

@@ -30,6 +30,7 @@ func (p *peer) sendChunk(c raftstore.SnapshotChunk) raftstore.SnapshotAnswer {
 	req := &oncelogv1.SendSnapshotRequest{
 		ClusterId: p.t.cfg.ClusterID, FromNode: uint64(p.t.cfg.Self), ToNode: uint64(p.id), GroupId: uint64(c.Group),
 		Stream: c.Stream, Seq: c.Seq, Last: c.Last, Data: c.Data, Crc32C: c.Sum,
+		FromInstance: p.t.cfg.Instance(p.t.cfg.Self), ToInstance: p.t.cfg.Instance(p.id),
 	}
 	conn, err := p.connect()
 	if err == nil && c.Header != nil {
@@ -49,7 +50,7 @@ func (p *peer) sendChunk(c raftstore.SnapshotChunk) raftstore.SnapshotAnswer {
 
 // SendSnapshot implements oncelogv1.RaftServiceServer.
 func (s *Server) SendSnapshot(ctx context.Context, req *oncelogv1.SendSnapshotRequest) (*oncelogv1.SendSnapshotResponse, error) {
-	if err := s.checkPeer(req.GetClusterId(), req.GetToNode()); err != nil {
+	if err := s.checkPeer(req); err != nil {
 		return nil, err
 	}
 	c := raftstore.SnapshotChunk{

@@ -32,8 +32,12 @@ type Config struct {
 	// ClusterID guards against a node that was wired to another cluster.
 	ClusterID string
 	// Resolve returns the gRPC target of a node. It is asked again before every
-	// connection attempt, so a node may move.
+	// connection attempt, so a node may move. What is sent to a node that it does not
+	// know is dropped.
 	Resolve func(raftstore.NodeID) (target string, ok bool)
+	// Instance names the data directory of a node, Self included; "": not known. It
+	// is asked at the beginning of a stream. Nil: nobody is told and nobody checked.
+	Instance func(raftstore.NodeID) string
 	// DialOptions must contain transport credentials. Add keepalive here, with
 	// a matching policy at the server, where networks drop packets silently.
 	DialOptions []grpc.DialOption
@@ -72,6 +76,9 @@ func New(cfg Config) *Transport {
 	if cfg.ChunkTimeout == 0 {
 		cfg.ChunkTimeout = 15 * time.Second
 	}
+	if cfg.Instance == nil {
+		cfg.Instance = func(raftstore.NodeID) string { return "" }
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -102,6 +109,15 @@ func (t *Transport) peer(id raftstore.NodeID) *peer {
 		t.wg.Go(p.run)
 	}
 	return p
+}
+
+// forget lets go of a peer whose goroutine ends.
+func (t *Transport) forget(p *peer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.peers[p.id] == p {
+		delete(t.peers, p.id)
+	}
 }
 
 // Send implements raftstore.Transport.

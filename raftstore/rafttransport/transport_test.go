@@ -31,11 +31,11 @@ type appender struct {
 	data []byte
 }
 
-func (a *appender) Apply(e raftstore.Entry, _ raftstore.RowWriter) any {
+func (a *appender) Apply(e raftstore.Entry, _ raftstore.RowWriter) (any, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.data = append(a.data, e.Data...)
-	return len(a.data)
+	return len(a.data), nil
 }
 
 func (a *appender) Snapshot() ([]byte, error) { return bytes.Clone(a.state()), nil }
@@ -101,6 +101,7 @@ func (c *cluster) start(id raftstore.NodeID, l net.Listener) {
 	n.transport = rafttransport.New(rafttransport.Config{
 		Self: id, ClusterID: "test",
 		Resolve:     func(to raftstore.NodeID) (string, bool) { a, ok := c.addrs[to]; return a, ok },
+		Instance:    func(id raftstore.NodeID) string { return fmt.Sprint("directory ", id) },
 		DialOptions: []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())},
 	})
 	var err error
@@ -117,7 +118,7 @@ func (c *cluster) start(id raftstore.NodeID, l net.Listener) {
 		c.t.Fatal(err)
 	}
 	n.server = grpc.NewServer(grpc.MaxRecvMsgSize(rafttransport.MaxFrameBytes))
-	oncelogv1.RegisterRaftServiceServer(n.server, rafttransport.NewServer(id, "test", n.store))
+	oncelogv1.RegisterRaftServiceServer(n.server, rafttransport.NewServer(id, "test", n.store).WithInstances(func(id raftstore.NodeID) string { return fmt.Sprint("directory ", id) }))
 	go func() { _ = n.server.Serve(l) }()
 	c.nodes[id] = n
 }
@@ -320,7 +321,8 @@ func TestServerRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := grpc.NewServer()
-	oncelogv1.RegisterRaftServiceServer(server, rafttransport.NewServer(2, "test", make(collector, 8)))
+	directories := func(id raftstore.NodeID) string { return map[raftstore.NodeID]string{1: "one", 2: "two"}[id] }
+	oncelogv1.RegisterRaftServiceServer(server, rafttransport.NewServer(2, "test", make(collector, 8)).WithInstances(directories))
 	go func() { _ = server.Serve(l) }()
 	defer server.Stop()
 	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -334,11 +336,14 @@ func TestServerRefuses(t *testing.T) {
 		frame *oncelogv1.ExchangeRequest
 		want  codes.Code
 	}{
-		"cluster": {&oncelogv1.ExchangeRequest{ClusterId: "other", FromNode: 1, ToNode: 2}, codes.FailedPrecondition},
-		"node":    {&oncelogv1.ExchangeRequest{ClusterId: "test", FromNode: 1, ToNode: 3}, codes.FailedPrecondition},
-		"garbage": {&oncelogv1.ExchangeRequest{ClusterId: "test", FromNode: 1, ToNode: 2, Messages: []*oncelogv1.RaftMessage{{GroupId: 1, Message: []byte{0xff}}}}, codes.InvalidArgument},
-		"sender":  {&oncelogv1.ExchangeRequest{ClusterId: "test", FromNode: 1, ToNode: 2, Messages: []*oncelogv1.RaftMessage{{GroupId: 1}}}, codes.InvalidArgument},
-		"fine":    {&oncelogv1.ExchangeRequest{ClusterId: "test", FromNode: 1, ToNode: 2}, codes.OK},
+		"cluster":                     {&oncelogv1.ExchangeRequest{ClusterId: "other", FromNode: 1, ToNode: 2}, codes.FailedPrecondition},
+		"node":                        {&oncelogv1.ExchangeRequest{ClusterId: "test", FromNode: 1, ToNode: 3}, codes.FailedPrecondition},
+		"garbage":                     {&oncelogv1.ExchangeRequest{ClusterId: "test", FromNode: 1, ToNode: 2, Messages: []*oncelogv1.RaftMessage{{GroupId: 1, Message: []byte{0xff}}}}, codes.InvalidArgument},
+		"sender":                      {&oncelogv1.ExchangeRequest{ClusterId: "test", FromNode: 1, ToNode: 2, Messages: []*oncelogv1.RaftMessage{{GroupId: 1}}}, codes.InvalidArgument},
+		"fine":                        {&oncelogv1.ExchangeRequest{ClusterId: "test", FromNode: 1, ToNode: 2}, codes.OK},
+		"meant for another directory": {&oncelogv1.ExchangeRequest{ClusterId: "test", FromNode: 1, ToNode: 2, ToInstance: "2"}, codes.FailedPrecondition},
+		"from another directory":      {&oncelogv1.ExchangeRequest{ClusterId: "test", FromNode: 1, ToNode: 2, FromInstance: "1"}, codes.FailedPrecondition},
+		"from an unknown directory":   {&oncelogv1.ExchangeRequest{ClusterId: "test", FromNode: 3, ToNode: 2, FromInstance: "x", ToInstance: "two"}, codes.OK},
 	} {
 		stream, err := client.Exchange(ctx)
 		if err != nil {
@@ -358,6 +363,7 @@ func TestServerRefuses(t *testing.T) {
 		"cluster":       {&oncelogv1.SendSnapshotRequest{ClusterId: "other", FromNode: 1, ToNode: 2, Header: snap}, codes.FailedPrecondition},
 		"node":          {&oncelogv1.SendSnapshotRequest{ClusterId: "test", FromNode: 1, ToNode: 3, Header: snap}, codes.FailedPrecondition},
 		"sender":        {&oncelogv1.SendSnapshotRequest{ClusterId: "test", FromNode: 3, ToNode: 2, Header: snap}, codes.InvalidArgument},
+		"directory":     {&oncelogv1.SendSnapshotRequest{ClusterId: "test", FromNode: 1, ToNode: 2, Header: snap, ToInstance: "2"}, codes.FailedPrecondition},
 		"no header":     {&oncelogv1.SendSnapshotRequest{ClusterId: "test", FromNode: 1, ToNode: 2}, codes.InvalidArgument},
 		"second header": {&oncelogv1.SendSnapshotRequest{ClusterId: "test", FromNode: 1, ToNode: 2, Seq: 1, Header: snap}, codes.InvalidArgument},
 		"not MsgSnap":   {&oncelogv1.SendSnapshotRequest{ClusterId: "test", FromNode: 1, ToNode: 2, Header: snap[2:6]}, codes.InvalidArgument},
