@@ -3,6 +3,8 @@ package catalog
 import (
 	"maps"
 	"slices"
+
+	"github.com/oncelog/oncelog/api/acl"
 )
 
 // Key is a secret that signs producer tokens.
@@ -17,8 +19,9 @@ type Node struct {
 	ID            uint64
 	ClientAddress string
 	PeerAddress   string
-	Instance      string // id of the node's data directory
+	Instance      string // id of the node's data directory; "": lost, a new one may register
 	RegisteredAt  int64  // first registration, ms since the Unix epoch
+	Draining      bool   // gets nothing new, and what it has moves away
 }
 
 // Topic is a named list of partitions.
@@ -29,7 +32,8 @@ type Topic struct {
 	CreatedAt         int64    // ms since the Unix epoch
 	Partitions        []uint64 // partition ids by partition index
 	Retention         Retention
-	ConfigVersion     uint64 // how often Retention was altered
+	Cleanup           Cleanup
+	ConfigVersion     uint64 // how often Retention or Cleanup was altered
 }
 
 // Retention says how much of each partition of a topic is kept. The zero value
@@ -38,6 +42,30 @@ type Retention struct {
 	Millis uint64 // records older than this may go; 0: none; at most MaxRetention
 	Bytes  uint64 // the oldest beyond so many bytes may go; 0: none; at most MaxRetention
 }
+
+// Policy says what may be removed from a topic. The numbers are written to logs.
+type Policy uint8
+
+// The policies.
+const (
+	PolicyDelete        Policy = 0 // what Retention lets go
+	PolicyCompact       Policy = 1 // older records of a key
+	PolicyCompactDelete Policy = 2 // both
+)
+
+// Cleanup says how a topic is compacted by key. The zero value is not at all.
+type Cleanup struct {
+	Policy          Policy
+	MinLag          uint64 // ms; younger records are not compacted; at most MaxRetention
+	DeleteRetention uint64 // ms; how long tombstones stay; 0: a day; at most MaxRetention
+}
+
+// Compact reports whether the policy has older records of a key go.
+func (p Policy) Compact() bool { return p == PolicyCompact || p == PolicyCompactDelete }
+
+// DefaultDeleteRetention is how long tombstones stay if nobody has said, in
+// milliseconds: a day, as in Kafka.
+const DefaultDeleteRetention = 24 * 60 * 60 * 1000
 
 // Partition is one partition of a topic and the shard it lives in, for ever.
 type Partition struct {
@@ -61,9 +89,69 @@ const (
 // Shard is one Raft group of partition nodes.
 type Shard struct {
 	ID       uint64
-	Replicas []uint64 // node ids, ascending
+	Replicas []uint64 // nodes of the group's voters, ascending
 	State    ShardState
 	Version  uint64 // the catalogue's version at the shard's last change
+
+	// Lives are the lives above 0 of Replicas, by node.
+	Lives    map[uint64]uint32
+	LastLife uint32 // the last one handed out
+	// MembersIndex is the index in the shard's log at which Replicas were reported;
+	// 0: they are the founders.
+	MembersIndex uint64
+	// Lost are those of Replicas whose copy is gone with their disk, ascending.
+	Lost []uint64
+	Move Move
+}
+
+// Move is a replica that is to take the place of another. The zero value is none.
+type Move struct {
+	Add     uint64 // node; it is Remove, too, where a lost copy is made anew
+	AddLife uint32
+	Remove  uint64 // node, one of Replicas
+	// Cancelled: what was begun is to be undone. If it was done already it stays.
+	Cancelled bool
+	// AddLost: the copy that was begun is gone with its disk; the move is cancelled.
+	AddLost   bool
+	StartedAt int64 // ms since the Unix epoch
+}
+
+// Active reports whether there is a move.
+func (m Move) Active() bool { return m.Add != 0 }
+
+// Replica is a member of a shard's group: a node in one of its lives there.
+type Replica struct {
+	Node uint64
+	Life uint32
+}
+
+// Member returns the node's member of the shard: the one that a move adds, or else
+// the one among Replicas that is not lost.
+func (s Shard) Member(node uint64) (Replica, bool) {
+	switch {
+	case node == 0:
+		return Replica{}, false
+	case s.Move.Add == node && !s.Move.AddLost:
+		return Replica{node, s.Move.AddLife}, true
+	case slices.Contains(s.Replicas, node) && !slices.Contains(s.Lost, node):
+		return Replica{node, s.Lives[node]}, true
+	}
+	return Replica{}, false
+}
+
+// Has reports whether the replica is, or may yet become, a member of the shard. One
+// that is not, though its node was told to keep it, never will be again.
+func (s Shard) Has(r Replica) bool {
+	return s.Move.Active() && r == Replica{s.Move.Add, s.Move.AddLife} || slices.Contains(s.Replicas, r.Node) && s.Lives[r.Node] == r.Life
+}
+
+// Members returns Replicas with their lives.
+func (s Shard) Members() []Replica {
+	out := make([]Replica, 0, len(s.Replicas))
+	for _, n := range s.Replicas {
+		out = append(out, Replica{n, s.Lives[n]})
+	}
+	return out
 }
 
 // HostedPartition is a partition as the node that hosts it needs to know it.
@@ -72,15 +160,26 @@ type HostedPartition struct {
 	TopicID   uint64
 	TopicName string
 	Index     uint32
+	// Retention has no bounds where the topic's policy does not ask for them.
 	Retention Retention
+	// Cleanup has all fields set if the topic is compacted, and else none.
+	Cleanup Cleanup
+}
+
+// hosted returns what nodes are told of how a topic is kept.
+func (t Topic) hosted() (r Retention, c Cleanup) {
+	if t.Cleanup.Policy != PolicyCompact {
+		r = t.Retention
+	}
+	if t.Cleanup.Policy.Compact() {
+		c = t.Cleanup.withDefaults()
+	}
+	return r, c
 }
 
 // HostedShard is a shard with everything a node needs to host it.
 type HostedShard struct {
-	ID         uint64
-	Replicas   []uint64
-	State      ShardState
-	Version    uint64            // of the shard's last change, its partitions included
+	Shard                        // its Version is also that of its partitions
 	Partitions []HostedPartition // ascending by id
 }
 
@@ -93,10 +192,14 @@ type Catalog struct {
 	settings  Settings
 	keys      []Key // ascending by id
 	activeKey uint32
+	balancing uint64 // version at which a rebalance was asked for; 0: none is under way
 	nodes     map[uint64]Node
 	topics    map[uint64]Topic
 	parts     map[uint64]Partition
 	shards    map[uint64]Shard
+
+	acls       []acl.Rule // in their order; replaced, never changed
+	aclVersion uint64     // version at which they last changed
 
 	// The last id handed out of each kind.
 	lastKey       uint32
@@ -168,6 +271,24 @@ func (c *Catalog) dispatch(cmd Command) Result {
 		return c.alterTopic(cmd)
 	case DeleteTopic:
 		return c.deleteTopic(cmd)
+	case DrainNode:
+		return c.drainNode(cmd)
+	case LoseDisk:
+		return c.loseDisk(cmd)
+	case MoveReplica:
+		return c.moveReplica(cmd)
+	case CancelMove:
+		return c.cancelMove(cmd)
+	case ReportMembers:
+		return c.reportMembers(cmd)
+	case Rebalance:
+		return c.rebalance(cmd)
+	case EndRebalance:
+		return c.endRebalance(cmd)
+	case AddACLs:
+		return c.addACLs(cmd)
+	case RemoveACLs:
+		return c.removeACLs(cmd)
 	case DrainShard:
 		return c.drainShard(cmd)
 	case RemoveShard:
@@ -227,6 +348,10 @@ func (c *Catalog) Nodes() []Node {
 	}
 	return out
 }
+
+// Balancing returns the version of the catalogue at which the rebalance that is under
+// way was asked for; 0: none is.
+func (c *Catalog) Balancing() uint64 { return c.balancing }
 
 // Topic returns the topic with this name.
 func (c *Catalog) Topic(name string) (Topic, bool) { return c.TopicByID(c.topicIDs[name]) }
@@ -308,23 +433,23 @@ func (c *Catalog) Hosted(shard uint64) (HostedShard, bool) {
 	if !ok {
 		return HostedShard{}, false
 	}
-	h := HostedShard{ID: s.ID, Replicas: s.Replicas, State: s.State, Version: s.Version}
+	h := HostedShard{Shard: s}
 	for _, id := range c.byShard[shard] {
 		p := c.parts[id]
 		t := c.topics[p.TopicID]
-		h.Partitions = append(h.Partitions, HostedPartition{
-			ID: id, TopicID: p.TopicID, TopicName: t.Name, Index: p.Index, Retention: t.Retention,
-		})
+		hosted := HostedPartition{ID: id, TopicID: p.TopicID, TopicName: t.Name, Index: p.Index}
+		hosted.Retention, hosted.Cleanup = t.hosted()
+		h.Partitions = append(h.Partitions, hosted)
 	}
 	return h, true
 }
 
-// ShardsOf returns what a node must host, ascending by shard id. A shard that
-// is no longer listed must be stopped and its data may be discarded.
+// ShardsOf returns what a node must host, ascending by shard id. That a shard is not
+// listed does not say that the node may delete what it has of it: see [Shard.Has].
 func (c *Catalog) ShardsOf(node uint64) []HostedShard {
 	var out []HostedShard
 	for _, id := range slices.Sorted(maps.Keys(c.shards)) {
-		if slices.Contains(c.shards[id].Replicas, node) {
+		if _, member := c.shards[id].Member(node); member {
 			h, _ := c.Hosted(id)
 			out = append(out, h)
 		}

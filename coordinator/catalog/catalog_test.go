@@ -152,7 +152,7 @@ func TestRegisterNode(t *testing.T) {
 	c := cluster(t, 0, Settings{})
 	first := node(3)
 	first.At = 10
-	if r := must(t, c, first); !r.Changed || r.Node != (Node{3, "client:1", "peer:1", "disk", 10}) {
+	if r := must(t, c, first); !r.Changed || r.Node != (Node{3, "client:1", "peer:1", "disk", 10, false}) {
 		t.Errorf("registered %+v", r.Node)
 	}
 	first.At = 20
@@ -347,6 +347,34 @@ func TestDeleteTopicByID(t *testing.T) {
 	must(t, c, DeleteTopic{ID: next.ID})
 }
 
+// What is not asked for by the policy does not reach the nodes.
+func TestCleanupPolicy(t *testing.T) {
+	t.Parallel()
+	c := cluster(t, 1, Settings{ShardsPerNode: 1, DefaultPartitions: 1})
+	keep := Retention{Millis: 10}
+	topic := must(t, c, CreateTopic{Name: "a", Retention: keep, Cleanup: Cleanup{Policy: PolicyCompact, MinLag: 5}}).Topic
+	hosted := func() HostedPartition { return c.ShardsOf(1)[0].Partitions[0] }
+	if p := hosted(); p.Retention != (Retention{}) || p.Cleanup != (Cleanup{PolicyCompact, 5, DefaultDeleteRetention}) {
+		t.Errorf("compact: %+v", p)
+	}
+	must(t, c, AlterTopic{TopicID: topic.ID, SetPolicy: true, SetDeleteRetention: true, Cleanup: Cleanup{PolicyCompactDelete, 9, 7}})
+	if p := hosted(); p.Retention != keep || p.Cleanup != (Cleanup{PolicyCompactDelete, 5, 7}) {
+		t.Errorf("compact,delete: %+v", p)
+	}
+	version := c.Version()
+	if r := must(t, c, AlterTopic{TopicID: topic.ID, SetPolicy: true, Cleanup: Cleanup{Policy: PolicyCompactDelete}}); r.Changed || c.Version() != version {
+		t.Errorf("what is so already: %+v", r)
+	}
+	must(t, c, AlterTopic{TopicID: topic.ID, SetPolicy: true})
+	if p := hosted(); p.Retention != keep || p.Cleanup != (Cleanup{}) {
+		t.Errorf("delete: %+v", p)
+	}
+	for _, bad := range []Cleanup{{Policy: 3}, {MinLag: MaxRetention + 1}, {DeleteRetention: MaxRetention + 1}} {
+		refused(t, c, CreateTopic{Name: "b", Cleanup: bad}, CodeInvalidRetention)
+		refused(t, c, AlterTopic{TopicID: topic.ID, SetPolicy: true, SetMinLag: true, SetDeleteRetention: true, Cleanup: bad}, CodeInvalidRetention)
+	}
+}
+
 func TestAlterTopic(t *testing.T) {
 	t.Parallel()
 	c := cluster(t, 1, Settings{})
@@ -412,7 +440,7 @@ func TestShardsOf(t *testing.T) {
 	c := cluster(t, 2, Settings{})
 	must(t, c, CreateTopic{Name: "a", Partitions: 3, ReplicationFactor: 1})
 	got := c.ShardsOf(1)
-	want := []HostedShard{{ID: 2, Replicas: []uint64{1}, Version: c.Version(), Partitions: []HostedPartition{
+	want := []HostedShard{{Shard: Shard{ID: 2, Replicas: []uint64{1}, Version: c.Version()}, Partitions: []HostedPartition{
 		{ID: 1, TopicID: 1, TopicName: "a", Index: 0}, {ID: 3, TopicID: 1, TopicName: "a", Index: 2},
 	}}}
 	if !reflect.DeepEqual(got, want) {
@@ -478,7 +506,7 @@ func TestCodesHaveNames(t *testing.T) {
 		}
 		seen[c.String()] = true
 	}
-	if codeEnd.String() != "CODE_23" {
+	if codeEnd.String() != "CODE_31" {
 		t.Errorf("an unknown code is called %v", codeEnd)
 	}
 }

@@ -10,7 +10,7 @@ import (
 // Check verifies the invariants of the state. An error is a bug of this
 // package or a snapshot that was not written by it.
 func (c *Catalog) Check() error {
-	return errors.Join(c.checkCluster(), c.checkNodes(), c.checkShards(), c.checkTopics(), c.checkDerived())
+	return errors.Join(c.checkCluster(), c.checkNodes(), c.checkShards(), c.checkTopics(), c.checkACLs(), c.checkDerived())
 }
 
 func broken(what string, id uint64) error {
@@ -18,8 +18,11 @@ func broken(what string, id uint64) error {
 }
 
 func (c *Catalog) checkCluster() error {
+	if c.balancing > c.version {
+		return broken("rebalance asked for in the future", c.balancing)
+	}
 	if c.clusterID == "" {
-		if len(c.keys)+len(c.nodes)+len(c.topics)+len(c.parts)+len(c.shards) > 0 || c.activeKey != 0 || c.settings != (Settings{}) {
+		if len(c.keys)+len(c.nodes)+len(c.topics)+len(c.parts)+len(c.shards)+len(c.acls) > 0 || c.activeKey != 0 || c.settings != (Settings{}) {
 			return errors.New("catalog: state before InitCluster")
 		}
 		return nil
@@ -27,7 +30,8 @@ func (c *Catalog) checkCluster() error {
 	if !validName(c.clusterID, MaxClusterIDBytes) || !validSettings(c.settings) {
 		return errors.New("catalog: cluster id or settings break their limits")
 	}
-	if len(c.keys) > MaxKeys || c.keyIndex(c.activeKey) < 0 {
+	// Where no key is active, a leader has yet to make one: backups have none.
+	if len(c.keys) > MaxKeys || c.activeKey != 0 && c.keyIndex(c.activeKey) < 0 {
 		return errors.New("catalog: too many keys, or the active key is missing")
 	}
 	var last uint32
@@ -45,7 +49,11 @@ func (c *Catalog) checkNodes() error {
 		return errors.New("catalog: too many nodes")
 	}
 	for _, n := range c.Nodes() {
-		if !validNode(RegisterNode{ID: n.ID, ClientAddress: n.ClientAddress, PeerAddress: n.PeerAddress, Instance: n.Instance}) {
+		r := RegisterNode{ID: n.ID, ClientAddress: n.ClientAddress, PeerAddress: n.PeerAddress, Instance: n.Instance}
+		if r.Instance == "" {
+			r.Instance = "lost"
+		}
+		if !validNode(r) {
 			return broken("node breaks its limits", n.ID)
 		}
 	}
@@ -75,6 +83,43 @@ func (c *Catalog) checkShards() error {
 				return broken("shard replicas unsorted or on unknown nodes", s.ID)
 			}
 		}
+		if err := c.checkMembers(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkMembers checks what moves have made, or are to make, of a shard's members.
+func (c *Catalog) checkMembers(s Shard) error {
+	used := map[uint32]bool{}
+	for node, life := range s.Lives { // each by itself: the order does not matter
+		if !slices.Contains(s.Replicas, node) || life == 0 || life > s.LastLife || used[life] {
+			return broken("a life in a shard was never handed out, or twice", s.ID)
+		}
+		used[life] = true
+	}
+	for i, n := range s.Lost {
+		if !slices.Contains(s.Replicas, n) || i > 0 && n <= s.Lost[i-1] {
+			return broken("lost replicas unsorted or not the shard's", s.ID)
+		}
+	}
+	m := s.Move
+	if !m.Active() {
+		if m != (Move{}) {
+			return broken("half a move of a shard", s.ID)
+		}
+		return nil
+	}
+	_, known := c.nodes[m.Add]
+	replica := slices.Contains(s.Replicas, m.Add)
+	switch {
+	case !known || !slices.Contains(s.Replicas, m.Remove):
+		return broken("move of a shard between nodes that are not there", s.ID)
+	case replica && (m.Add != m.Remove || !slices.Contains(s.Lost, m.Add)):
+		return broken("move of a shard to a node that has it", s.ID)
+	case m.AddLife == 0 || m.AddLife > s.LastLife || used[m.AddLife]:
+		return broken("move of a shard with a life that was never handed out, or twice", s.ID)
 	}
 	return nil
 }
@@ -91,7 +136,7 @@ func (c *Catalog) checkTopics() error {
 			return broken("topic id was never handed out", id)
 		case !ValidTopicName(t.Name):
 			return broken("topic name invalid", id)
-		case !t.Retention.valid():
+		case !t.Retention.valid() || !t.Cleanup.valid():
 			return broken("retention of a topic above its limit", id)
 		case len(t.Partitions) == 0 || len(t.Partitions) > MaxPartitionsPerTopic:
 			return broken("topic has too few or too many partitions", id)

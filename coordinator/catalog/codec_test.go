@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oncelog/oncelog/api/acl"
 	"github.com/oncelog/oncelog/api/codec"
 	"github.com/oncelog/oncelog/internal/golden"
 )
@@ -29,6 +30,22 @@ func everyCommand() []Command {
 		CreateTopic{At: 5, Name: "t", Partitions: 2, Retention: Retention{300, 1}},
 		AlterTopic{At: 5, TopicID: 300, SetBytes: true, Retention: Retention{0, 7}, CheckVersion: true, Version: 4},
 		DeleteTopic{At: 5, Name: "t", ID: 300},
+		RegisterNode{At: 5, ID: 1, ClientAddress: "a", PeerAddress: "b", Instance: "i", Known: true},
+		DrainNode{At: 5, ID: 300, Undo: true},
+		LoseDisk{At: 5, ID: 300},
+		MoveReplica{At: 5, Shard: 2, From: 1, To: 300},
+		CancelMove{At: 5, Shard: 300},
+		ReportMembers{At: 5, Shard: 2, Index: 300, Seen: 7, Members: []Replica{{1, 0}, {300, 2}}},
+		Rebalance{At: 5},
+		EndRebalance{At: 5, Since: 300},
+		AddACLs{At: 5, Rules: []acl.Rule{{Principal: "a", Kind: acl.Topic, Pattern: acl.Prefixed, Name: "t", Operation: acl.Read, Permission: acl.Deny}}},
+		RemoveACLs{At: 5, Rules: []acl.Rule{{Principal: "*", Kind: acl.Cluster, Pattern: acl.Literal, Name: "oncelog", Operation: acl.All, Permission: acl.Allow}}},
+		LoseDisk{At: 5, ID: 300, Instance: "i"},
+		UnregisterNode{At: 5, ID: 300, Instance: "i"},
+		// Of version 2.
+		CreateTopic{At: 5, Name: "t", Partitions: 2, Nodes: []uint64{300}, Cleanup: Cleanup{PolicyCompact, 300, 7}},
+		AlterTopic{At: 5, TopicID: 300, SetPolicy: true, SetDeleteRetention: true, Cleanup: Cleanup{PolicyCompactDelete, 0, 7}},
+		AlterTopic{At: 5, TopicID: 300, SetMinLag: true, Retention: Retention{0, 7}, CheckVersion: true, Version: 4},
 	}
 }
 
@@ -41,10 +58,15 @@ func TestCommandGolden(t *testing.T) {
 	}
 	golden.Check(t, "catalogue-command", commandVersion, samples)
 	for i, s := range golden.Read(t, "catalogue-command", 1) {
+		if got, err := DecodeCommand(s.Bytes); err != nil || !reflect.DeepEqual(got, everyCommand()[i]) {
+			t.Errorf("%s of version 1 is decoded as %+v, %v", s.Name, got, err)
+		}
+	}
+	for i, s := range golden.Read(t, "catalogue-command", 2) {
 		b, want := s.Bytes, everyCommand()[i]
 		got, err := DecodeCommand(b)
 		if err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%s of version 1 is decoded as %+v, %v", s.Name, got, err)
+			t.Errorf("%s is decoded as %+v, %v", s.Name, got, err)
 		}
 		for n := range b {
 			if _, err := DecodeCommand(b[:n]); err == nil {
@@ -59,8 +81,10 @@ func TestCommandGolden(t *testing.T) {
 
 func TestDecodeErrors(t *testing.T) {
 	t.Parallel()
-	if _, err := DecodeCommand([]byte{2, 1, 0}); !errors.Is(err, ErrVersion) {
-		t.Errorf("version: %v", err)
+	for _, b := range [][]byte{{3, 1, 0}, {0, 1, 0}, {2, kindRebalance, 0}, {2, kindCreateTopic, 0, 0, 0, 0, 0}} {
+		if _, err := DecodeCommand(b); !errors.Is(err, ErrVersion) {
+			t.Errorf("%v: %v", b, err)
+		}
 	}
 	if _, err := DecodeCommand([]byte{1, 99, 0}); !errors.Is(err, ErrVersion) {
 		t.Errorf("kind: %v", err)
@@ -92,13 +116,28 @@ func TestOversizedCommandReachesApply(t *testing.T) {
 
 func populated(t testing.TB) *Catalog {
 	t.Helper()
-	c := cluster(t, 2, Settings{ShardsPerNode: 1, DefaultPartitions: 2})
+	c := cluster(t, 3, Settings{ShardsPerNode: 1, DefaultPartitions: 2})
 	must(t, c, AddKey{At: 3, Secret: secret(2)})
 	must(t, c, CreateTopic{At: 4, Name: "gone"})
 	must(t, c, CreateTopic{At: 5, Name: "t", Partitions: 3, ReplicationFactor: 1, Retention: Retention{Bytes: 5}})
 	must(t, c, DeleteTopic{At: 6, Name: "gone"})
 	must(t, c, DrainShard{At: 7, ID: 2})
 	must(t, c, AlterTopic{At: 8, TopicID: 2, SetMillis: true, Retention: Retention{Millis: 300}})
+	must(t, c, CreateTopic{At: 9, Name: "three", ReplicationFactor: 3})
+	node4 := node(4)
+	node4.At = 10
+	must(t, c, node4)
+	three, _ := c.Resolve("three", 0)
+	s := must(t, c, MoveReplica{At: 11, Shard: three.ShardID, From: 3, To: 4}).Shard
+	must(t, c, ReportMembers{At: 12, Shard: s.ID, Index: 300, Seen: s.Version, Members: []Replica{{1, 0}, {2, 0}, {4, 1}}})
+	must(t, c, MoveReplica{At: 13, Shard: s.ID, From: 1, To: 3})
+	must(t, c, CancelMove{At: 14, Shard: s.ID})
+	must(t, c, DrainNode{At: 15, ID: 1})
+	must(t, c, Rebalance{At: 16})
+	must(t, c, AddACLs{At: 17, Rules: []acl.Rule{
+		rule("bob", acl.Topic, acl.Prefixed, "t", acl.Read, acl.Deny), rule(acl.Any, acl.Cluster, acl.Literal, acl.ClusterName, acl.Describe, acl.Allow),
+	}})
+	must(t, c, AlterTopic{At: 17, TopicID: 3, SetPolicy: true, SetMinLag: true, Cleanup: Cleanup{Policy: PolicyCompact, MinLag: 300}})
 	return c
 }
 
@@ -112,7 +151,7 @@ func TestRestoreOfVersion1(t *testing.T) {
 	}
 	check(t, c)
 	topic, _ := c.Topic("t")
-	if len(topic.Partitions) != 3 || topic.Retention != (Retention{}) {
+	if len(topic.Partitions) != 3 || topic.Retention != (Retention{}) || topic.Cleanup != (Cleanup{}) {
 		t.Errorf("%+v", topic)
 	}
 	for _, v := range []byte{0, snapshotVersion + 1} {

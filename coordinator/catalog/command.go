@@ -33,7 +33,10 @@ const (
 	// MaxReplicationFactor bounds the replicas of a shard: beyond nine a Raft
 	// group only gets slower.
 	MaxReplicationFactor = 9
-	// MaxRetention bounds both numbers of a [Retention].
+	// MaxMovesPerNode bounds the moves that copy to a node at a time, and those that
+	// take a replica from it: moves are to leave the node to its clients.
+	MaxMovesPerNode = 4
+	// MaxRetention bounds the numbers of a [Retention] and a [Cleanup].
 	MaxRetention = 1 << 53
 	// MaxKeys bounds the signing keys kept at a time.
 	MaxKeys = 16
@@ -104,20 +107,87 @@ type RemoveKey struct {
 // RegisterNode makes a partition node known, or updates its addresses.
 type RegisterNode struct {
 	At            int64
-	ID            uint64 // > 0, never reused for another data directory
+	ID            uint64 // > 0
 	ClientAddress string // host:port that clients dial; 1 to MaxAddressBytes
 	PeerAddress   string // host:port that other nodes dial; 1 to MaxAddressBytes
 	// Instance is drawn once when the node's data directory is made. A node
 	// that comes back with the same id and another instance has lost its disk:
-	// as a voter that forgot its votes it could break Raft's promises, so it
-	// must join under a new id and is refused with CodeNodeMismatch.
+	// as a voter that forgot its votes it could break Raft's promises, so it is
+	// refused with CodeNodeMismatch until LoseDisk or UnregisterNode.
 	Instance string // 1 to MaxInstanceBytes
+	// Known says that the data directory has belonged to this cluster before. Where
+	// there is no such node, it was removed, and is refused with CodeNodeRemoved: what
+	// it has is of no use, and its owner is to know. With a new directory the id may
+	// be used again: in whatever shard it gets it is another member than before.
+	Known bool
 }
 
-// UnregisterNode forgets a node that holds no replica of any shard.
-type UnregisterNode struct {
+// DrainNode makes a node one that gets nothing new and whose replicas and leaderships
+// move away, or one like any other again.
+type DrainNode struct {
+	At   int64
+	ID   uint64
+	Undo bool
+}
+
+// LoseDisk says that the disk of a node is lost for ever. Its id may register with a
+// new data directory; never again with the old one. Every replica of the node is lost
+// and made anew, there or elsewhere. Refused with CodeNoMajority where more of a
+// shard would be lost than it can stand.
+type LoseDisk struct {
 	At int64
 	ID uint64
+	// Instance: only if this is the node's data directory. "": whichever it is. A late
+	// copy must not take the next one.
+	Instance string
+}
+
+// MoveReplica begins to replace the replica of a shard on node From by one on node To.
+// Where From's is lost To may be From itself. A repeated one is OK and changes nothing.
+type MoveReplica struct {
+	At       int64
+	Shard    uint64
+	From, To uint64
+}
+
+// CancelMove asks for the move of a shard to be undone as long as it is not done.
+type CancelMove struct {
+	At    int64
+	Shard uint64
+}
+
+// ReportMembers is what the leader of a shard's group says of its members, settled
+// and as of Index of its log. It ends a move.
+type ReportMembers struct {
+	At    int64
+	Shard uint64
+	Index uint64
+	// Seen is the version of the shard that is in the shard's log: whatever leads it
+	// from here on acts on none that is older.
+	Seen    uint64
+	Members []Replica // voters and learners, ascending by node, then life
+}
+
+// Rebalance asks for replicas to be spread evenly over the active nodes. One that is
+// under way is answered OK.
+type Rebalance struct {
+	At int64
+}
+
+// EndRebalance says that the rebalance that was asked for at version Since is done. A
+// late one changes nothing.
+type EndRebalance struct {
+	At    int64
+	Since uint64
+}
+
+// UnregisterNode forgets a node that holds no replica of any shard. Instance is the
+// data directory that is meant; "": the one there is. A node that has another one is
+// another node: CodeUnknownNode.
+type UnregisterNode struct {
+	At       int64
+	ID       uint64
+	Instance string
 }
 
 // CreateTopic creates a topic and places its partitions.
@@ -128,6 +198,7 @@ type CreateTopic struct {
 	ReplicationFactor uint32   // 0 means Settings.DefaultReplicationFactor
 	Nodes             []uint64 // nodes believed alive; empty means all registered
 	Retention         Retention
+	Cleanup           Cleanup
 }
 
 // CreatePartitions raises the number of partitions of a topic to Total.
@@ -144,6 +215,9 @@ type AlterTopic struct {
 	TopicID             uint64
 	SetMillis, SetBytes bool // which fields of Retention are meant
 	Retention           Retention
+	// Which fields of Cleanup are meant.
+	SetPolicy, SetMinLag, SetDeleteRetention bool
+	Cleanup                                  Cleanup
 	// CheckVersion says that nothing is to change unless the topic's
 	// ConfigVersion is Version: a late copy must not undo what came after it.
 	CheckVersion bool
@@ -184,5 +258,12 @@ func (c CreateTopic) time() int64      { return c.At }
 func (c CreatePartitions) time() int64 { return c.At }
 func (c AlterTopic) time() int64       { return c.At }
 func (c DeleteTopic) time() int64      { return c.At }
+func (c DrainNode) time() int64        { return c.At }
+func (c LoseDisk) time() int64         { return c.At }
+func (c MoveReplica) time() int64      { return c.At }
+func (c CancelMove) time() int64       { return c.At }
+func (c ReportMembers) time() int64    { return c.At }
+func (c Rebalance) time() int64        { return c.At }
+func (c EndRebalance) time() int64     { return c.At }
 func (c DrainShard) time() int64       { return c.At }
 func (c RemoveShard) time() int64      { return c.At }

@@ -15,11 +15,15 @@
 //	catalog.go    the state and its queries
 //	command.go    the commands, and the limits they are held to
 //	result.go     results and the closed list of codes
-//	cluster.go    InitCluster, UpdateSettings, keys, nodes
+//	cluster.go    InitCluster, UpdateSettings, keys
 //	topic.go      CreateTopic, CreatePartitions, DeleteTopic
+//	node.go       RegisterNode, DrainNode and what else happens to nodes
+//	acl.go        AddACLs, RemoveACLs
 //	shard.go      DrainShard, RemoveShard
+//	move.go       MoveReplica, CancelMove, ReportMembers
+//	balance.go    which replicas are to move, and which leaders
 //	placement.go  replica sets for shards, shards for partitions
-//	codec.go      commands as bytes
+//	codec.go      commands as bytes; those of acl.go in codec_acl.go
 //	snapshot.go   the state as bytes
 //	check.go      the invariants
 //
@@ -28,6 +32,13 @@
 //   - Ids of topics, partitions and shards are never handed out twice, also
 //     after deletion: the transaction protocol names participants by shard id
 //     and a late message must never meet a namesake.
+//   - Shard.Replicas is what the shard's Raft group has for members, not what it
+//     is to have: a move is a wish beside it until the group's leader reports that
+//     it is done. A report names the log index, so a late one changes nothing.
+//   - A node that comes back to a shard is another member of its Raft group, with
+//     a life of its own (raftstore.NodeID.WithLife). The catalogue hands lives out,
+//     never twice in a shard: that is what makes it safe for a node to return, and
+//     for a node id to be used with a new disk.
 //   - Settings and limits that steer a decision are replicated state or
 //     constants, never a replica's configuration file: two replicas with
 //     different files would place the same topic differently.

@@ -12,15 +12,16 @@ type placement struct {
 	shards    []uint64 // the shard of each new partition, in index order
 }
 
-// usableNodes returns the registered nodes among those given, ascending, or
-// all registered ones when none are given.
+// usableNodes returns the active nodes among those given, ascending, or all active
+// ones when none are given.
 func (c *Catalog) usableNodes(given []uint64) []uint64 {
-	if len(given) == 0 {
-		return slices.Sorted(maps.Keys(c.nodes))
+	nodes := slices.Clone(given)
+	if len(nodes) == 0 {
+		nodes = slices.Sorted(maps.Keys(c.nodes))
 	}
-	nodes := slices.DeleteFunc(slices.Clone(given), func(id uint64) bool {
-		_, ok := c.nodes[id]
-		return !ok
+	nodes = slices.DeleteFunc(nodes, func(id uint64) bool {
+		n, ok := c.nodes[id]
+		return !ok || n.Draining
 	})
 	slices.Sort(nodes)
 	return slices.Compact(nodes)

@@ -9,8 +9,14 @@ import (
 	"testing"
 )
 
+// instanceOf returns the data directory of a node, none, or another one.
+func instanceOf(rng *rand.Rand, c *Catalog, id uint64) string {
+	n, _ := c.Node(id)
+	return []string{"", n.Instance, "another"}[rng.IntN(3)]
+}
+
 // randomCommand makes commands that are mostly right.
-func randomCommand(rng *rand.Rand, at int64) Command {
+func randomCommand(rng *rand.Rand, at int64, c *Catalog) Command {
 	name := fmt.Sprint("t", rng.IntN(6))
 	var nodes []uint64
 	for id := range uint64(6) {
@@ -21,7 +27,7 @@ func randomCommand(rng *rand.Rand, at int64) Command {
 	if rng.IntN(2) == 0 {
 		nodes = nil
 	}
-	switch rng.IntN(16) {
+	switch rng.IntN(26) {
 	case 0:
 		return InitCluster{At: at, ClusterID: name, KeySecret: secret(1)}
 	case 1:
@@ -34,14 +40,16 @@ func randomCommand(rng *rand.Rand, at int64) Command {
 		return RemoveKey{At: at, ID: rng.Uint32N(20)}
 	case 5, 6:
 		r := node(rng.Uint64N(6))
-		r.At, r.PeerAddress = at, fmt.Sprint("peer", rng.IntN(2))
+		r.At, r.PeerAddress, r.Known = at, fmt.Sprint("peer", rng.IntN(2)), rng.IntN(4) == 0
 		return r
 	case 7:
-		return UnregisterNode{At: at, ID: rng.Uint64N(7)}
+		id := rng.Uint64N(7)
+		return UnregisterNode{At: at, ID: id, Instance: instanceOf(rng, c, id)}
 	case 8, 9:
 		return CreateTopic{
 			At: at, Name: name, Partitions: rng.Uint32N(9), ReplicationFactor: rng.Uint32N(5), Nodes: nodes,
 			Retention: Retention{Millis: rng.Uint64N(3)},
+			Cleanup:   Cleanup{Policy: Policy(rng.IntN(4)), MinLag: rng.Uint64N(2)},
 		}
 	case 10:
 		return CreatePartitions{At: at, Name: name, Total: rng.Uint32N(20), Nodes: nodes}
@@ -58,8 +66,35 @@ func randomCommand(rng *rand.Rand, at int64) Command {
 		return AlterTopic{
 			At: at, TopicID: rng.Uint64N(20), SetMillis: rng.IntN(2) == 0, SetBytes: rng.IntN(2) == 0,
 			Retention:    Retention{Millis: rng.Uint64N(3), Bytes: rng.Uint64N(3) * (MaxRetention/2 + 1)},
+			SetPolicy:    rng.IntN(3) == 0,
+			SetMinLag:    rng.IntN(3) == 0,
+			Cleanup:      Cleanup{Policy: Policy(rng.IntN(4)), MinLag: rng.Uint64N(3) * (MaxRetention/2 + 1)},
 			CheckVersion: rng.IntN(2) == 0, Version: rng.Uint64N(2),
 		}
+	case 16:
+		return DrainNode{At: at, ID: rng.Uint64N(7), Undo: rng.IntN(3) > 0}
+	case 17:
+		id := rng.Uint64N(20)
+		return LoseDisk{At: at, ID: id, Instance: instanceOf(rng, c, id)}
+	case 18:
+		if plan := c.Plan([]uint64{1, 2, 3, 4, 5, 6}); len(plan) > 0 {
+			m := plan[rng.IntN(len(plan))]
+			m.At = at
+			return m
+		}
+		return Rebalance{At: at}
+	case 19:
+		return MoveReplica{At: at, Shard: rng.Uint64N(20), From: rng.Uint64N(7), To: rng.Uint64N(7)}
+	case 20:
+		return CancelMove{At: at, Shard: rng.Uint64N(20)}
+	case 21, 22:
+		return randomReport(rng, at, c)
+	case 23:
+		return EndRebalance{At: at, Since: c.Balancing() + rng.Uint64N(2)}
+	case 24:
+		return AddACLs{At: at, Rules: randomRules(rng)}
+	case 25:
+		return RemoveACLs{At: at, Rules: randomRules(rng)}
 	case 12:
 		return DrainShard{At: at, ID: rng.Uint64N(40)}
 	default:
@@ -67,11 +102,25 @@ func randomCommand(rng *rand.Rand, at int64) Command {
 	}
 }
 
+// randomReport is what the group of a shard may say: that its move is done, or that
+// nothing has happened, now or before.
+func randomReport(rng *rand.Rand, at int64, c *Catalog) Command {
+	r := ReportMembers{At: at, Shard: rng.Uint64N(20), Index: rng.Uint64N(300)}
+	if shards := c.Shards(); len(shards) > 0 {
+		s := shards[rng.IntN(len(shards))]
+		r.Shard, r.Index, r.Seen, r.Members = s.ID, s.MembersIndex+rng.Uint64N(5), s.Version-rng.Uint64N(2), s.Members()
+		if s.Move.Active() && rng.IntN(2) == 0 {
+			r.Members = s.moved().Members()
+		}
+	}
+	return r
+}
+
 // history watches what may never happen, whatever the commands.
 type history struct {
 	partitions map[uint64]Partition
 	topics     map[uint64]string
-	shards     map[uint64][]uint64
+	shards     map[uint64]Shard
 	gone       map[uint64]bool // partitions and shards and topics, told apart by kind below
 }
 
@@ -105,10 +154,19 @@ func (h *history) see(c *Catalog) error {
 		}
 	}
 	for id, s := range c.shards {
-		if old, ok := h.shards[id]; ok && !slices.Equal(old, s.Replicas) || h.gone[goneShard|id] {
-			return fmt.Errorf("shard %d moved or came back", id)
+		old, ok := h.shards[id]
+		if ok && s.MembersIndex == old.MembersIndex && !reflect.DeepEqual(old.Members(), s.Members()) || h.gone[goneShard|id] {
+			return fmt.Errorf("shard %d moved without a report or came back", id)
 		}
-		h.shards[id] = s.Replicas
+		if ok && s.MembersIndex < old.MembersIndex || s.LastLife < old.LastLife {
+			return fmt.Errorf("shard %d went back in time", id)
+		}
+		for _, m := range s.Members() {
+			if ok && !old.Has(m) {
+				return fmt.Errorf("shard %d has %+v, which was no member and was not to be one", id, m)
+			}
+		}
+		h.shards[id] = s
 	}
 	for id := range h.shards {
 		if _, ok := c.shards[id]; !ok {
@@ -145,21 +203,21 @@ func hostedByID(c *Catalog) map[uint64]HostedShard {
 // snapshot with the tail give the same bytes.
 func TestRandomCommands(t *testing.T) {
 	t.Parallel()
-	runs := uint64(15)
+	runs := uint64(30)
 	if testing.Short() {
 		runs = 8
 	}
 	for seed := range runs {
 		rng := rand.New(rand.NewPCG(seed, 7))
 		c := New()
-		h := &history{map[uint64]Partition{}, map[uint64]string{}, map[uint64][]uint64{}, map[uint64]bool{}}
+		h := &history{map[uint64]Partition{}, map[uint64]string{}, map[uint64]Shard{}, map[uint64]bool{}}
 		var log []Command
 		var snapshot []byte
 		tail := 0
 		at := int64(0)
 		for step := range 250 {
 			at += rng.Int64N(20) - 5
-			cmd := randomCommand(rng, at)
+			cmd := randomCommand(rng, at, c)
 			decoded, err := DecodeCommand(AppendCommand(nil, cmd))
 			if err != nil || !reflect.DeepEqual(decoded, cmd) {
 				t.Fatalf("seed %d, step %d: %+v decoded as %+v, %v", seed, step, cmd, decoded, err)

@@ -52,10 +52,29 @@ const (
 	// CodeLimitExceeded: a limit of the cluster; Need is the number it would
 	// take, Have the limit.
 	CodeLimitExceeded
-	// CodeInvalidRetention: a number above MaxRetention.
+	// CodeInvalidRetention: a number of retention or cleanup above MaxRetention, or an
+	// unknown policy.
 	CodeInvalidRetention
 	// CodeTopicChanged: the topic was altered since; Have is its version now.
 	CodeTopicChanged
+	// CodeNodeRemoved: the data directory is that of a node that was removed.
+	CodeNodeRemoved
+	// CodeNoMajority: after this shard Have would have lost so many copies (Need) that
+	// no majority is left.
+	CodeNoMajority
+	// CodeNodeDraining: a draining node gets no replicas.
+	CodeNodeDraining
+	// CodeInvalidMove: From has no replica of the shard, or To has one.
+	CodeInvalidMove
+	// CodeMoveUnderWay: the shard has another move.
+	CodeMoveUnderWay
+	// CodeTooManyMoves: as many moves as a node may have (Have) are under way for
+	// one of the two (Need).
+	CodeTooManyMoves
+	// CodeUnexpectedMembers: a report that fits neither the shard nor its move.
+	CodeUnexpectedMembers
+	// CodeInvalidACL: a rule that breaks its limits; see acl.Rule.Problem.
+	CodeInvalidACL
 
 	codeEnd // keep last
 )
@@ -89,6 +108,14 @@ func (c Code) String() string {
 		CodeLimitExceeded:            "LIMIT_EXCEEDED",
 		CodeInvalidRetention:         "INVALID_RETENTION",
 		CodeTopicChanged:             "TOPIC_CHANGED",
+		CodeNodeRemoved:              "NODE_REMOVED",
+		CodeNoMajority:               "NO_MAJORITY",
+		CodeNodeDraining:             "NODE_DRAINING",
+		CodeInvalidMove:              "INVALID_MOVE",
+		CodeMoveUnderWay:             "MOVE_UNDER_WAY",
+		CodeTooManyMoves:             "TOO_MANY_MOVES",
+		CodeUnexpectedMembers:        "UNEXPECTED_MEMBERS",
+		CodeInvalidACL:               "INVALID_ACL",
 	}[c]
 }
 
@@ -119,7 +146,8 @@ type Result struct {
 
 	ClusterID string            // InitCluster: the id that holds
 	KeyID     uint32            // AddKey: the key's id
-	Node      Node              // RegisterNode: the node as it is now; UnregisterNode: as it was
+	Node      Node              // node commands: the node as it is now; UnregisterNode: as it was
+	Shard     Shard             // commands about moves: as it is now
 	Topic     Topic             // topic commands: as it is now, or was before DeleteTopic
 	Removed   []ShardPartitions // DeleteTopic: by ascending shard id
 }

@@ -32,7 +32,7 @@ func (c *Catalog) createTopic(cmd CreateTopic) Result {
 	if !ValidTopicName(cmd.Name) {
 		return refuse(CodeInvalidTopicName)
 	}
-	if !cmd.Retention.valid() {
+	if !cmd.Retention.valid() || !cmd.Cleanup.valid() {
 		return refuse(CodeInvalidRetention)
 	}
 	if t, ok := c.Topic(cmd.Name); ok {
@@ -58,7 +58,7 @@ func (c *Catalog) createTopic(cmd CreateTopic) Result {
 		return refused
 	}
 	c.lastTopic++
-	t := Topic{ID: c.lastTopic, Name: cmd.Name, ReplicationFactor: rf, CreatedAt: c.now, Retention: cmd.Retention}
+	t := Topic{ID: c.lastTopic, Name: cmd.Name, ReplicationFactor: rf, CreatedAt: c.now, Retention: cmd.Retention, Cleanup: cmd.Cleanup}
 	c.topicIDs[t.Name] = t.ID
 	i, _ := slices.BinarySearch(c.names, t.Name)
 	c.names = slices.Insert(c.names, i, t.Name)
@@ -116,6 +116,17 @@ func (c *Catalog) touch(shard, version uint64) {
 
 func (r Retention) valid() bool { return r.Millis <= MaxRetention && r.Bytes <= MaxRetention }
 
+func (c Cleanup) valid() bool {
+	return c.Policy <= PolicyCompactDelete && c.MinLag <= MaxRetention && c.DeleteRetention <= MaxRetention
+}
+
+func (c Cleanup) withDefaults() Cleanup {
+	if c.DeleteRetention == 0 {
+		c.DeleteRetention = DefaultDeleteRetention
+	}
+	return c
+}
+
 // alterTopic changes how a topic is kept. Its shards learn it with their new
 // version. What is as it was asked for already changes nothing, whatever its
 // version: the command is repeated when its answer was lost.
@@ -124,30 +135,48 @@ func (c *Catalog) alterTopic(cmd AlterTopic) Result {
 	if !ok {
 		return refuse(CodeUnknownTopic)
 	}
-	want := t.Retention
-	if cmd.SetMillis {
-		want.Millis = cmd.Retention.Millis
-	}
-	if cmd.SetBytes {
-		want.Bytes = cmd.Retention.Bytes
-	}
+	want, cleanup := t.altered(cmd)
 	switch {
-	case !want.valid():
+	case !want.valid() || !cleanup.valid():
 		return refuse(CodeInvalidRetention)
-	case want == t.Retention:
+	case want == t.Retention && cleanup == t.Cleanup:
 		return Result{Topic: t}
 	case cmd.CheckVersion && cmd.Version != t.ConfigVersion:
 		r := refuseNumbers(CodeTopicChanged, int(cmd.Version), int(t.ConfigVersion))
 		r.Topic = t
 		return r
 	}
-	t.Retention = want
+	keeps, compacts := t.hosted()
+	t.Retention, t.Cleanup = want, cleanup
 	t.ConfigVersion++
 	c.topics[t.ID] = t
-	for _, id := range t.Partitions {
-		c.touch(c.parts[id].ShardID, c.version+1)
+	if r, k := t.hosted(); r != keeps || k != compacts {
+		for _, id := range t.Partitions {
+			c.touch(c.parts[id].ShardID, c.version+1)
+		}
 	}
 	return Result{Changed: true, Topic: t}
+}
+
+// altered returns how the topic is kept when a command is carried out.
+func (t Topic) altered(cmd AlterTopic) (Retention, Cleanup) {
+	r, c := t.Retention, t.Cleanup
+	if cmd.SetMillis {
+		r.Millis = cmd.Retention.Millis
+	}
+	if cmd.SetBytes {
+		r.Bytes = cmd.Retention.Bytes
+	}
+	if cmd.SetPolicy {
+		c.Policy = cmd.Cleanup.Policy
+	}
+	if cmd.SetMinLag {
+		c.MinLag = cmd.Cleanup.MinLag
+	}
+	if cmd.SetDeleteRetention {
+		c.DeleteRetention = cmd.Cleanup.DeleteRetention
+	}
+	return r, c
 }
 
 // topicToDelete finds what the command means. An id that was handed out and is
