@@ -37,8 +37,10 @@ const (
 	CodeIncomplete
 	// CodeLimit: the machine holds as many transactional ids as it may.
 	CodeLimit
+	// CodeNotOwner: the transactional id belongs to another principal.
+	CodeNotOwner
 
-	lastCode = CodeLimit
+	lastCode = CodeNotOwner
 )
 
 // String returns the code in capitals, as people and metrics see it.
@@ -72,6 +74,8 @@ func (c Code) String() string {
 		return "INCOMPLETE"
 	case CodeLimit:
 		return "LIMIT"
+	case CodeNotOwner:
+		return "NOT_OWNER"
 	}
 	return "CODE_UNKNOWN"
 }

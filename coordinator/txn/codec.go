@@ -25,6 +25,7 @@ const (
 	kindFenceProducer       kind = 8
 	kindDeleteID            kind = 9
 	kindExpireIDs           kind = 10
+	kindInitExclusive       kind = 11 // InitProducer with Exclusive
 )
 
 // Errors of [DecodeCommand], besides those of the codec package.
@@ -53,8 +54,8 @@ func DecodeCommand(b []byte) (at Millis, c Command, err error) {
 	version, k := r.Version("transaction command", commandVersion, commandVersion), kind(r.Byte())
 	at = readTime(r)
 	switch k {
-	case kindInitProducer:
-		c = readInitProducer(r)
+	case kindInitProducer, kindInitExclusive:
+		c = readInitProducer(r, k == kindInitExclusive)
 	case kindAllocateProducerIDs:
 		c = AllocateProducerIDs{Count: readUint32(r)}
 	case kindEnlist:
@@ -91,8 +92,9 @@ func (c InitProducer) encode(b []byte) []byte {
 	return codec.AppendBool(b, c.KeepPrepared)
 }
 
-func readInitProducer(r *codec.Reader) InitProducer {
+func readInitProducer(r *codec.Reader, exclusive bool) InitProducer {
 	return InitProducer{
+		Exclusive:       exclusive,
 		TransactionalID: r.String(MaxTextLength),
 		Timeout:         readTime(r),
 		RequestID:       readRequestID(r),

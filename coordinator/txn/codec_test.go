@@ -34,6 +34,7 @@ func everyCommand() []Command {
 		FenceProducer{TransactionalID: "orders-1", Epoch: 4},
 		DeleteID{TransactionalID: "orders-1", ProducerID: 7},
 		ExpireIDs{ProducerIDs: []uint64{7, 8, 9}},
+		InitProducer{TransactionalID: "orders-1", RequestID: RequestID{1}, Owner: "ann", Exclusive: true},
 	}
 }
 

@@ -27,6 +27,7 @@ func (m *Machine) begin(p *producer, number uint64, age Millis) {
 	}
 	m.deadlines.push(p.open)
 	m.touch(p)
+	m.tell(EventBegun, p, number, 0, decision{})
 }
 
 // decide records what becomes of number, which is open or above the last. An
@@ -39,9 +40,11 @@ func (m *Machine) decide(p *producer, number uint64, o Outcome, r Reason, partic
 	}
 	d := decision{epoch: p.epoch, number: number, outcome: o, reason: r, at: m.now}
 	p.latest = d
+	m.tell(EventDecided, p, number, 0, d)
 	if len(participants) == 0 {
 		m.remember(p, d)
 		m.touch(p)
+		m.tell(EventCompleted, p, number, 0, d)
 		return
 	}
 	c := &completion{
@@ -86,6 +89,7 @@ func (m *Machine) acknowledge(pt *participant, damaged bool) (complete bool) {
 			p.latest.damaged = true
 		}
 	}
+	m.tell(EventApplied, p, c.decision.number, pt.shard, c.decision)
 	if c.pending > 0 {
 		return false
 	}
@@ -96,6 +100,7 @@ func (m *Machine) acknowledge(pt *participant, damaged bool) (complete bool) {
 	}
 	m.remember(p, c.decision)
 	m.touch(p)
+	m.tell(EventCompleted, p, c.decision.number, 0, c.decision)
 	return true
 }
 

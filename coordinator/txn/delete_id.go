@@ -57,6 +57,7 @@ func (m *Machine) removeProducer(p *producer) {
 	m.order.remove(p.id)
 	delete(m.byName, p.name)
 	delete(m.byID, p.id)
+	m.tell(EventForgotten, p, 0, 0, decision{})
 }
 
 func (DeleteID) kind() kind { return kindDeleteID }

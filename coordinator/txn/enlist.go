@@ -73,7 +73,11 @@ type EnlistAnswer struct {
 }
 
 // EnlistResult answers an [Enlist], item by item.
-type EnlistResult struct{ Answers []EnlistAnswer }
+type EnlistResult struct {
+	Answers []EnlistAnswer
+	// Superseded counts the open transactions that a newer one aborted.
+	Superseded int
+}
 
 // Enlist executes the command of that name.
 //
@@ -88,7 +92,9 @@ func (m *Machine) Enlist(at Millis, c Enlist, env Env) EnlistResult {
 		p, answer, does := m.judgeEnlist(item, env)
 		switch does {
 		case enlistOpens:
-			m.closeOpen(p, ReasonSuperseded)
+			if !m.closeOpen(p, ReasonSuperseded).IsZero() {
+				res.Superseded++
+			}
 			m.begin(p, item.Ref.Number, item.Age)
 			m.join(p.open, item, env)
 		case enlistJoins:
@@ -198,6 +204,7 @@ func (m *Machine) join(o *openTxn, item EnlistItem, env Env) {
 	i, ok := o.find(item.Shard)
 	if !ok {
 		o.enlisted = slices.Insert(o.enlisted, i, enlisted{shard: item.Shard})
+		m.tell(EventEnlisted, o.producer, o.number, item.Shard, decision{})
 	}
 	room := m.cfg.MaxPartitionsPerTxn - o.partitionCount()
 	e := &o.enlisted[i]

@@ -44,6 +44,7 @@ func (m *Machine) FenceProducer(at Millis, c FenceProducer) FenceProducerResult 
 		return res
 	}
 	res.CurrentEpoch, res.Closed = p.epoch, closed
+	m.tell(EventInitialised, p, 0, 0, decision{})
 	return res
 }
 

@@ -15,6 +15,10 @@ type InitProducer struct {
 	// Owner is the authenticated principal and ClientHost where it calls
 	// from; both are kept for people.
 	Owner, ClientHost string
+	// Exclusive says that the id is Owner's: with it nobody else takes over an id
+	// that has an owner, until it is deleted. Without it the last caller is the
+	// owner.
+	Exclusive bool
 	// KeepPrepared belongs to prepared transactions; today nothing can be
 	// prepared, and it changes nothing.
 	KeepPrepared bool
@@ -23,7 +27,7 @@ type InitProducer struct {
 // InitProducerResult answers an [InitProducer].
 //
 // Codes: OK; FENCED (a late copy of a request whose epoch is over); INVALID;
-// LIMIT.
+// LIMIT; NOT_OWNER (the id belongs to another principal).
 type InitProducerResult struct {
 	Code    Code
 	Problem Problem
@@ -68,6 +72,9 @@ func (m *Machine) InitProducer(at Millis, c InitProducer) InitProducerResult {
 		}
 		p = m.addProducer(c.TransactionalID)
 		return m.takeOver(p, c, timeout, Ref{})
+	}
+	if c.Exclusive && p.owner != "" && p.owner != c.Owner {
+		return InitProducerResult{Code: CodeNotOwner}
 	}
 	for _, r := range p.requests {
 		if r.id != c.RequestID {
@@ -120,6 +127,7 @@ func (m *Machine) takeOver(p *producer, c InitProducer, timeout Millis, closed R
 	p.owner, p.clientHost = c.Owner, c.ClientHost
 	p.requests = pushBounded(p.requests, request{id: c.RequestID, epoch: p.epoch}, m.cfg.RequestIDsKept)
 	m.touch(p)
+	m.tell(EventInitialised, p, 0, 0, decision{})
 	return m.initAnswer(p, closed)
 }
 
@@ -138,7 +146,13 @@ func (m *Machine) initAnswer(p *producer, closed Ref) InitProducerResult {
 	return res
 }
 
-func (InitProducer) kind() kind { return kindInitProducer }
+// kind: a program that does not know exclusive ids must not read them as any others.
+func (c InitProducer) kind() kind {
+	if c.Exclusive {
+		return kindInitExclusive
+	}
+	return kindInitProducer
+}
 
 func (c InitProducer) apply(m *Machine, at Millis, _ Env) Result { return m.InitProducer(at, c) }
 

@@ -1,6 +1,7 @@
 package txn
 
 import (
+	"bytes"
 	"math"
 	"strings"
 	"testing"
@@ -74,6 +75,51 @@ func TestInitProducerTimeoutDefault(t *testing.T) {
 	r.m.InitProducer(r.now, InitProducer{TransactionalID: "x", RequestID: RequestID{1}})
 	if d, _ := r.m.Describe("x"); d.Timeout != 60_000 {
 		t.Fatalf("timeout %d", d.Timeout)
+	}
+}
+
+// TestAnExclusiveIDIsItsOwners: nobody else fences its producer, not even with the
+// owner's own request, until it is deleted.
+func TestAnExclusiveIDIsItsOwners(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	init := func(owner string, request byte, exclusive bool) InitProducerResult {
+		res := r.m.InitProducer(r.now, InitProducer{
+			TransactionalID: "a", RequestID: RequestID{request}, Owner: owner, Exclusive: exclusive,
+		})
+		r.check()
+		return res
+	}
+	if res := init("ann", 1, true); res.Code != CodeOK {
+		t.Fatalf("%+v", res)
+	}
+	before := r.m.Snapshot()
+	for _, request := range []byte{1, 2} {
+		if res := init("bob", request, true); res.Code != CodeNotOwner || res.ProducerID != 0 {
+			t.Errorf("request %d of another: %+v", request, res)
+		}
+	}
+	if !bytes.Equal(r.m.Snapshot(), before) {
+		t.Error("a refusal changes something")
+	}
+	if res := init("ann", 2, true); res.Code != CodeOK || res.Epoch != 1 {
+		t.Errorf("the owner again: %+v", res)
+	}
+	// Without permissions the last caller owns it, and what was nobody's is free.
+	if res := init("", 3, false); res.Code != CodeOK {
+		t.Errorf("%+v", res)
+	}
+	if res := init("bob", 4, true); res.Code != CodeOK || res.Epoch != 3 {
+		t.Errorf("the first with permissions: %+v", res)
+	}
+	if res := init("ann", 5, true); res.Code != CodeNotOwner {
+		t.Errorf("the one from before: %+v", res)
+	}
+	if res := r.m.DeleteID(r.now, DeleteID{TransactionalID: "a"}); res.Code != CodeOK {
+		t.Fatalf("%+v", res)
+	}
+	if res := init("ann", 6, true); res.Code != CodeOK || res.Epoch != 0 {
+		t.Errorf("after its deletion: %+v", res)
 	}
 }
 

@@ -18,6 +18,9 @@ type Machine struct {
 	byName map[string]*producer
 	byID   map[uint64]*producer
 
+	// observer is told of what happens; nil: nobody watches.
+	observer func(Event)
+
 	// What follows is derived from the above and never part of a snapshot.
 	order     roster
 	idle      idleList

@@ -24,6 +24,7 @@ type modelID struct {
 	epoch            uint32
 	timeout, updated Millis
 	requests         map[RequestID]modelRequest
+	owner            string
 	txns             map[Ref]*modelTxn
 }
 
@@ -152,6 +153,9 @@ func (m *model) initProducer(c InitProducer) (Code, uint64, uint32, Ref) {
 		m.nextID++
 		m.ids[c.TransactionalID] = p
 	} else {
+		if c.Exclusive && p.owner != "" && p.owner != c.Owner {
+			return CodeNotOwner, 0, 0, Ref{}
+		}
 		if q, ok := p.requests[c.RequestID]; ok && p.lastRequest-q.order < uint64(m.cfg.RequestIDsKept) {
 			if q.epoch != p.epoch {
 				return CodeFenced, p.pid, p.epoch, Ref{}
@@ -163,7 +167,7 @@ func (m *model) initProducer(c InitProducer) (Code, uint64, uint32, Ref) {
 	}
 	p.lastRequest++
 	p.requests[c.RequestID] = modelRequest{epoch: p.epoch, order: p.lastRequest}
-	p.timeout, p.updated = c.Timeout, m.now
+	p.timeout, p.updated, p.owner = c.Timeout, m.now, c.Owner
 	return CodeOK, p.pid, p.epoch, closed
 }
 

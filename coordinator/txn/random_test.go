@@ -159,6 +159,9 @@ func (d *duel) stepInit() {
 		TransactionalID: duelIDs[d.rnd.IntN(3)], Timeout: 5 + d.rnd.Int64N(30),
 		RequestID: RequestID{1 + byte(d.rnd.IntN(250))},
 	}
+	if d.rnd.IntN(4) == 0 {
+		c.Owner, c.Exclusive = [...]string{"ann", "bob"}[d.rnd.IntN(2)], d.rnd.IntN(4) > 0
+	}
 	if d.rnd.IntN(10) == 0 {
 		c.TransactionalID = ""
 	}
@@ -172,7 +175,9 @@ func (d *duel) stepInit() {
 		if c.TransactionalID == "" {
 			d.same("producer id is new (I9)", d.pids[pid], false)
 		}
-		d.pids[pid] = true
+		if code != CodeNotOwner {
+			d.pids[pid] = true
+		}
 	}
 }
 

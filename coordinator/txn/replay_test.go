@@ -40,6 +40,7 @@ func randomCommand(rnd *rand.Rand, m *Machine, now Millis) Command {
 		return InitProducer{
 			TransactionalID: duelIDs[rnd.IntN(3)], Timeout: 10, RequestID: RequestID{byte(rnd.IntN(60))},
 			Owner: "User:x", ClientHost: "h", KeepPrepared: rnd.IntN(2) == 0,
+			Exclusive: rnd.IntN(4) == 0,
 		}
 	case 2, 3, 4, 5:
 		return Enlist{Items: []EnlistItem{

@@ -53,6 +53,10 @@ func (m *Machine) Work(now Millis, limit int) Work {
 // OwedShards lists the shards that have markers to apply, ascending.
 func (m *Machine) OwedShards() []uint64 { return slices.Sorted(maps.Keys(m.owed)) }
 
+// LastDecision returns the number of the newest decision that has participants, 0
+// before the first; see Marker.Decision.
+func (m *Machine) LastDecision() uint64 { return m.nextDecision - 1 }
+
 // OwedCount returns how many markers the shard has to apply.
 func (m *Machine) OwedCount(shard uint64) int {
 	if l := m.owed[shard]; l != nil {
