@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/oncelog/oncelog/api/acl"
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/coordinator/catalog"
@@ -30,7 +31,7 @@ func (s *catalogService) CreateTopic(ctx context.Context, req *oncelogv1.CreateT
 	if !catalog.ValidTopicName(req.GetName()) {
 		return nil, apierrors.InvalidArgument("name", `must have 1 to 249 characters of [a-zA-Z0-9._-] and not be "." or ".."`)
 	}
-	retention, err := retentionOf(req.GetConfig())
+	retention, cleanup, err := configOf(req.GetConfig())
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +41,7 @@ func (s *catalogService) CreateTopic(ctx context.Context, req *oncelogv1.CreateT
 	replicas, nodes := s.placeOn(req.GetReplicationFactor())
 	res, err := proposeCatalog(ctx, s.Coordinator, catalog.CreateTopic{
 		At: s.now(), Name: req.GetName(), Partitions: req.GetPartitions(),
-		ReplicationFactor: replicas, Nodes: nodes, Retention: retention,
+		ReplicationFactor: replicas, Nodes: nodes, Retention: retention, Cleanup: cleanup,
 	})
 	if err != nil {
 		return nil, err
@@ -81,13 +82,16 @@ func (s *catalogService) placeOn(asked uint32) (replicas uint32, nodes []uint64)
 }
 
 // usableNodes lists the nodes that may get shards and tells how many are
-// registered.
+// registered and not draining.
 func (s *catalogService) usableNodes() (alive []uint64, registered int) {
 	now := s.rt.Now()
 	s.state.read(func() {
 		all := s.state.catalog.Nodes()
-		registered = len(all)
 		for _, n := range all {
+			if n.Draining {
+				continue
+			}
+			registered++
 			if s.registry.usable(n.ID, now, s.cfg.NodeTimeout) {
 				alive = append(alive, n.ID)
 			}
@@ -145,7 +149,7 @@ func (s *catalogService) DeleteTopic(ctx context.Context, req *oncelogv1.DeleteT
 }
 
 // ListTopics implements the contract.
-func (s *catalogService) ListTopics(_ context.Context, req *oncelogv1.ListTopicsRequest) (*oncelogv1.ListTopicsResponse, error) {
+func (s *catalogService) ListTopics(ctx context.Context, req *oncelogv1.ListTopicsRequest) (*oncelogv1.ListTopicsResponse, error) {
 	limit, err := pageSize(req.GetPageSize())
 	if err != nil {
 		return nil, err
@@ -160,7 +164,11 @@ func (s *catalogService) ListTopics(_ context.Context, req *oncelogv1.ListTopics
 	res := &oncelogv1.ListTopicsResponse{}
 	s.state.read(func() {
 		page, more := s.state.catalog.Topics(after, limit)
+		may := s.visible(ctx, acl.Topic)
 		for _, t := range page {
+			if !may(t.Name) {
+				continue
+			}
 			res.Topics = append(res.Topics, topicProto(s.state.catalog, t, false))
 		}
 		if more && len(page) > 0 {
@@ -192,13 +200,14 @@ func (s *catalogService) GetMetadata(ctx context.Context, req *oncelogv1.GetMeta
 		}
 	}
 	res := &oncelogv1.GetMetadataResponse{CoordinatorLeader: uint64(s.group.Leadership().Leader)}
-	for _, m := range s.cfg.Members {
-		res.Coordinators = append(res.Coordinators, memberProto(m))
-	}
 	s.state.read(func() {
 		cat := s.state.catalog
 		res.ClusterId, res.Version = cat.ClusterID(), cat.Version()
-		shards := map[uint64]bool{}
+		res.Coordinators, res.CoordinatorsVersion = s.coordinatorProtos(), s.state.members.Version()
+		if req.GetCoordinatorsOnly() {
+			return
+		}
+		shards, may := map[uint64]bool{}, s.visible(ctx, acl.Topic)
 		add := func(t catalog.Topic) {
 			p := topicProto(cat, t, true)
 			res.Topics = append(res.Topics, p)
@@ -207,14 +216,16 @@ func (s *catalogService) GetMetadata(ctx context.Context, req *oncelogv1.GetMeta
 			}
 		}
 		for _, name := range req.GetTopics() {
-			if t, ok := cat.Topic(name); ok {
+			if !may(name) {
+				res.UnauthorizedTopics = append(res.UnauthorizedTopics, name)
+			} else if t, ok := cat.Topic(name); ok {
 				add(t)
 			} else {
 				res.UnknownTopics = append(res.UnknownTopics, name)
 			}
 		}
 		for _, id := range req.GetTopicIds() {
-			if t, ok := cat.TopicByID(id); ok {
+			if t, ok := cat.TopicByID(id); ok && may(t.Name) {
 				add(t)
 			}
 		}
@@ -228,6 +239,9 @@ func (s *catalogService) GetMetadata(ctx context.Context, req *oncelogv1.GetMeta
 			for _, id := range shard.Replicas {
 				nodes[id] = true
 			}
+			if shard.Move.Active() {
+				nodes[shard.Move.Add] = true // it may lead before that is known here
+			}
 		}
 		for _, n := range cat.Nodes() {
 			if all || nodes[n.ID] {
@@ -240,11 +254,11 @@ func (s *catalogService) GetMetadata(ctx context.Context, req *oncelogv1.GetMeta
 
 // shardProto converts a shard, with its leader as far as this node knows. The
 // caller holds the state still.
-func (s *catalogService) shardProto(shard catalog.Shard) *oncelogv1.Shard {
-	l := s.registry.leader(shard.ID)
+func (c *Coordinator) shardProto(shard catalog.Shard) *oncelogv1.Shard {
+	l := c.registry.leader(shard.ID)
 	return &oncelogv1.Shard{
 		ShardId: shard.ID, Replicas: shard.Replicas, Leader: l.node, Term: l.term,
-		PartitionCount: uint32(s.state.catalog.PartitionsIn(shard.ID)),
+		PartitionCount: uint32(c.state.catalog.PartitionsIn(shard.ID)),
 	}
 }
 
@@ -256,22 +270,35 @@ func (s *catalogService) DescribeCluster(ctx context.Context, _ *oncelogv1.Descr
 	st := s.group.Status()
 	now := s.rt.Now()
 	res := &oncelogv1.DescribeClusterResponse{CoordinatorLeader: uint64(st.Leader), CoordinatorTerm: st.Term}
-	for _, m := range s.cfg.Members {
-		res.Coordinators = append(res.Coordinators, memberProto(m))
-	}
 	s.state.read(func() {
 		cat := s.state.catalog
+		res.Coordinators = s.coordinatorProtos()
 		res.ClusterId, res.Version = cat.ClusterID(), cat.Version()
+		replicas, leads := map[uint64]uint32{}, map[uint64]uint32{}
+		for _, shard := range cat.Shards() {
+			p := s.shardProto(shard)
+			progress := s.registry.move(shard.ID)
+			p.Move, p.Lost = moveProto(shard.Move), shard.Lost
+			if shard.Move.Active() {
+				p.MoveProblem, p.MoveLag = progress.problem, progress.lag
+			}
+			res.Shards = append(res.Shards, p)
+			for _, n := range shard.Replicas {
+				replicas[n]++
+			}
+			leads[p.GetLeader()]++
+		}
+		res.Rebalancing, res.FormatLevel = cat.Balancing() != 0, s.state.members.Level()
 		for _, n := range cat.Nodes() {
 			p := nodeProto(n)
+			p.InstanceId = n.Instance
+			p.Draining, p.DiskLost, p.DiskLow = n.Draining, n.Instance == "", s.registry.isLow(n.ID)
+			p.Replicas, p.Leads = replicas[n.ID], leads[n.ID]
 			if at, ok := s.registry.lastSeen(n.ID); ok {
 				p.LastSeenMs = at.UnixMilli()
 				p.Alive = now.Sub(at) <= s.cfg.NodeTimeout
 			}
 			res.Nodes = append(res.Nodes, p)
-		}
-		for _, shard := range cat.Shards() {
-			res.Shards = append(res.Shards, s.shardProto(shard))
 		}
 		counts := s.state.txns.Counts()
 		res.TopicCount, res.PartitionCount = uint32(cat.TopicCount()), uint32(cat.PartitionCount())
@@ -324,10 +351,12 @@ func (c *Coordinator) catalogError(res catalog.Result, topic string) error {
 		return apierrors.InvalidArgument("node", "needs an id above 0, both addresses of at most 255 bytes and an instance id of at most 64")
 	case catalog.CodeNodeMismatch:
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_NODE_ID_IN_USE,
-			fmt.Sprintf("node id %d belongs to another data directory; give this node an id of its own", res.Node.ID),
+			fmt.Sprintf("node id %d belongs to another data directory; give this node an id of its own, or, if that directory is lost, say so with `oncelog node replace-disk`", res.Node.ID),
 			apierrors.KeyNodeID, strconv.FormatUint(res.Node.ID, 10))
 	case catalog.CodeUnknownNode:
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_NODE, "")
+	case catalog.CodeUnknownShard:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_SHARD, "")
 	default:
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INTERNAL, "unexpected answer of the catalogue: "+res.Code.String())
 	}

@@ -141,7 +141,7 @@ func topicProto(cat *catalog.Catalog, t catalog.Topic, withPartitions bool) *onc
 		PartitionCount:    uint32(len(t.Partitions)),
 		ReplicationFactor: t.ReplicationFactor,
 		CreatedAtMs:       t.CreatedAt,
-		Config:            configProto(t.Retention),
+		Config:            configProto(t),
 		ConfigVersion:     t.ConfigVersion,
 	}
 	if !withPartitions {
@@ -158,6 +158,16 @@ func topicProto(cat *catalog.Catalog, t catalog.Topic, withPartitions bool) *onc
 
 func nodeProto(n catalog.Node) *oncelogv1.Node {
 	return &oncelogv1.Node{NodeId: n.ID, ClientAddress: n.ClientAddress, PeerAddress: n.PeerAddress}
+}
+
+// moveProto converts a move; nil for none.
+func moveProto(m catalog.Move) *oncelogv1.ShardMove {
+	if !m.Active() {
+		return nil
+	}
+	return &oncelogv1.ShardMove{
+		Add: m.Add, AddLife: m.AddLife, Remove: m.Remove, Cancelled: m.Cancelled, StartedAtMs: m.StartedAt,
+	}
 }
 
 // partitionProto names a partition with all that is known of it. A partition

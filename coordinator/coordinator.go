@@ -11,11 +11,14 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/oncelog/oncelog/api/level"
 	"github.com/oncelog/oncelog/api/token"
 	"github.com/oncelog/oncelog/coordinator/catalog"
 	"github.com/oncelog/oncelog/coordinator/txn"
+	"github.com/oncelog/oncelog/internal/access"
 	"github.com/oncelog/oncelog/internal/datafile"
 	"github.com/oncelog/oncelog/internal/task"
+	"github.com/oncelog/oncelog/internal/trace"
 	"github.com/oncelog/oncelog/raftstore"
 )
 
@@ -69,9 +72,16 @@ type Member struct {
 type Config struct {
 	// NodeID is the member that this process is.
 	NodeID uint64
-	// Members are all coordinator nodes, this one included; the same on all of
-	// them.
+	// Members are the coordinator nodes that the cluster begins with, this one
+	// included, the same on all of them. Once it has begun the members are
+	// replicated state: of this list a node takes its own addresses, and asks the
+	// others until it knows better. With Join they are this one and any of those
+	// that there are.
 	Members []Member
+	// Join is for a node that is added to a cluster that there is: it takes part in
+	// Raft once the leader has its data directory in the log. Needs Files. A
+	// directory that has joined ignores it.
+	Join bool
 	// Store keeps the group's log. The caller opened it and closes it, after
 	// [Coordinator.Close].
 	Store *raftstore.Store
@@ -107,17 +117,26 @@ type Config struct {
 	Runtime *task.Runtime
 	// Logger gets what operators want to know; nil: nothing.
 	Logger *slog.Logger
+	// Tracer makes spans of decisions and markers; nil: there are none.
+	Tracer trace.Tracer
+	// Access decides who may do what; nil: everybody may do everything. See
+	// [Coordinator.Authorize], which whoever serves the client address has to ask.
+	Access *access.Authority
 	// Version is the program's, shown in the status.
 	Version string
+	// MaxFormatLevel is the level of formats up to which this node takes part; see
+	// package level. 0, and what is above it, is level.Newest.
+	MaxFormatLevel uint32
 }
 
 // Coordinator is one coordinator node.
 type Coordinator struct {
-	cfg     Config
-	rt      *task.Runtime
-	log     *slog.Logger
-	state   *replica
-	members members
+	cfg      Config
+	rt       *task.Runtime
+	log      *slog.Logger
+	state    *replica
+	identity keptIdentity
+	book     addressBook
 	// group is set once opened is: by New, or once this node has joined.
 	group     *raftstore.Group
 	opened    atomic.Bool
@@ -126,19 +145,27 @@ type Coordinator struct {
 	placed    *notifier // see replica
 	registry  *registry
 	sessions  *sessions
+	silence   silence
 	keys      *token.Keyring
 	peers     *peerConns
 	idBlock   *idBlock
 	startedAt time.Time
 
-	committed, aborted atomic.Uint64 // decided here as a leader
+	counters counters // of what was done here as a leader
+	// decisions remembers whose markers are traced. It is not replicated: a new leader
+	// sends the markers of the old one's decisions without.
+	decisions *trace.Memory[txn.Ref]
 
 	// wanting is how many callers wait for markers: acknowledgements are then
 	// logged at once.
 	wanting atomic.Int64
+	// watchers is how many streams of WatchTransactions there are.
+	watchers atomic.Int64
 	// hurry tells the sender of markers that somebody begins to wait.
 	hurry chan struct{}
 
+	// departed is closed when this node is no member of the Raft group any more.
+	departed chan struct{}
 	// closing is closed when Close begins: every wait ends.
 	closing <-chan struct{}
 	stop    context.CancelFunc
@@ -146,8 +173,9 @@ type Coordinator struct {
 }
 
 // New opens the coordinator's group in the store and starts its duties. With a
-// data directory that is new it introduces itself to the other members first, in
-// the background; until then its services answer UNAVAILABLE.
+// data directory that is new it introduces itself to the other members first, or
+// with Join to their leader, in the background; until then its services answer
+// UNAVAILABLE.
 func New(cfg Config) (*Coordinator, error) {
 	if !slices.ContainsFunc(cfg.Members, func(m Member) bool { return m.ID == cfg.NodeID }) {
 		return nil, fmt.Errorf("coordinator: node id %d is not among the members; give every member the same list", cfg.NodeID)
@@ -157,6 +185,8 @@ func New(cfg Config) (*Coordinator, error) {
 		return nil, errors.New("coordinator: Store and DialPeer are required")
 	case len(cfg.Members) > maxMembers:
 		return nil, fmt.Errorf("coordinator: %d members, at most %d are possible", len(cfg.Members), maxMembers)
+	case cfg.Join && cfg.Files == nil:
+		return nil, errors.New("coordinator: Join needs Files")
 	case cfg.Files != nil && (cfg.LogID == "" || len(cfg.LogID) > catalog.MaxInstanceBytes):
 		return nil, fmt.Errorf("coordinator: LogID must have 1 to %d bytes", catalog.MaxInstanceBytes)
 	}
@@ -170,9 +200,11 @@ func New(cfg Config) (*Coordinator, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	cfg.Tracer = trace.Or(cfg.Tracer)
 	if cfg.Txn == (txn.Config{}) {
 		cfg.Txn = Rules()
 	}
+	cfg.MaxFormatLevel = level.Cap(cfg.MaxFormatLevel)
 	// The machine bounds the rules; errors must name the bounds that hold.
 	cfg.Txn = txn.New(cfg.Txn).Config()
 	ctx, stop := cfg.Runtime.WithCancel(context.Background())
@@ -190,17 +222,20 @@ func New(cfg Config) (*Coordinator, error) {
 		startedAt: cfg.Runtime.Now(),
 		hurry:     make(chan struct{}, 1),
 		fatal:     make(chan error, 1),
+		departed:  make(chan struct{}),
+		counters:  newCounters(),
+		decisions: trace.NewMemory[txn.Ref](tracedDecisions),
 		closing:   ctx.Done(),
 		stop:      stop,
 	}
-	c.state = newReplica(cfg.Txn, c.keys, c.applied, c.placed)
+	c.state = newReplica(cfg.Txn, c.keys, cfg.MaxFormatLevel, c.applied, c.placed)
 	if cfg.Files != nil {
 		id, err := openIdentity(cfg)
 		if err != nil {
 			stop()
 			return nil, err
 		}
-		c.members.id = id
+		c.identity.id = id
 		if !id.joined {
 			c.stopped.Go(c.rt, func() { c.join(ctx) })
 			return c, nil
@@ -215,23 +250,33 @@ func New(cfg Config) (*Coordinator, error) {
 
 // open opens the group: from now on this node takes part in Raft.
 func (c *Coordinator) open(ctx context.Context) error {
-	members := make([]raftstore.NodeID, 0, len(c.cfg.Members))
-	for _, m := range c.cfg.Members {
-		members = append(members, raftstore.NodeID(m.ID))
+	cfg := raftstore.GroupConfig{
+		ID: GroupID, Machine: c.state, SnapshotEntries: c.cfg.SnapshotEntries, OnRemoved: func() { close(c.departed) },
 	}
-	group, err := c.cfg.Store.CreateGroup(raftstore.GroupConfig{
-		ID:              GroupID,
-		Members:         members,
-		Machine:         c.state,
-		SnapshotEntries: c.cfg.SnapshotEntries,
-	})
+	for _, id := range c.founders() {
+		cfg.Members = append(cfg.Members, raftstore.NodeID(id))
+	}
+	cfg.Join = len(cfg.Members) == 0
+	group, err := c.cfg.Store.CreateGroup(cfg)
 	if err != nil {
 		return fmt.Errorf("coordinator: opening the group: %w", err)
 	}
 	c.group = group
 	c.opened.Store(true)
 	c.stopped.Go(c.rt, func() { c.followLeadership(ctx) })
+	c.stopped.Go(c.rt, func() { c.awaitRemoval(ctx) })
+	if c.cfg.Files != nil {
+		c.stopped.Go(c.rt, func() { c.announce(ctx) })
+	}
 	return nil
+}
+
+// founders are the members that the cluster began with; none: this one came later.
+func (c *Coordinator) founders() []uint64 {
+	if c.cfg.Files == nil {
+		return memberIDs(c.cfg.Members)
+	}
+	return c.identity.get().members
 }
 
 // Close ends the duties and the waits of requests: what they wait for does not
@@ -286,14 +331,6 @@ func (c *Coordinator) takeOffice(ctx context.Context, term uint64) *office {
 	o := &office{term: term, resign: resign}
 	o.duties.Go(c.rt, func() { newDuties(c).run(ctx) })
 	return o
-}
-
-func (c *Coordinator) member(id uint64) (Member, bool) {
-	i := slices.IndexFunc(c.cfg.Members, func(m Member) bool { return m.ID == id })
-	if i < 0 {
-		return Member{}, false
-	}
-	return c.cfg.Members[i], true
 }
 
 func setDefault(d *time.Duration, def time.Duration) {

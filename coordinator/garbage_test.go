@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 )
@@ -45,7 +47,7 @@ func TestGarbageIsRefusedAndChangesNothing(t *testing.T) {
 		s.p.accept(1, shardOf(s.topic, 0))
 		(&reader{c: c, group: "g", id: "m"}).assign(s.topic, 0)
 		m := c.leader()
-		table := slices.Concat(s.ofInit(), s.ofEnd(), s.ofAdmin(), s.ofGroups(), s.ofCatalog(), s.ofNodes())
+		table := slices.Concat(s.ofInit(), s.ofEnd(), s.ofAdmin(), s.ofGroups(), s.ofCatalog(), s.ofNodes(), s.ofACLs())
 		before := m.snapshot(t)
 		for _, g := range table {
 			_, err := g.call(c.ctx(), m)
@@ -332,6 +334,51 @@ func (s seats) ofCatalog() []garbage {
 		tooMuch("metadata: many names", "topics", meta(&oncelogv1.GetMetadataRequest{Topics: make([]string, 1001)})),
 		tooMuch("metadata: many ids", "topic_ids", meta(&oncelogv1.GetMetadataRequest{TopicIds: make([]uint64, 1001)})),
 		tooMuch("metadata: long name", "topics[1]", meta(&oncelogv1.GetMetadataRequest{Topics: []string{"t", long}})),
+	}
+}
+
+func (s seats) ofACLs() []garbage {
+	add := func(change func(*oncelogv1.AclRule)) func(context.Context, *member) (any, error) {
+		good := &oncelogv1.AclRule{
+			Principal: "alice", Resource: oncelogv1.AclResource_ACL_RESOURCE_TOPIC, Name: "t", Operation: oncelogv1.AclOperation_ACL_OPERATION_READ,
+		}
+		bad := proto.CloneOf(good)
+		change(bad)
+		return func(ctx context.Context, m *member) (any, error) {
+			return m.acls().AddAcls(ctx, &oncelogv1.AddAclsRequest{Rules: []*oncelogv1.AclRule{good, bad}})
+		}
+	}
+	many := func(n int) func(context.Context, *member) (any, error) {
+		return func(ctx context.Context, m *member) (any, error) {
+			return m.acls().AddAcls(ctx, &oncelogv1.AddAclsRequest{Rules: make([]*oncelogv1.AclRule, n)})
+		}
+	}
+	remove := func(req *oncelogv1.RemoveAclsRequest) func(context.Context, *member) (any, error) {
+		return func(ctx context.Context, m *member) (any, error) { return m.acls().RemoveAcls(ctx, req) }
+	}
+	list := func(req *oncelogv1.ListAclsRequest) func(context.Context, *member) (any, error) {
+		return func(ctx context.Context, m *member) (any, error) { return m.acls().ListAcls(ctx, req) }
+	}
+	return []garbage{
+		invalid("add acls: none", "rules", many(0)),
+		tooMuch("add acls: many", "rules", many(1001)),
+		invalid("add acls: nobody", "rules[1].principal", add(func(r *oncelogv1.AclRule) { r.Principal = "" })),
+		tooMuch("add acls: long principal", "rules[1].principal", add(func(r *oncelogv1.AclRule) { r.Principal = long + long })),
+		invalid("add acls: no name", "rules[1].name", add(func(r *oncelogv1.AclRule) { r.Name = "" })),
+		tooMuch("add acls: long name", "rules[1].name", add(func(r *oncelogv1.AclRule) { r.Name = long })),
+		invalid("add acls: no resource", "rules[1].resource", add(func(r *oncelogv1.AclRule) { r.Resource = 0 })),
+		invalid("add acls: unknown resource", "rules[1].resource", add(func(r *oncelogv1.AclRule) { r.Resource = 257 })),
+		invalid("add acls: unknown pattern", "rules[1].pattern", add(func(r *oncelogv1.AclRule) { r.Pattern = -1 })),
+		invalid("add acls: no operation", "rules[1].operation", add(func(r *oncelogv1.AclRule) { r.Operation = 0 })),
+		invalid("add acls: not on a topic", "rules[1].operation", add(func(r *oncelogv1.AclRule) { r.Operation = oncelogv1.AclOperation_ACL_OPERATION_ALTER })),
+		invalid("add acls: unknown permission", "rules[1].permission", add(func(r *oncelogv1.AclRule) { r.Permission = 3 })),
+		invalid("remove acls: everything by mistake", "filter", remove(&oncelogv1.RemoveAclsRequest{})),
+		tooMuch("remove acls: long principal", "filter.principal", remove(&oncelogv1.RemoveAclsRequest{Filter: &oncelogv1.AclFilter{Principal: long + long}})),
+		invalid("remove acls: unknown operation", "filter.operation", remove(&oncelogv1.RemoveAclsRequest{Filter: &oncelogv1.AclFilter{Operation: 99}})),
+		{"remove acls: none that there are", remove(&oncelogv1.RemoveAclsRequest{All: true}), "UNSPECIFIED", ""},
+		tooMuch("acls: page size", "page_size", list(&oncelogv1.ListAclsRequest{PageSize: 1001})),
+		invalid("acls: page token", "page_token", list(&oncelogv1.ListAclsRequest{PageToken: "1x"})),
+		tooMuch("acls: long name", "filter.name", list(&oncelogv1.ListAclsRequest{Filter: &oncelogv1.AclFilter{Name: long}})),
 	}
 }
 

@@ -3,8 +3,10 @@ package coordinator
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
+	"github.com/oncelog/oncelog/api/acl"
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/coordinator/group"
@@ -102,7 +104,7 @@ func (s *groupService) FetchOffsets(ctx context.Context, req *oncelogv1.FetchOff
 		return nil, err
 	}
 	var offsets []group.PartitionOffset
-	s.state.read(func() { offsets = s.state.groups.Offsets(req.GetGroupId(), ids) })
+	s.state.read(func() { offsets = s.visibleOffsets(ctx, s.state.groups.Offsets(req.GetGroupId(), ids)) })
 	return &oncelogv1.FetchOffsetsResponse{Offsets: s.offsetsProto(offsets)}, nil
 }
 
@@ -122,7 +124,11 @@ func (s *groupService) ListGroups(ctx context.Context, req *oncelogv1.ListGroups
 	res := &oncelogv1.ListGroupsResponse{}
 	s.state.read(func() {
 		page, more := s.state.groups.List(after, limit)
+		may := s.visible(ctx, acl.Group)
 		for _, g := range page {
+			if !may(g.ID) {
+				continue
+			}
 			res.Groups = append(res.Groups, &oncelogv1.GroupListing{
 				GroupId: g.ID, Generation: g.Generation, Members: uint32(g.Members), Partitions: uint32(g.Offsets),
 			})
@@ -211,6 +217,20 @@ func (s *groupService) partitionIDs(ctx context.Context, refs []*oncelogv1.Parti
 		return nil
 	})
 	return ids, err
+}
+
+// visibleOffsets leaves out what is of topics that the caller may not see. The caller
+// holds the state still.
+func (s *groupService) visibleOffsets(ctx context.Context, offsets []group.PartitionOffset) []group.PartitionOffset {
+	if !s.cfg.Access.Enabled() {
+		return offsets
+	}
+	may := s.visible(ctx, acl.Topic)
+	return slices.DeleteFunc(offsets, func(o group.PartitionOffset) bool {
+		p, _ := s.state.catalog.Partition(o.Partition)
+		t, ok := s.state.catalog.TopicByID(p.TopicID)
+		return ok && !may(t.Name)
+	})
 }
 
 func (s *groupService) offsetsProto(offsets []group.PartitionOffset) []*oncelogv1.CommittedOffset {

@@ -30,20 +30,23 @@ var identityFile = datafile.Format{
 }
 
 // identity binds a data directory to one coordinator, to its log, and to the
-// members of its cluster. Raft knows none of them: with another log the node
-// would vote a second time in one term, and with a longer list of members the new
-// ones would found a second cluster beside the one in the log. Addresses are not
-// part of it: they may change.
+// members that its cluster began with. Raft knows none of them: with another log
+// the node would vote a second time in one term, and with another list of members
+// it could found a second cluster. Who the members are now is in the log.
 type identity struct {
-	node    uint64
-	members []uint64 // ascending, this one included
+	node uint64
+	// members are those that the cluster began with, ascending, this one included;
+	// none: this one came later.
+	members []uint64
 	// instance is drawn when the directory is made.
 	instance string
 	// log is the name of the log's database.
 	log string
-	// joined: a majority of the others remembers the instance, and this node may
-	// vote.
+	// joined: a majority of the others remembers the instance, or it is in the
+	// cluster's log, and this node may take part in Raft.
 	joined bool
+	// removed: the node is no member any more.
+	removed bool
 	// others are the instances of other members that this node remembers,
 	// ascending by member.
 	others []memberInstance
@@ -68,6 +71,7 @@ func (id identity) write(files datafile.Files) error {
 		b = codec.AppendUvarint(b, o.node)
 		b = codec.AppendString(b, o.instance)
 	}
+	b = codec.AppendBool(b, id.removed)
 	return identityFile.Write(files, b)
 }
 
@@ -83,6 +87,7 @@ func decodeIdentity(b []byte) (identity, error) {
 	for range r.Count(maxMembers) {
 		id.others = append(id.others, memberInstance{node: r.Uvarint(), instance: r.String(catalog.MaxInstanceBytes)})
 	}
+	id.removed = r.Bool()
 	return id, r.Close()
 }
 
@@ -90,10 +95,12 @@ func decodeIdentity(b []byte) (identity, error) {
 // neither an identity nor a log.
 func openIdentity(cfg Config) (identity, error) {
 	mine := identity{node: cfg.NodeID, log: cfg.LogID, instance: rand.Text()}
-	for _, m := range cfg.Members {
-		mine.members = append(mine.members, m.ID)
+	if !cfg.Join {
+		for _, m := range cfg.Members {
+			mine.members = append(mine.members, m.ID)
+		}
+		slices.Sort(mine.members)
 	}
-	slices.Sort(mine.members)
 	payload, _, ok, err := identityFile.Read(cfg.Files)
 	if err != nil {
 		return identity{}, err
@@ -107,7 +114,7 @@ func openIdentity(cfg Config) (identity, error) {
 			return identity{}, fmt.Errorf("%s is missing beside a log that is in use; without it nobody knows whose log that is: %w",
 				datafile.PathOf(cfg.Files, IdentityFile), raftstore.ErrCorrupt)
 		}
-		mine.joined = mine.needed() == 0
+		mine.joined = len(mine.members) == 1
 		return mine, mine.write(cfg.Files)
 	}
 	id, err := decodeIdentity(payload)
@@ -120,17 +127,33 @@ func openIdentity(cfg Config) (identity, error) {
 		return identity{}, apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_NODE_ID_IN_USE,
 			fmt.Sprintf("%s belongs to coordinator node %d, this is node %d", place, id.node, mine.node),
 			apierrors.KeyNodeID, strconv.FormatUint(id.node, 10))
-	case !slices.Equal(id.members, mine.members):
-		return identity{}, fmt.Errorf("%s belongs to a cluster with the coordinator nodes %v, and this start names %v: the members of a "+
-			"cluster cannot be changed yet, so start it with those it was created with, or give another data directory",
-			place, id.members, mine.members)
+	case id.removed:
+		return identity{}, fmt.Errorf("%s: %w", place, removedError(id.node))
+	case !id.joined && !cfg.Join && !slices.Equal(id.members, mine.members):
+		return identity{}, fmt.Errorf("%s belongs to a cluster that begins with the coordinator nodes %v, and this start names %v: start it "+
+			"with those, or delete the directory, which has no data yet", place, id.members, mine.members)
 	case id.log != mine.log:
 		return identity{}, fmt.Errorf("the log in %s is not the one that this node had, which was deleted or replaced: with it the node "+
 			"lost its votes and must not run; bring the log back: %w", place, raftstore.ErrCorrupt)
 	case !id.joined && len(groups) > 0:
 		return identity{}, fmt.Errorf("%s is older than the log beside it: %w", datafile.PathOf(cfg.Files, IdentityFile), raftstore.ErrCorrupt)
+	case !id.joined && cfg.Join && len(id.members) > 0:
+		// It never voted for the cluster that it was to begin.
+		id.members = nil
+		return id, id.write(cfg.Files)
 	}
 	return id, nil
+}
+
+// ErrRemoved ends a node that is no member of the cluster any more.
+var ErrRemoved = errors.New("coordinator: no member any more")
+
+func removedError(node uint64) error { return fmt.Errorf("%w: %s", ErrRemoved, removedText(node)) }
+
+// removedText is what a node is told that is no member any more.
+func removedText(node uint64) string {
+	return fmt.Sprintf("coordinator %d was removed from the cluster, and its directory is of no use any more: delete it; to bring the "+
+		"machine back, add it as a new coordinator with `oncelog coordinator add`", node)
 }
 
 // needed is how many other members must remember a new instance before it may

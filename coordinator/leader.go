@@ -41,11 +41,11 @@ func newDuties(c *Coordinator) *duties {
 
 // run returns when ctx, the term of office, ends.
 func (d *duties) run(ctx context.Context) {
-	if !d.initCluster(ctx) {
+	if !d.initCluster(ctx) || !d.ensureKey(ctx) {
 		return
 	}
 	var all task.Group
-	for _, duty := range []func(context.Context){d.markers.run, d.expire, d.expireIDs, d.expireMembers} {
+	for _, duty := range []func(context.Context){d.markers.run, d.expire, d.expireIDs, d.expireMembers, d.place, d.reconfigure, d.raiseLevel} {
 		all.Go(d.rt, func() { duty(ctx) })
 	}
 	all.Wait(d.rt)
@@ -76,6 +76,35 @@ func (d *duties) initCluster(ctx context.Context) bool {
 			d.log.Error("the settings of the new cluster are refused", "code", res.Code.String())
 		}
 		d.pause(ctx, dutyRetry)
+	}
+	return false
+}
+
+// ensureKey gives a cluster that was restored from a backup, which has no keys, one.
+// Whatever tokens were signed before are of no use then.
+func (d *duties) ensureKey(ctx context.Context) bool {
+	for ctx.Err() == nil {
+		var keys []catalog.Key
+		active := false
+		d.state.read(func() {
+			keys = d.state.catalog.Keys()
+			_, active = d.state.catalog.ActiveKey()
+		})
+		if active {
+			return true
+		}
+		var cmd catalog.Command
+		if len(keys) > 0 {
+			cmd = catalog.ActivateKey{At: d.now(), ID: keys[len(keys)-1].ID}
+		} else {
+			secret := make([]byte, 32)
+			_, _ = rand.Read(secret) // never fails (crypto/rand)
+			cmd = catalog.AddKey{At: d.now(), Secret: secret}
+		}
+		if _, err := d.proposeCatalog(ctx, cmd); err != nil {
+			d.logFailure(ctx, "making a key that signs tokens", err)
+			d.pause(ctx, dutyRetry)
+		}
 	}
 	return false
 }
@@ -121,7 +150,7 @@ func (d *duties) expireNow(ctx context.Context, due []txn.Ref) bool {
 	}
 	for i, code := range res.Codes {
 		if code == txn.CodeOK {
-			d.aborted.Add(1)
+			d.counters.aborted.add(txn.ReasonTimeout, 1)
 			d.log.Info("transaction timed out", "producer_id", due[i].ProducerID, "epoch", due[i].Epoch, "txn_number", due[i].Number)
 		}
 	}
@@ -165,6 +194,7 @@ func (d *duties) expireIDsNow(ctx context.Context, idle []uint64) bool {
 			removed++
 		}
 	}
+	d.counters.idsExpired.Add(uint64(removed))
 	d.log.Info("idle transactional ids removed", "count", removed)
 	return true
 }

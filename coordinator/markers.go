@@ -11,6 +11,7 @@ import (
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/coordinator/txn"
 	"github.com/oncelog/oncelog/internal/task"
+	"github.com/oncelog/oncelog/internal/trace"
 )
 
 // Paces of marker delivery.
@@ -198,9 +199,13 @@ func (s *markerSender) collect(now time.Time) []batch {
 // the given decision. The caller holds the state still.
 func (s *markerSender) unanswered(shard, after uint64) batch {
 	b := batch{shard: shard}
+	newest := s.silence.newestDecision()
 	for m := range s.state.txns.Owed(shard) {
 		if m.Decision <= after {
 			continue
+		}
+		if m.Decision > newest {
+			break // while a backup is made
 		}
 		if b.markers = append(b.markers, m); len(b.markers) == markerBatch {
 			break
@@ -219,17 +224,27 @@ func (s *markerSender) peerAddress(node uint64) (address string, ok bool) {
 }
 
 // deliver sends one request and waits for its answer.
-func (s *markerSender) deliver(ctx context.Context, node uint64, address string, b batch) answer {
-	a := answer{shard: b.shard}
+func (s *markerSender) deliver(ctx context.Context, node uint64, address string, b batch) (a answer) {
+	a.shard = b.shard
 	client, err := s.peers.shard(node, address)
 	if err != nil {
 		a.err = err
 		return a
 	}
 	request := &oncelogv1.ShardMarkers{ShardId: b.shard, Markers: make([]*oncelogv1.Marker, 0, len(b.markers))}
+	var ends []trace.End
 	for _, m := range b.markers {
-		request.Markers = append(request.Markers, markerProto(m))
+		marker := markerProto(m)
+		if end := s.traceMarker(marker, m, b.shard); end != nil {
+			ends = append(ends, end)
+		}
+		request.Markers = append(request.Markers, marker)
 	}
+	defer func() {
+		for _, end := range ends {
+			end(a.err)
+		}
+	}()
 	res, err := client.WriteMarkers(ctx, &oncelogv1.WriteMarkersRequest{Shards: []*oncelogv1.ShardMarkers{request}})
 	switch shards := res.GetShards(); {
 	case err != nil:
@@ -271,9 +286,11 @@ func (s *markerSender) answered(ctx context.Context, a answer) {
 	if a.err == nil {
 		d.pause = 0
 	} else {
+		s.counters.markersFailed.Add(1)
 		s.refused(ctx, d, a)
 	}
 	for _, ack := range a.acks {
+		s.counters.markers.add(ack.Answer, 1)
 		if ack.Answer == txn.MarkerMissingData || ack.Answer == txn.MarkerConflict {
 			// Data that was acknowledged is not there, or was discarded: people
 			// must look at this.
@@ -287,13 +304,17 @@ func (s *markerSender) answered(ctx context.Context, a answer) {
 	s.acks = append(s.acks, a.acks...)
 }
 
-func (s *markerSender) refused(ctx context.Context, d *delivery, a answer) {
-	failure := apierrors.From(a.err)
-	if failure.Code == oncelogv1.ErrorCode_ERROR_CODE_NOT_LEADER {
-		node, _ := strconv.ParseUint(failure.Metadata[apierrors.KeyLeaderNode], 10, 64)
-		term, _ := strconv.ParseUint(failure.Metadata[apierrors.KeyTerm], 10, 64)
-		s.registry.hint(a.shard, seat{node: node, term: term})
+// hintedBy takes the word of a node that does not lead a shard for who does.
+func (c *Coordinator) hintedBy(shard uint64, refused *apierrors.Error) {
+	if refused.Code == oncelogv1.ErrorCode_ERROR_CODE_NOT_LEADER {
+		node, _ := strconv.ParseUint(refused.Metadata[apierrors.KeyLeaderNode], 10, 64)
+		term, _ := strconv.ParseUint(refused.Metadata[apierrors.KeyTerm], 10, 64)
+		c.registry.hint(shard, seat{node: node, term: term})
 	}
+}
+
+func (s *markerSender) refused(ctx context.Context, d *delivery, a answer) {
+	s.hintedBy(a.shard, apierrors.From(a.err))
 	s.backOff(d, s.rt.Now())
 	if ctx.Err() == nil {
 		s.log.Debug("delivering markers failed; trying again", "shard", a.shard, "node", d.to.node, "error", a.err, "pause", d.pause)

@@ -13,6 +13,7 @@ import (
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/coordinator/catalog"
+	"github.com/oncelog/oncelog/coordinator/membership"
 	"github.com/oncelog/oncelog/internal/datafile"
 	"github.com/oncelog/oncelog/internal/task"
 )
@@ -24,6 +25,9 @@ import (
 // its instance; of two instances of one member only the first can get that, and
 // the second is told to stop. A directory that has got it starts on its own from
 // then on.
+//
+// That is how a cluster begins. Who comes later asks the leader instead; see
+// announce.go.
 
 const (
 	introduceTimeout = time.Second
@@ -36,20 +40,21 @@ type memberService struct {
 	*Coordinator
 }
 
-// members is what this node knows of data directories, its own included.
-type members struct {
+// keptIdentity is what this node has written down of data directories, its own
+// included.
+type keptIdentity struct {
 	mu sync.Mutex
 	id identity
 }
 
-func (m *members) get() identity {
+func (m *keptIdentity) get() identity {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.id
 }
 
 // change writes down what fn makes of the identity; no change if it fails.
-func (m *members) change(files datafile.Files, fn func(*identity) (changed bool, err error)) error {
+func (m *keptIdentity) change(files datafile.Files, fn func(*identity) (changed bool, err error)) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	id := m.id
@@ -73,16 +78,13 @@ func (s *memberService) IntroduceMember(_ context.Context, req *oncelogv1.Introd
 		return nil, err
 	}
 	isNew := false
-	err := s.members.change(s.cfg.Files, func(id *identity) (_ bool, err error) {
+	err := s.identity.change(s.cfg.Files, func(id *identity) (_ bool, err error) {
 		isNew, err = id.remember(req.GetNodeId(), req.GetInstanceId())
 		return isNew, err
 	})
 	switch {
 	case errors.Is(err, errOtherInstance):
-		return nil, apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_NODE_ID_IN_USE, fmt.Sprintf(
-			"coordinator %d had another data directory, and lost its votes with it: bring that directory back, the others go on meanwhile. "+
-				"If the cluster is new and empty, delete the data directories of all its coordinators", req.GetNodeId()),
-			apierrors.KeyNodeID, strconv.FormatUint(req.GetNodeId(), 10))
+		return nil, otherDirectory(req.GetNodeId())
 	case err != nil:
 		s.log.Error("cannot write down another coordinator's data directory", "coordinator", req.GetNodeId(), "error", err)
 		return nil, apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNAVAILABLE, "the identity cannot be written")
@@ -97,7 +99,7 @@ func (s *memberService) checkIntroduction(req *oncelogv1.IntroduceMemberRequest)
 	if err := checkCount("members", len(req.GetMembers()), maxMembers); err != nil {
 		return err
 	}
-	mine := s.members.get().members
+	mine := s.identity.get().members
 	switch {
 	case req.GetInstanceId() == "":
 		return apierrors.InvalidArgument("instance_id", "must not be empty")
@@ -106,22 +108,64 @@ func (s *memberService) checkIntroduction(req *oncelogv1.IntroduceMemberRequest)
 	case req.GetToNode() != s.cfg.NodeID:
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_WRONG_CLUSTER, fmt.Sprintf(
 			"this is coordinator %d, not %d: check the addresses of the members", s.cfg.NodeID, req.GetToNode()))
+	}
+	if err := s.checkFounder(req); err != nil {
+		return err
+	}
+	switch {
+	case len(mine) == 0:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_WRONG_CLUSTER,
+			"the cluster is there already: add the node with `oncelog coordinator add`, and start it with --join")
 	case !slices.Equal(req.GetMembers(), mine):
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_WRONG_CLUSTER, fmt.Sprintf(
-			"the coordinators here are %v, not %v: give every member the same list", mine, req.GetMembers()))
-	}
-	if _, known := s.member(req.GetNodeId()); !known || req.GetNodeId() == s.cfg.NodeID {
+			"the coordinators that the cluster began with are %v here, not %v: give every member the same list; if the cluster is "+
+				"there already, add the node with `oncelog coordinator add` and start it with --join", mine, req.GetMembers()))
+	case req.GetNodeId() == s.cfg.NodeID || !slices.Contains(mine, req.GetNodeId()):
 		return apierrors.InvalidArgument("node_id", "must be another member")
 	}
 	return nil
 }
 
-// join introduces this node to the others until enough of them remember it, then
-// opens the group.
+// checkFounder refuses who is no member any more, and a directory that is not the
+// one in the log. What this node has applied may be old, and then others, or what
+// they wrote down, refuse it.
+func (s *memberService) checkFounder(req *oncelogv1.IntroduceMemberRequest) error {
+	var (
+		removed bool
+		known   membership.Member
+	)
+	s.state.read(func() {
+		removed = s.state.members.Removed(req.GetNodeId())
+		known, _ = s.state.members.Member(req.GetNodeId())
+	})
+	switch {
+	case known.Instance != "" && known.Instance != req.GetInstanceId():
+		return otherDirectory(req.GetNodeId())
+	case !removed:
+		return nil
+	}
+	return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_NODE_ID_IN_USE, removedText(req.GetNodeId()),
+		apierrors.KeyNodeID, strconv.FormatUint(req.GetNodeId(), 10))
+}
+
+func otherDirectory(node uint64) error {
+	return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_NODE_ID_IN_USE, fmt.Sprintf(
+		"coordinator %d had another data directory, and lost its votes with it: bring that directory back, or replace it by a new "+
+			"coordinator with `oncelog coordinator replace %d`; the others go on meanwhile. "+
+			"If the cluster is new and empty, delete the data directories of all its coordinators", node, node),
+		apierrors.KeyNodeID, strconv.FormatUint(node, 10))
+}
+
+// join introduces this node to the others until enough of them remember it, or
+// asks the leader of a cluster that is there, then opens the group.
 func (c *Coordinator) join(ctx context.Context) {
-	err := c.introduce(ctx)
+	ask := c.introduce
+	if len(c.identity.get().members) == 0 {
+		ask = c.askToJoin
+	}
+	err := ask(ctx)
 	if err == nil {
-		err = c.members.change(c.cfg.Files, func(id *identity) (bool, error) {
+		err = c.identity.change(c.cfg.Files, func(id *identity) (bool, error) {
 			id.joined = true
 			return true, nil
 		})
@@ -137,8 +181,8 @@ func (c *Coordinator) join(ctx context.Context) {
 // introduce returns once a majority of the others remembers this node, or one
 // that does not want to.
 func (c *Coordinator) introduce(ctx context.Context) error {
-	id := c.members.get()
-	results := make(chan error, maxMembers) // with room for everybody's
+	id := c.identity.get()
+	results := make(chan error, maxMembers) // with room for everybody's; the list is the one of the identity
 	var asking task.Group
 	defer asking.Wait(c.rt)
 	ctx, cancel := c.rt.WithCancel(ctx)

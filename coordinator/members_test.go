@@ -38,16 +38,28 @@ type directories struct {
 	logs  map[uint64]string
 	// served are the services of those that run, by address.
 	served *sync.Map
+	// settings change what a member is started with.
+	settings map[uint64]func(*Config)
+	// places are the addresses of members that are not at those of their id.
+	places map[uint64]uint64
+}
+
+// at is the id by whose addresses a member is reached.
+func (d directories) at(m *member) uint64 {
+	if place, ok := d.places[m.id]; ok {
+		return place
+	}
+	return m.id
 }
 
 func (d directories) start(c *cluster, m *member) {
 	c.t.Helper()
 	c.start(m)
-	d.served.Store(peerAddress(m.id), m.peer)
+	d.served.Store(peerAddress(d.at(m)), m.peer)
 }
 
 func (d directories) stop(c *cluster, m *member) {
-	d.served.Delete(peerAddress(m.id))
+	d.served.Delete(peerAddress(d.at(m)))
 	c.stop(m)
 }
 
@@ -55,7 +67,7 @@ func (d directories) stop(c *cluster, m *member) {
 // Nobody is started yet.
 func guarded(t *testing.T, n int, test func(t *testing.T, c *cluster, d directories)) {
 	t.Helper()
-	d := directories{files: map[uint64]fileMap{}, logs: map[uint64]string{}, served: &sync.Map{}}
+	d := directories{files: map[uint64]fileMap{}, logs: map[uint64]string{}, served: &sync.Map{}, settings: map[uint64]func(*Config){}, places: map[uint64]uint64{}}
 	for i := range n {
 		d.files[uint64(i+1)], d.logs[uint64(i+1)] = fileMap{}, "log-1"
 	}
@@ -64,6 +76,9 @@ func guarded(t *testing.T, n int, test func(t *testing.T, c *cluster, d director
 		cfg.Files, cfg.LogID = d.files[cfg.NodeID], d.logs[cfg.NodeID]
 		cfg.DialPeer = func(address string) (grpc.ClientConnInterface, error) {
 			return memberConn{served: d.served, address: address}, nil
+		}
+		if change := d.settings[cfg.NodeID]; change != nil {
+			change(cfg)
 		}
 	}
 	inBubble(t, 0, change, func(t *testing.T, empty *cluster) {

@@ -1,16 +1,21 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"time"
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
+	"github.com/oncelog/oncelog/api/level"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/coordinator/catalog"
 	"github.com/oncelog/oncelog/coordinator/txn"
+	"github.com/oncelog/oncelog/internal/access"
+	"github.com/oncelog/oncelog/raftstore"
 )
 
 // nodeService is the part of the gRPC edge that partition nodes use, on the
@@ -21,13 +26,13 @@ type nodeService struct {
 }
 
 // peerFacing makes a NOT_LEADER name the address where nodes reach the leader.
-func (s *nodeService) peerFacing(err error) error {
+func (c *Coordinator) peerFacing(err error) error {
 	var e *apierrors.Error
 	if !errors.As(err, &e) || e.Code != oncelogv1.ErrorCode_ERROR_CODE_NOT_LEADER {
 		return err
 	}
 	id, _ := strconv.ParseUint(e.Metadata[apierrors.KeyLeaderNode], 10, 64)
-	m, known := s.member(id)
+	m, known := c.member(id)
 	if !known {
 		return err
 	}
@@ -60,12 +65,18 @@ func (s *nodeService) register(ctx context.Context, req *oncelogv1.RegisterNodeR
 			"the node's data belongs to cluster "+strconv.Quote(req.GetClusterId())+", this is "+strconv.Quote(cluster),
 			apierrors.KeyClusterID, cluster)
 	}
+	if err := s.checkLevel(req.GetMaxFormatLevel()); err != nil {
+		return nil, err
+	}
 	out, err := proposeCatalog(ctx, s.Coordinator, catalog.RegisterNode{
 		At: s.now(), ID: req.GetNodeId(), Instance: req.GetInstanceId(),
-		ClientAddress: req.GetClientAddress(), PeerAddress: req.GetPeerAddress(),
+		ClientAddress: req.GetClientAddress(), PeerAddress: req.GetPeerAddress(), Known: req.GetClusterId() != "",
 	})
 	if err != nil {
 		return nil, err
+	}
+	if out.Code == catalog.CodeNodeRemoved {
+		return nil, nodeRemoved(req.GetNodeId())
 	}
 	if err := s.catalogError(out, ""); err != nil {
 		return nil, err
@@ -79,8 +90,8 @@ func (s *nodeService) register(ctx context.Context, req *oncelogv1.RegisterNodeR
 }
 
 func checkRegistration(req *oncelogv1.RegisterNodeRequest) error {
-	if req.GetNodeId() == 0 {
-		return apierrors.InvalidArgument("node_id", "must be at least 1")
+	if id := req.GetNodeId(); id == 0 || id > uint64(raftstore.MaxNodeID) {
+		return apierrors.InvalidArgument("node_id", fmt.Sprintf("is %d: it must be from 1 to %d", id, uint64(raftstore.MaxNodeID)))
 	}
 	if err := checkName("client_address", req.GetClientAddress(), true); err != nil {
 		return err
@@ -97,6 +108,54 @@ func checkRegistration(req *oncelogv1.RegisterNodeRequest) error {
 	return checkName("cluster_id", req.GetClusterId(), false)
 }
 
+// GiveUpDisk implements the contract.
+func (s *nodeService) GiveUpDisk(ctx context.Context, req *oncelogv1.GiveUpDiskRequest) (*oncelogv1.GiveUpDiskResponse, error) {
+	if err := s.takeDisk(ctx, req); err != nil {
+		return nil, s.peerFacing(err)
+	}
+	return &oncelogv1.GiveUpDiskResponse{}, nil
+}
+
+func (s *nodeService) takeDisk(ctx context.Context, req *oncelogv1.GiveUpDiskRequest) error {
+	switch {
+	case req.GetInstanceId() == "":
+		return apierrors.InvalidArgument("instance_id", "must not be empty")
+	case len(req.GetInstanceId()) > catalog.MaxInstanceBytes:
+		return tooLong("instance_id", catalog.MaxInstanceBytes)
+	case len(req.GetDamage()) > maxProblem:
+		return tooLong("damage", maxProblem)
+	}
+	if err := s.current(ctx); err != nil {
+		return err
+	}
+	cluster, formats := "", uint32(0)
+	s.state.read(func() { cluster, formats = s.state.catalog.ClusterID(), s.state.members.Level() })
+	switch {
+	case req.GetClusterId() != cluster:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_WRONG_CLUSTER,
+			"the node's data belongs to cluster "+strconv.Quote(req.GetClusterId())+", this is "+strconv.Quote(cluster),
+			apierrors.KeyClusterID, cluster)
+	case formats < 2: // older coordinators do not know the command
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNAVAILABLE,
+			"a node can give its disk up once all nodes read format level 2; until then: `oncelog node replace-disk`")
+	}
+	out, err := proposeCatalog(ctx, s.Coordinator, catalog.LoseDisk{At: s.now(), ID: req.GetNodeId(), Instance: req.GetInstanceId()})
+	if err != nil {
+		return err
+	}
+	if err := s.nodeError(out, req.GetNodeId()); err != nil {
+		return err
+	}
+	if out.Node.Instance != "" { // it has another directory by now
+		return s.catalogError(catalog.Result{Code: catalog.CodeNodeMismatch, Node: out.Node}, "")
+	}
+	if out.Changed {
+		s.log.Error("a partition node found its disk damaged and gave it up; its replicas are made anew",
+			"node_id", req.GetNodeId(), "instance", req.GetInstanceId(), "damage", req.GetDamage())
+	}
+	return nil
+}
+
 // Heartbeat implements the contract.
 func (s *nodeService) Heartbeat(ctx context.Context, req *oncelogv1.HeartbeatRequest) (*oncelogv1.HeartbeatResponse, error) {
 	res, err := s.heartbeat(ctx, req)
@@ -109,20 +168,41 @@ func (s *nodeService) heartbeat(ctx context.Context, req *oncelogv1.HeartbeatReq
 	}
 	s.registry.heard(req.GetNodeId(), s.rt.Now())
 	s.registry.diskLow(req.GetNodeId(), req.GetDiskLow())
+	s.registry.reads(req.GetNodeId(), level.Of(req.GetMaxFormatLevel()))
 	s.takeReports(req)
+	if err := s.takeMembers(ctx, req); err != nil {
+		return nil, err
+	}
 	ctx, cancel := s.beforeDeadline(ctx)
 	defer cancel()
 	ctx, cancelWait := s.rt.WithTimeout(ctx, time.Duration(req.GetWaitMs())*time.Millisecond)
 	defer cancelWait()
-	err := s.await(ctx, s.placed.next, func() bool { return s.state.catalog.Version() > req.GetKnownVersion() })
+	err := s.await(ctx, s.placed.next, func() bool {
+		return s.state.catalog.Version() > req.GetKnownVersion() || s.newCoordinators(req)
+	})
 	if err != nil && !errors.Is(err, errWaitedEnough) {
 		return nil, err
 	}
 	// After a wait that ended by time the answer repeats the version that the
 	// node knows.
 	res := &oncelogv1.HeartbeatResponse{}
-	s.state.read(func() { s.fillAssignment(res, req) })
+	s.state.read(func() {
+		s.fillAssignment(res, req)
+		res.FormatLevel = s.state.members.Level()
+		if rules, version := s.state.catalog.ACLs(); req.KnownAclsVersion == nil || req.GetKnownAclsVersion() != version {
+			res.Acls = &oncelogv1.AclTable{Version: version, Rules: access.RulesProto(rules)}
+		}
+		if s.newCoordinators(req) {
+			res.Coordinators, res.CoordinatorsVersion = s.coordinatorProtos(), s.state.members.Version()
+		}
+	})
 	return res, nil
+}
+
+// newCoordinators reports whether the node wants a newer list of coordinators than it
+// has. The caller holds the state still.
+func (s *nodeService) newCoordinators(req *oncelogv1.HeartbeatRequest) bool {
+	return req.KnownCoordinatorsVersion != nil && s.state.members.Version() > req.GetKnownCoordinatorsVersion()
 }
 
 // takeReports notes who leads the node's shards. What a node says about shards
@@ -136,8 +216,7 @@ func (s *nodeService) takeReports(req *oncelogv1.HeartbeatRequest) {
 	s.state.read(func() {
 		for _, r := range req.GetShards() {
 			shard, ok := s.state.catalog.Shard(r.GetShardId())
-			if !ok || !slices.Contains(shard.Replicas, req.GetNodeId()) ||
-				r.GetLeader() != 0 && !slices.Contains(shard.Replicas, r.GetLeader()) {
+			if !ok || !partOf(shard, req.GetNodeId()) || r.GetLeader() != 0 && !partOf(shard, r.GetLeader()) {
 				continue
 			}
 			reports = append(reports, report{shard.ID, shardLeader{
@@ -150,8 +229,76 @@ func (s *nodeService) takeReports(req *oncelogv1.HeartbeatRequest) {
 	}
 }
 
+// partOf reports whether a node has, or is to get, a replica of the shard.
+func partOf(s catalog.Shard, node uint64) bool {
+	return slices.Contains(s.Replicas, node) || s.Move.Active() && s.Move.Add == node
+}
+
+// takeMembers brings into the log what ends a move, and keeps in mind what leaders
+// say of those that go on.
+func (s *nodeService) takeMembers(ctx context.Context, req *oncelogv1.HeartbeatRequest) error {
+	var ends []catalog.ReportMembers
+	s.state.read(func() {
+		for _, r := range req.GetShards() {
+			shard, ok := s.state.catalog.Shard(r.GetShardId())
+			if !ok || !r.GetReady() || r.GetLeader() != req.GetNodeId() || !partOf(shard, req.GetNodeId()) {
+				continue
+			}
+			progress := moveProgress{}
+			if shard.Move.Active() {
+				progress = moveProgress{problem: r.GetProblem(), lag: r.GetLag()}
+			}
+			s.registry.moving(shard.ID, progress)
+			cmd := catalog.ReportMembers{
+				At: s.now(), Shard: shard.ID, Index: r.GetMembersIndex(), Seen: r.GetPartitionsVersion(), Members: membersOf(r.GetMembers()),
+			}
+			if s.state.catalog.Ends(cmd) {
+				ends = append(ends, cmd)
+			}
+		}
+	})
+	for _, cmd := range ends {
+		res, err := proposeCatalog(ctx, s.Coordinator, cmd)
+		if err != nil {
+			return err
+		}
+		if res.Changed {
+			s.log.Info("replicas moved", "shard", res.Shard.ID, "replicas", res.Shard.Replicas, "index", cmd.Index)
+		}
+	}
+	return nil
+}
+
+// membersOf returns members as the catalogue compares them, whatever their order.
+func membersOf(p []*oncelogv1.ShardMember) []catalog.Replica {
+	out := make([]catalog.Replica, 0, len(p))
+	for _, m := range p {
+		out = append(out, catalog.Replica{Node: m.GetNodeId(), Life: m.GetLife()})
+	}
+	slices.SortFunc(out, func(a, b catalog.Replica) int {
+		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Life, b.Life))
+	})
+	return out
+}
+
+// checkReports bounds what comes with the shards.
+func checkReports(reports []*oncelogv1.ShardReport) error {
+	for i, r := range reports {
+		if len(r.GetMembers()) > raftstore.MaxMembers {
+			return tooLong("shards["+strconv.Itoa(i)+"].members", raftstore.MaxMembers)
+		}
+		if len(r.GetProblem()) > maxProblem {
+			return tooLong("shards["+strconv.Itoa(i)+"].problem", maxProblem)
+		}
+	}
+	return nil
+}
+
 func (s *nodeService) checkHeartbeat(req *oncelogv1.HeartbeatRequest) error {
 	if err := checkCount("shards", len(req.GetShards()), maxList); err != nil {
+		return err
+	}
+	if err := checkReports(req.GetShards()); err != nil {
 		return err
 	}
 	if req.GetWaitMs() < 0 {
@@ -172,16 +319,26 @@ func (s *nodeService) checkHeartbeat(req *oncelogv1.HeartbeatRequest) error {
 	case !known:
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_NODE,
 			"node "+strconv.FormatUint(req.GetNodeId(), 10)+" is not registered")
+	case node.Instance == "":
+		return nodeRemoved(node.ID)
 	case node.Instance != req.GetInstanceId():
 		return s.catalogError(catalog.Result{Code: catalog.CodeNodeMismatch, Node: node}, "")
 	default:
-		return nil
+		return s.checkLevel(req.GetMaxFormatLevel())
 	}
 }
 
 func (s *nodeService) fillAssignment(res *oncelogv1.HeartbeatResponse, req *oncelogv1.HeartbeatRequest) {
 	cat := s.state.catalog
 	res.Version = cat.Version()
+	self, _ := cat.Node(req.GetNodeId())
+	res.Draining = self.Draining
+	for _, r := range req.GetShards() {
+		shard, ok := cat.Shard(r.GetShardId())
+		if ok && !shard.Has(catalog.Replica{Node: self.ID, Life: r.GetLife()}) {
+			res.Released = append(res.Released, &oncelogv1.ReleasedShard{ShardId: shard.ID, Life: r.GetLife()})
+		}
+	}
 	if res.Version <= req.GetKnownVersion() {
 		return
 	}
@@ -190,21 +347,32 @@ func (s *nodeService) fillAssignment(res *oncelogv1.HeartbeatResponse, req *once
 	}
 	neighbours := map[uint64]bool{}
 	for _, shard := range cat.ShardsOf(req.GetNodeId()) {
-		a := &oncelogv1.ShardAssignment{ShardId: shard.ID, Replicas: shard.Replicas, Version: shard.Version}
+		member, _ := shard.Member(self.ID)
+		a := &oncelogv1.ShardAssignment{
+			ShardId: shard.ID, Replicas: shard.Replicas, Version: shard.Version, Move: moveProto(shard.Move),
+			Life: member.Life, Join: member.Life > 0 || shard.MembersIndex > 0,
+		}
 		for _, p := range shard.Partitions {
 			a.Partitions = append(a.Partitions, &oncelogv1.AssignedPartition{
 				RetentionMs: int64(p.Retention.Millis), RetentionBytes: int64(p.Retention.Bytes),
-				PartitionId: p.ID, TopicId: p.TopicID, Topic: p.TopicName, Partition: p.Index,
+				Compact: p.Cleanup.Policy.Compact(), MinCompactionLagMs: int64(p.Cleanup.MinLag),
+				DeleteRetentionMs: int64(p.Cleanup.DeleteRetention),
+				PartitionId:       p.ID, TopicId: p.TopicID, Topic: p.TopicName, Partition: p.Index,
 			})
 		}
 		for _, id := range shard.Replicas {
 			neighbours[id] = true
 		}
+		if shard.Move.Active() {
+			neighbours[shard.Move.Add] = true
+		}
 		res.Shards = append(res.Shards, a)
 	}
 	for _, n := range cat.Nodes() {
 		if neighbours[n.ID] {
-			res.Nodes = append(res.Nodes, nodeProto(n))
+			p := nodeProto(n)
+			p.Draining = n.Draining
+			res.Nodes = append(res.Nodes, p)
 		}
 	}
 }
@@ -243,6 +411,7 @@ func (s *nodeService) enlist(ctx context.Context, req *oncelogv1.EnlistRequest) 
 		if err != nil {
 			return nil, err
 		}
+		s.counters.aborted.add(txn.ReasonSuperseded, uint64(res.Superseded))
 		for i, a := range res.Answers {
 			answers[at[i]] = a
 		}

@@ -11,6 +11,7 @@ import (
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/coordinator/catalog"
 	"github.com/oncelog/oncelog/coordinator/group"
+	"github.com/oncelog/oncelog/coordinator/membership"
 	"github.com/oncelog/oncelog/coordinator/txn"
 	"github.com/oncelog/oncelog/raftstore"
 )
@@ -65,6 +66,14 @@ func proposeGroup(ctx context.Context, c *Coordinator, cmd group.Command) (group
 	return propose[group.Result](ctx, c, entry)
 }
 
+func proposeMember(ctx context.Context, c *Coordinator, cmd membership.Command) (membership.Result, error) {
+	entry := membership.AppendCommand([]byte{entryMember}, cmd)
+	if err := checkEntry(entry, membership.MaxCommandBytes); err != nil {
+		return membership.Result{}, err
+	}
+	return propose[membership.Result](ctx, c, entry)
+}
+
 // checkEntry refuses an entry whose core would not read it.
 func checkEntry(entry []byte, limit int) error {
 	if len(entry)-1 <= limit { // the first byte is not the core's
@@ -80,6 +89,8 @@ func (c *Coordinator) raftError(err error) error {
 	switch {
 	case errors.As(err, &notLeader):
 		return c.notLeader(uint64(notLeader.Leader))
+	case errors.Is(err, raftstore.ErrNotMember):
+		return c.notLeader(0) // removed in the meantime; whoever leads, it is not this node
 	case errors.Is(err, raftstore.ErrDiskLow):
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_OVERLOADED, diskLow(c.cfg.NodeID))
 	case errors.Is(err, raftstore.ErrOverloaded):

@@ -15,8 +15,10 @@ type registry struct {
 	term   uint64    // the coordinator's, in which all this was heard
 	since  time.Time // when that began for this node
 	seen   map[uint64]time.Time
-	low    map[uint64]bool // nodes whose disk is below the low-water mark
+	low    map[uint64]bool   // nodes whose disk is below the low-water mark
+	levels map[uint64]uint32 // of formats, up to which nodes read
 	shards map[uint64]shardLeader
+	moves  map[uint64]moveProgress // of shards with a move, as their leaders tell
 	// changed is closed and replaced when anything about shards changes.
 	changed chan struct{}
 }
@@ -38,7 +40,9 @@ func newRegistry() *registry {
 	return &registry{
 		seen:    map[uint64]time.Time{},
 		low:     map[uint64]bool{},
+		levels:  map[uint64]uint32{},
 		shards:  map[uint64]shardLeader{},
+		moves:   map[uint64]moveProgress{},
 		changed: make(chan struct{}),
 	}
 }
@@ -55,7 +59,9 @@ func (r *registry) begin(term uint64, at time.Time) {
 	r.term, r.since = term, at
 	clear(r.seen)
 	clear(r.low)
+	clear(r.levels)
 	clear(r.shards)
+	clear(r.moves)
 	r.signal()
 }
 
@@ -77,12 +83,41 @@ func (r *registry) diskLow(node uint64, low bool) {
 	}
 }
 
+// reads notes up to which level of formats a node reads.
+func (r *registry) reads(node uint64, level uint32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.levels[node] = level
+}
+
+// level returns up to which level of formats a node reads; false: it has not said so
+// within the span.
+func (r *registry) level(node uint64, now time.Time, within time.Duration) (uint32, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at, up := r.seen[node]
+	l, told := r.levels[node]
+	return l, up && told && now.Sub(at) <= within
+}
+
 // lastSeen returns when the node was last heard of, and whether it ever was.
 func (r *registry) lastSeen(node uint64) (time.Time, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	at, ok := r.seen[node]
 	return at, ok
+}
+
+// standing returns when the node was last heard of, which is when this leader began
+// to listen if it was not since, and whether it said that its disk is low.
+func (r *registry) standing(node uint64) (seen time.Time, low bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	seen, ok := r.seen[node]
+	if !ok {
+		seen = r.since
+	}
+	return seen, r.low[node]
 }
 
 // usable tells whether a node may get shards: its disk is not low, and it was
@@ -95,6 +130,53 @@ func (r *registry) usable(node uint64, now time.Time, within time.Duration) bool
 		at = r.since
 	}
 	return now.Sub(at) <= within && !r.low[node]
+}
+
+// up tells whether a node was heard of within the span in this term. Unlike usable it
+// gives no credit: a replica must not be sent to a node that may be long gone.
+func (r *registry) up(node uint64, now time.Time, within time.Duration) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at, ok := r.seen[node]
+	return ok && now.Sub(at) <= within
+}
+
+// leadsLonger tells whether the term has lasted longer than a span.
+func (r *registry) leadsLonger(now time.Time, span time.Duration) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return now.Sub(r.since) > span
+}
+
+// isLow tells whether a node's disk is low, as it said itself.
+func (r *registry) isLow(node uint64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.low[node]
+}
+
+// moveProgress is how a move gets on.
+type moveProgress struct {
+	problem string
+	lag     uint64
+}
+
+// moving notes what a shard's leader says of its move.
+func (r *registry) moving(shard uint64, p moveProgress) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p == (moveProgress{}) {
+		delete(r.moves, shard)
+	} else {
+		r.moves[shard] = p
+	}
+}
+
+// move returns what was said last of a shard's move.
+func (r *registry) move(shard uint64) moveProgress {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.moves[shard]
 }
 
 // report takes one node's view of a shard. Of two views the one with the higher

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/oncelog/oncelog/api/level"
 	"github.com/oncelog/oncelog/api/token"
 	"github.com/oncelog/oncelog/coordinator/catalog"
 	"github.com/oncelog/oncelog/coordinator/group"
+	"github.com/oncelog/oncelog/coordinator/membership"
 	"github.com/oncelog/oncelog/coordinator/txn"
 	"github.com/oncelog/oncelog/raftstore"
 )
@@ -28,7 +30,7 @@ func NewOffline(rules txn.Config, answered func(core, answer string)) *Offline {
 	if answered == nil {
 		answered = func(string, string) {}
 	}
-	r := newReplica(txn.New(rules).Config(), &token.Keyring{}, newNotifier(), newNotifier())
+	r := newReplica(txn.New(rules).Config(), &token.Keyring{}, level.Newest, newNotifier(), newNotifier())
 	return &Offline{r: r, answered: answered, decided: map[txn.Ref]txn.Status{}}
 }
 
@@ -173,6 +175,8 @@ func tell(result any, answered func(core, answer string)) {
 		answered("catalog", r.Code.String())
 	case group.Result:
 		answered("group", r.Code.String())
+	case membership.Result:
+		answered("membership", r.Code.String())
 	case endResult:
 		problem(r.Code, r.Problem)
 		if r.Code == txn.CodeStaleMember {

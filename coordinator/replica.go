@@ -9,6 +9,7 @@ import (
 	"github.com/oncelog/oncelog/api/token"
 	"github.com/oncelog/oncelog/coordinator/catalog"
 	"github.com/oncelog/oncelog/coordinator/group"
+	"github.com/oncelog/oncelog/coordinator/membership"
 	"github.com/oncelog/oncelog/coordinator/txn"
 	"github.com/oncelog/oncelog/raftstore"
 )
@@ -19,6 +20,7 @@ const (
 	entryTxn     = 1
 	entryCatalog = 2
 	entryGroup   = 3
+	entryMember  = 4
 )
 
 // entryVersion is the version of that byte and of what may follow it. It is not
@@ -32,7 +34,7 @@ const (
 // maxCoreSnapshot bounds one core's part of a snapshot.
 const maxCoreSnapshot = 1 << 34
 
-// replica is the state machine of the coordinator group: the three cores, and
+// replica is the state machine of the coordinator group: the four cores, and
 // the rules between them. One EndTransaction decides the transaction, checks
 // the group and moves the offsets; one DeleteTopic removes the partitions and
 // lets go of everything that waits for them.
@@ -43,27 +45,38 @@ type replica struct {
 	txns    *txn.Machine
 	groups  *group.Machine
 	catalog *catalog.Catalog
+	members *membership.Membership
 
 	rules txn.Config
 	keys  *token.Keyring
+	// maxLevel is the level of formats up to which this node reads. It stops the node,
+	// and decides nothing.
+	maxLevel uint32
 	// applied is signalled after every entry, placed after those that changed
-	// the catalogue, rebalanced after those that changed who reads what: heartbeats
+	// the catalogue or the coordinators, rebalanced after those that changed who reads what: heartbeats
 	// wait for these, and would otherwise wake up for every transaction of the
 	// cluster.
 	applied, placed, rebalanced *notifier
+	// events is for who watches; it is not part of the state.
+	events *eventLog
 }
 
-func newReplica(rules txn.Config, keys *token.Keyring, applied, placed *notifier) *replica {
-	return &replica{
+func newReplica(rules txn.Config, keys *token.Keyring, maxLevel uint32, applied, placed *notifier) *replica {
+	r := &replica{
+		maxLevel:   maxLevel,
 		txns:       txn.New(rules),
 		groups:     group.New(),
 		catalog:    catalog.New(),
+		members:    membership.New(),
 		rules:      rules,
 		keys:       keys,
 		applied:    applied,
 		placed:     placed,
 		rebalanced: newNotifier(),
+		events:     newEventLog(keptEvents),
 	}
+	r.txns.Observe(r.events.add)
+	return r
 }
 
 // undecodable is the result of an entry that makes no sense in a version that
@@ -72,14 +85,19 @@ type undecodable struct{ err error }
 
 // Apply implements [raftstore.Machine]. An entry of a version, or for a core, that
 // this program does not know was written by a newer one, whose members apply it.
-// To skip it would make this replica differ from them for ever, so the process
-// ends.
-func (r *replica) Apply(e raftstore.Entry, _ raftstore.RowWriter) any {
+// To skip it would make this replica differ from them for ever, so it is an error,
+// and so is the raise of the level above what this node reads: what follows it may
+// be unknown.
+func (r *replica) Apply(e raftstore.Entry, _ raftstore.RowWriter) (any, error) {
 	result := r.applyEntry(e)
-	if err := tooNew(result); err != nil {
-		panic(fmt.Sprintf("coordinator: log entry %d of term %d cannot be applied: %v", e.Index, e.Term, err))
+	var level *levelError
+	switch err := tooNew(result); {
+	case errors.As(err, &level):
+		return nil, err
+	case err != nil:
+		return nil, fmt.Errorf("%w; start this node with the program that the other coordinators run, its data stay as they are", err)
 	}
-	return result
+	return result, nil
 }
 
 // tooNew returns the error of an entry that this program does not know.
@@ -92,10 +110,12 @@ func tooNew(result any) error {
 
 func (r *replica) applyEntry(e raftstore.Entry) any {
 	r.mu.Lock()
-	version, rebalances := r.catalog.Version(), r.groups.Rebalances()
+	r.events.begin(e.Index)
+	version, members, rebalances := r.catalog.Version(), r.members.Version(), r.groups.Rebalances()
 	result := r.apply(e.Data)
-	placed, rebalanced := r.catalog.Version() != version, r.groups.Rebalances() != rebalances
+	placed, rebalanced := r.catalog.Version() != version || r.members.Version() != members, r.groups.Rebalances() != rebalances
 	r.mu.Unlock()
+	r.events.end()
 	r.applied.signal()
 	if placed {
 		r.placed.signal()
@@ -130,6 +150,15 @@ func (r *replica) apply(data []byte) any {
 			return undecodable{err}
 		}
 		return r.groups.Apply(partitionSet{r.catalog}, cmd)
+	case entryMember:
+		cmd, err := membership.DecodeCommand(body)
+		if err != nil {
+			return undecodable{err}
+		}
+		if raise, ok := cmd.(membership.Raise); ok && raise.Level > r.maxLevel {
+			return undecodable{&levelError{readable: r.maxLevel, cluster: raise.Level}}
+		}
+		return r.members.Apply(cmd)
 	default:
 		return undecodable{&codec.VersionError{Format: "coordinator entry", Found: entryVersion, First: entryVersion, Last: entryVersion, Kind: uint64(data[0]), KindUnknown: true}}
 	}
@@ -203,25 +232,31 @@ func (r *replica) Snapshot() ([]byte, error) {
 	b := []byte{snapshotVersion}
 	b = codec.AppendBytes(b, r.catalog.Snapshot())
 	b = codec.AppendBytes(b, r.groups.Snapshot())
-	return codec.AppendBytes(b, r.txns.Snapshot()), nil
+	b = codec.AppendBytes(b, r.txns.Snapshot())
+	return codec.AppendBytes(b, r.members.Snapshot()), nil
 }
 
 // Restore implements [raftstore.Machine].
-func (r *replica) Restore(_ uint64, data []byte) error {
-	txns, groups, cat := txn.New(r.rules), group.New(), catalog.New()
+func (r *replica) Restore(index uint64, data []byte) error {
+	txns, groups, cat, members := txn.New(r.rules), group.New(), catalog.New(), membership.New()
 	if len(data) > 0 {
 		in := codec.NewReader(data)
 		in.Version("coordinator snapshot", snapshotVersion, snapshotVersion)
-		parts := [3][]byte{in.Bytes(maxCoreSnapshot), in.Bytes(maxCoreSnapshot), in.Bytes(maxCoreSnapshot)}
+		parts := [4][]byte{in.Bytes(maxCoreSnapshot), in.Bytes(maxCoreSnapshot), in.Bytes(maxCoreSnapshot), in.Bytes(maxCoreSnapshot)}
 		if err := in.Close(); err != nil {
 			return fmt.Errorf("coordinator: snapshot: %w", err)
 		}
-		if err := errors.Join(cat.Restore(parts[0]), groups.Restore(parts[1]), txns.Restore(parts[2])); err != nil {
+		if err := errors.Join(cat.Restore(parts[0]), groups.Restore(parts[1]), txns.Restore(parts[2]), members.Restore(parts[3])); err != nil {
 			return fmt.Errorf("coordinator: snapshot: %w", err)
+		}
+		if members.Level() > r.maxLevel {
+			return fmt.Errorf("coordinator: snapshot: %w", &levelError{readable: r.maxLevel, cluster: members.Level()})
 		}
 	}
 	r.mu.Lock()
-	r.txns, r.groups, r.catalog = txns, groups, cat
+	r.txns, r.groups, r.catalog, r.members = txns, groups, cat, members
+	r.txns.Observe(r.events.add)
+	r.events.skip(index)
 	r.publishKeys()
 	r.mu.Unlock()
 	r.applied.signal()

@@ -2,22 +2,35 @@ package coordinator
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/oncelog/oncelog/api/codec"
+	"github.com/oncelog/oncelog/api/level"
 	"github.com/oncelog/oncelog/api/token"
 	"github.com/oncelog/oncelog/coordinator/catalog"
 	"github.com/oncelog/oncelog/coordinator/group"
+	"github.com/oncelog/oncelog/coordinator/membership"
 	"github.com/oncelog/oncelog/coordinator/txn"
 	"github.com/oncelog/oncelog/internal/golden"
 	"github.com/oncelog/oncelog/raftstore"
 )
 
 func emptyReplica() *replica {
-	return newReplica(Rules(), &token.Keyring{}, newNotifier(), newNotifier())
+	return newReplica(Rules(), &token.Keyring{}, level.Newest, newNotifier(), newNotifier())
+}
+
+func applied(t testing.TB, r *replica, index uint64, data []byte) any {
+	t.Helper()
+	res, err := r.Apply(raftstore.Entry{Index: index, Data: data}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
 }
 
 func entryOfTxn(at int64, cmd txn.Command) []byte {
@@ -32,11 +45,17 @@ func entryOfGroup(cmd group.Command) []byte {
 	return group.AppendCommand([]byte{entryGroup}, cmd)
 }
 
+func entryOfMember(cmd membership.Command) []byte {
+	return membership.AppendCommand([]byte{entryMember}, cmd)
+}
+
 // opening is a log that gives a replica a cluster, nodes, topics, a producer
 // and a group.
 func opening() [][]byte {
 	at := int64(1_000_000)
-	log := [][]byte{entryOfCatalog(catalog.InitCluster{At: at, ClusterID: "c", KeySecret: bytes.Repeat([]byte{7}, 32)})}
+	log := [][]byte{entryOfMember(membership.Found{Members: []membership.Member{
+		{ID: 1, ClientAddress: "c1", PeerAddress: "p1"}, {ID: 2, ClientAddress: "c2", PeerAddress: "p2"},
+	}}), entryOfCatalog(catalog.InitCluster{At: at, ClusterID: "c", KeySecret: bytes.Repeat([]byte{7}, 32)})}
 	for id := uint64(1); id <= 3; id++ {
 		log = append(log, entryOfCatalog(catalog.RegisterNode{
 			At: at, ID: id, ClientAddress: "c", PeerAddress: "p", Instance: fmt.Sprint(id),
@@ -65,7 +84,7 @@ func randomEntry(r *rand.Rand, at int64) []byte {
 	shard := func() uint64 { return uint64(1 + r.IntN(5)) }
 	part := func() uint64 { return uint64(1 + r.IntN(9)) }
 	topic := func() string { return string(rune('a' + r.IntN(4))) }
-	switch r.IntN(14) {
+	switch r.IntN(15) {
 	case 0:
 		return entryOfTxn(at, txn.InitProducer{TransactionalID: id(), RequestID: txn.RequestID{byte(1 + r.IntN(200))}})
 	case 1, 2:
@@ -95,9 +114,15 @@ func randomEntry(r *rand.Rand, at int64) []byte {
 			return entryOfCatalog(catalog.DrainShard{At: at, ID: shard()})
 		}
 		return entryOfCatalog(catalog.RemoveShard{At: at, ID: shard()})
+	case 13:
+		return entryOfMember([]membership.Command{
+			membership.Add{ID: shard(), ClientAddress: topic(), PeerAddress: topic(), Replaces: shard() - 1},
+			membership.Announce{ID: shard(), Instance: id(), ClientAddress: "c", PeerAddress: topic(), Joining: r.IntN(2) == 0},
+			membership.Settle{ID: shard()}, membership.Remove{ID: shard()}, membership.Forget{ID: shard()},
+		}[r.IntN(5)])
 	default:
 		// Nonsense of a version that everybody knows.
-		b := []byte{byte(1 + r.IntN(3)), 1, byte(1 + r.IntN(7))}
+		b := []byte{byte(1 + r.IntN(4)), 1, byte(1 + r.IntN(7))}
 		for range r.IntN(12) {
 			b = append(b, byte(r.IntN(4)))
 		}
@@ -121,11 +146,11 @@ func TestReplicasAgree(t *testing.T) {
 			}
 			half := r.IntN(len(log))
 			for i, data := range log {
-				want := resultText(full.Apply(raftstore.Entry{Index: uint64(i + 1), Data: data}, nil))
+				want := resultText(applied(t, full, uint64(i+1), data))
 				if err := checkReplica(full); err != nil {
 					t.Fatalf("after entry %d %x: %v", i, data, err)
 				}
-				if got := resultText(restarted.Apply(raftstore.Entry{Index: uint64(i + 1), Data: data}, nil)); got != want {
+				if got := resultText(applied(t, restarted, uint64(i+1), data)); got != want {
 					t.Fatalf("entry %d: %s, after a restart %s", i, want, got)
 				}
 				next := emptyReplica()
@@ -138,7 +163,7 @@ func TestReplicasAgree(t *testing.T) {
 						t.Fatal(err)
 					}
 				} else if i > half {
-					late.Apply(raftstore.Entry{Index: uint64(i + 1), Data: data}, nil)
+					applied(t, late, uint64(i+1), data)
 				}
 			}
 			want := snapshotOf(t, full)
@@ -172,7 +197,7 @@ func TestOneCommandDecidesAndMovesOffsets(t *testing.T) {
 	t.Parallel()
 	r := emptyReplica()
 	for _, data := range opening() {
-		r.Apply(raftstore.Entry{Data: data}, nil)
+		applied(t, r, 0, data)
 	}
 	if o := r.groups.Offsets("g", []uint64{2}); !o[0].Committed || o[0].Offset.Next != 8 || o[0].Offset.Txn.Number != 1 {
 		t.Fatalf("offset %+v", o)
@@ -181,7 +206,7 @@ func TestOneCommandDecidesAndMovesOffsets(t *testing.T) {
 		t.Fatalf("%d markers owed", n)
 	}
 	// A topic that goes takes along what waits for it and what was read of it.
-	r.Apply(raftstore.Entry{Data: entryOfCatalog(catalog.DeleteTopic{At: 2_000_000, Name: "a"})}, nil)
+	applied(t, r, 0, entryOfCatalog(catalog.DeleteTopic{At: 2_000_000, Name: "a"}))
 	if o := r.groups.Offsets("g", []uint64{2}); o[0].Committed {
 		t.Fatalf("offset %+v", o)
 	}
@@ -194,7 +219,7 @@ func TestOneCommandDecidesAndMovesOffsets(t *testing.T) {
 	for _, cmd := range []catalog.Command{
 		catalog.DeleteTopic{Name: "b"}, catalog.DrainShard{ID: 2}, catalog.RemoveShard{ID: 2},
 	} {
-		res := r.Apply(raftstore.Entry{Data: entryOfCatalog(cmd)}, nil)
+		res := applied(t, r, 0, entryOfCatalog(cmd))
 		if c, ok := res.(catalog.Result); !ok || c.Code != catalog.CodeOK {
 			t.Fatalf("%+v: %+v", cmd, res)
 		}
@@ -215,18 +240,19 @@ func TestEntriesThatCannotBeReadAreSkippedAlike(t *testing.T) {
 		"trailing":       append(entryOfTxn(5, txn.Expire{}), 0),
 		"catalogue":      {entryCatalog, 1, 8, 2, 200},
 		"group":          {entryGroup, 1, 4, 2, 200},
+		"membership":     {entryMember, 1, 2, 200},
 		"unknown answer": entryOfTxn(5, txn.MarkersApplied{Items: []txn.MarkerAck{{}}}),
 	} {
 		a, b := emptyReplica(), emptyReplica()
 		for _, entry := range opening() {
-			a.Apply(raftstore.Entry{Data: entry}, nil)
+			applied(t, a, 0, entry)
 		}
 		if err := b.Restore(1, snapshotOf(t, a)); err != nil {
 			t.Fatal(err)
 		}
 		before := snapshotOf(t, a)
 		for _, r := range []*replica{a, b} {
-			if res, ok := r.Apply(raftstore.Entry{Data: data}, nil).(undecodable); !ok || res.err == nil {
+			if res, ok := applied(t, r, 0, data).(undecodable); !ok || res.err == nil {
 				t.Errorf("%s: %+v", name, res)
 			}
 			if !bytes.Equal(snapshotOf(t, r), before) {
@@ -241,20 +267,53 @@ func TestEntriesThatCannotBeReadAreSkippedAlike(t *testing.T) {
 func TestNewerEntriesStopAReplica(t *testing.T) {
 	t.Parallel()
 	for want, data := range map[string][]byte{
-		"log entry 7 of term 3 cannot be applied: coordinator entry: kind 9 of version 1 is unknown":                        {9, 1, 2, 3},
-		"log entry 7 of term 3 cannot be applied: transaction command: version 99 is unknown, this program reads version 1": {entryTxn, 99, 1},
-		"log entry 7 of term 3 cannot be applied: transaction command: kind 200 of version 1 is unknown":                    {entryTxn, 1, 200, 0},
-		"log entry 7 of term 3 cannot be applied: catalogue command: kind 200 of version 1 is unknown":                      {entryCatalog, 1, 200, 0},
-		"log entry 7 of term 3 cannot be applied: group command: version 2 is unknown, this program reads version 1":        {entryGroup, 2, 1},
+		"coordinator entry: kind 9 of version 1 is unknown":                        {9, 1, 2, 3},
+		"transaction command: version 99 is unknown, this program reads version 1": {entryTxn, 99, 1},
+		"transaction command: kind 200 of version 1 is unknown":                    {entryTxn, 1, 200, 0},
+		"catalogue command: kind 200 of version 1 is unknown":                      {entryCatalog, 1, 200, 0},
+		"group command: version 2 is unknown, this program reads version 1":        {entryGroup, 2, 1},
+		"membership command: version 2 is unknown, this program reads version 1":   {entryMember, 2, 1},
 	} {
-		func() {
-			defer func() {
-				if p := fmt.Sprint(recover()); !strings.HasPrefix(p, "coordinator: "+want) {
-					t.Errorf("%x: %s", data, p)
-				}
-			}()
-			emptyReplica().Apply(raftstore.Entry{Index: 7, Term: 3, Data: data}, nil)
-		}()
+		r := emptyReplica()
+		before := snapshotOf(t, r)
+		_, err := r.Apply(raftstore.Entry{Index: 7, Term: 3, Data: data}, nil)
+		if !errors.Is(err, codec.ErrVersion) || !strings.HasPrefix(fmt.Sprint(err), want) || !strings.Contains(fmt.Sprint(err), "start this node with the program that the other coordinators run") {
+			t.Errorf("%x: %v", data, err)
+		}
+		if !bytes.Equal(snapshotOf(t, r), before) {
+			t.Errorf("%x changed the state", data)
+		}
+	}
+}
+
+// TestLevelAboveThePrograms: a node that reads up to level 1 goes no further than the
+// entry that raises the level to 2, and does not start from a checkpoint behind it.
+func TestLevelAboveThePrograms(t *testing.T) {
+	t.Parallel()
+	raise := membership.AppendCommand([]byte{entryMember}, membership.Raise{Level: 2})
+	found := membership.AppendCommand([]byte{entryMember}, membership.Found{Members: []membership.Member{{ID: 1}}})
+	newer, older := emptyReplica(), emptyReplica()
+	older.maxLevel = 1
+	for _, r := range []*replica{newer, older} {
+		applied(t, r, 1, found)
+	}
+	before := snapshotOf(t, older)
+	const want = "the cluster writes formats of level 2, and this program reads up to level 1"
+	if _, err := older.Apply(raftstore.Entry{Index: 2, Data: raise}, nil); !errors.Is(err, codec.ErrVersion) || !strings.Contains(err.Error(), want) {
+		t.Errorf("the entry: %v", err)
+	}
+	if !bytes.Equal(snapshotOf(t, older), before) {
+		t.Error("the entry changed the state")
+	}
+	applied(t, newer, 2, raise)
+	if err := older.Restore(2, snapshotOf(t, newer)); !errors.Is(err, codec.ErrVersion) || !strings.Contains(err.Error(), want) {
+		t.Errorf("the checkpoint: %v", err)
+	}
+	if !bytes.Equal(snapshotOf(t, older), before) {
+		t.Error("the checkpoint changed the state")
+	}
+	if err := emptyReplica().Restore(2, snapshotOf(t, newer)); err != nil {
+		t.Errorf("a newer program: %v", err)
 	}
 }
 
@@ -264,7 +323,7 @@ func TestSnapshotFormat(t *testing.T) {
 	r := emptyReplica()
 	var entries []golden.Sample
 	for _, entry := range opening() {
-		r.Apply(raftstore.Entry{Data: entry}, nil)
+		applied(t, r, 0, entry)
 		entries = append(entries, golden.Sample{Name: fmt.Sprintf("core-%d", entry[0]), Bytes: entry[:2]})
 	}
 	slices.SortFunc(entries, func(a, b golden.Sample) int { return strings.Compare(a.Name, b.Name) })
@@ -280,16 +339,17 @@ func TestRestoreRefusesWhatIsNoSnapshot(t *testing.T) {
 	t.Parallel()
 	good := emptyReplica()
 	for _, entry := range opening() {
-		good.Apply(raftstore.Entry{Data: entry}, nil)
+		applied(t, good, 0, entry)
 	}
 	b := snapshotOf(t, good)
 	r := emptyReplica()
 	before := snapshotOf(t, r)
 	for name, data := range map[string][]byte{
 		"another version": append([]byte{2}, b[1:]...),
+		"three parts":     {snapshotVersion, 0, 0, 0},
 		"cut":             b[:len(b)/2],
 		"trailing":        append(bytes.Clone(b), 0),
-		"empty parts":     {snapshotVersion, 0, 0, 0},
+		"empty parts":     {snapshotVersion, 0, 0, 0, 0},
 	} {
 		if err := r.Restore(1, data); err == nil {
 			t.Errorf("%s: restored", name)
@@ -319,7 +379,7 @@ func FuzzApply(f *testing.F) {
 	f.Fuzz(func(t *testing.T, first, second []byte) {
 		r := emptyReplica()
 		for _, entry := range append(opening(), first, second, first) {
-			r.Apply(raftstore.Entry{Data: entry}, nil)
+			_, _ = r.Apply(raftstore.Entry{Data: entry}, nil) // refused or not
 			if err := checkReplica(r); err != nil {
 				t.Fatal(err)
 			}
@@ -340,7 +400,7 @@ func FuzzApply(f *testing.F) {
 func FuzzRestore(f *testing.F) {
 	r := emptyReplica()
 	for _, entry := range opening() {
-		r.Apply(raftstore.Entry{Data: entry}, nil)
+		applied(f, r, 0, entry)
 	}
 	whole := snapshotOf(f, r)
 	f.Add(whole)

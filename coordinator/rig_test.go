@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
+	"github.com/oncelog/oncelog/api/level"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/raftstore"
 	"github.com/oncelog/oncelog/raftstore/memlog"
@@ -99,7 +100,8 @@ func (c *cluster) start(m *member) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	cfg := Config{NodeID: m.id, Store: m.store, DialPeer: c.shards.dial, Txn: Rules(), Version: "test"}
+	// The nodes of these tests are made by hand, and say nothing of levels.
+	cfg := Config{NodeID: m.id, Store: m.store, DialPeer: c.shards.dial, Txn: Rules(), Version: "test", MaxFormatLevel: level.First}
 	for _, other := range c.nodes {
 		cfg.Members = append(cfg.Members, Member{ID: other.id, ClientAddress: clientAddress(other.id), PeerAddress: peerAddress(other.id)})
 	}
@@ -156,7 +158,7 @@ func (c *cluster) leader() *member {
 	var leader *member
 	c.until("somebody leads", func() bool {
 		for _, m := range c.nodes {
-			if m.c != nil && m.c.group.Status().Ready && m.c.keys.Ready() && (leader == nil || leader.term() < m.term()) {
+			if m.c != nil && m.c.opened.Load() && m.c.group.Status().Ready && m.c.keys.Ready() && (leader == nil || leader.term() < m.term()) {
 				leader = m
 			}
 		}
@@ -172,7 +174,7 @@ func (c *cluster) follower() *member {
 	c.t.Helper()
 	leader := c.leader()
 	for _, m := range c.nodes {
-		if m != leader && m.c != nil {
+		if m != leader && m.c != nil && m.c.opened.Load() {
 			c.until("the follower knows the leader", func() bool { return uint64(m.c.group.Status().Leader) == leader.id })
 			return m
 		}
@@ -213,6 +215,10 @@ func (m *member) catalog() oncelogv1.CatalogServiceClient {
 	return oncelogv1.NewCatalogServiceClient(m.client)
 }
 
+func (m *member) acls() oncelogv1.AclServiceClient {
+	return oncelogv1.NewAclServiceClient(m.client)
+}
+
 func (m *member) cluster() oncelogv1.NodeServiceClient {
 	return oncelogv1.NewNodeServiceClient(m.peer)
 }
@@ -239,7 +245,7 @@ func (m *member) check(t *testing.T) {
 func checkReplica(r *replica) error {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return errors.Join(r.txns.Check(), r.groups.Check(), r.catalog.Check())
+	return errors.Join(r.txns.Check(), r.groups.Check(), r.catalog.Check(), r.members.Check())
 }
 
 // inProcess carries calls to registered services without a network, in encoded

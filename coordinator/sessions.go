@@ -135,6 +135,7 @@ func (d *duties) expireMembersNow(ctx context.Context, lost []group.LostMember) 
 		d.logFailure(ctx, "removing members that were lost", err)
 		return false
 	}
+	d.counters.membersLost.Add(uint64(len(lost)))
 	for _, m := range lost {
 		d.log.Info("member lost", "group", m.Group, "member", m.Member)
 	}

@@ -20,6 +20,9 @@ type shardServers struct {
 	calls  []shardCall
 	script shardScript
 	closed []string // addresses of connections that were closed
+	// open answers OpenBackup; abandoned are the backups that were.
+	open      func(ctx context.Context, req *oncelogv1.OpenBackupRequest) (*oncelogv1.OpenBackupResponse, error)
+	abandoned []string
 }
 
 // shardCall is one request for one shard.
@@ -77,7 +80,10 @@ type shardConn struct {
 }
 
 // Invoke implements grpc.ClientConnInterface.
-func (c *shardConn) Invoke(ctx context.Context, _ string, args, reply any, _ ...grpc.CallOption) error {
+func (c *shardConn) Invoke(ctx context.Context, name string, args, reply any, _ ...grpc.CallOption) error {
+	if name == oncelogv1.ShardService_OpenBackup_FullMethodName {
+		return c.openBackup(ctx, args, reply)
+	}
 	req := &oncelogv1.WriteMarkersRequest{}
 	if err := recode(args, req); err != nil {
 		return err
@@ -97,6 +103,24 @@ func (c *shardConn) Invoke(ctx context.Context, _ string, args, reply any, _ ...
 			return err
 		}
 		res.Shards = append(res.Shards, out)
+	}
+	return recode(res, reply)
+}
+
+func (c *shardConn) openBackup(ctx context.Context, args, reply any) error {
+	req := &oncelogv1.OpenBackupRequest{}
+	if err := recode(args, req); err != nil {
+		return err
+	}
+	if req.GetAbandon() {
+		c.servers.mu.Lock()
+		defer c.servers.mu.Unlock()
+		c.servers.abandoned = append(c.servers.abandoned, req.GetBackupId())
+		return nil
+	}
+	res, err := c.servers.open(ctx, req)
+	if err != nil {
+		return err
 	}
 	return recode(res, reply)
 }

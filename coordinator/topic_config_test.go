@@ -22,9 +22,12 @@ func config(ms, bytes int64) *oncelogv1.TopicConfig {
 // wantConfig checks a configuration; -1 is for ever, as in the contract.
 func wantConfig(t *testing.T, topic *oncelogv1.Topic, version uint64, ms, bytes int64) {
 	t.Helper()
-	if !proto.Equal(topic.GetConfig(), config(ms, bytes)) || topic.GetConfigVersion() != version {
+	want := config(ms, bytes)
+	want.CleanupPolicy = oncelogv1.CleanupPolicy_CLEANUP_POLICY_DELETE
+	want.MinCompactionLagMs, want.DeleteRetentionMs = proto.Int64(0), proto.Int64(86_400_000)
+	if !proto.Equal(topic.GetConfig(), want) || topic.GetConfigVersion() != version {
 		t.Errorf("configuration %v of version %d, want %v of version %d",
-			topic.GetConfig(), topic.GetConfigVersion(), config(ms, bytes), version)
+			topic.GetConfig(), topic.GetConfigVersion(), want, version)
 	}
 }
 
@@ -74,6 +77,45 @@ func TestRetentionReachesTheNodes(t *testing.T) {
 			_, err := alter(bad)
 			wantEqual(t, "field", wantCode(t, err, "INVALID_ARGUMENT")["field"], field)
 		}
+	})
+}
+
+func TestCleanupReachesTheNodes(t *testing.T) {
+	run(t, func(t *testing.T, c *cluster) {
+		c.register(1)
+		cat := c.leader().catalog()
+		compact := &oncelogv1.TopicConfig{
+			RetentionMs: proto.Int64(1000), CleanupPolicy: oncelogv1.CleanupPolicy_CLEANUP_POLICY_COMPACT, MinCompactionLagMs: proto.Int64(5),
+		}
+		res, err := cat.CreateTopic(c.ctx(), &oncelogv1.CreateTopicRequest{Name: "t", Config: compact, NoWait: true})
+		if got := res.GetTopic().GetConfig(); err != nil || got.GetCleanupPolicy() != compact.GetCleanupPolicy() ||
+			got.GetMinCompactionLagMs() != 5 || got.GetDeleteRetentionMs() != 86_400_000 || got.GetRetentionMs() != 1000 {
+			t.Fatalf("%v %v", got, err)
+		}
+		hosted := func() *oncelogv1.AssignedPartition {
+			beat := must(c.leader().cluster().Heartbeat(c.ctx(), &oncelogv1.HeartbeatRequest{NodeId: 1, InstanceId: instance(1)}))
+			return beat.GetShards()[0].GetPartitions()[0]
+		}
+		if p := hosted(); !p.GetCompact() || p.GetRetentionMs() != 0 || p.GetMinCompactionLagMs() != 5 || p.GetDeleteRetentionMs() != 86_400_000 {
+			t.Errorf("the node is told %v", p)
+		}
+		id := res.GetTopic().GetTopicId()
+		altered := must(cat.AlterTopic(c.ctx(), &oncelogv1.AlterTopicRequest{TopicId: id, Config: &oncelogv1.TopicConfig{
+			CleanupPolicy: oncelogv1.CleanupPolicy_CLEANUP_POLICY_COMPACT_DELETE, DeleteRetentionMs: proto.Int64(7),
+		}}))
+		if p := hosted(); !p.GetCompact() || p.GetRetentionMs() != 1000 || p.GetDeleteRetentionMs() != 7 || altered.GetTopic().GetConfigVersion() != 1 {
+			t.Errorf("the node is told %v", p)
+		}
+		for field, bad := range map[string]*oncelogv1.TopicConfig{
+			"config.cleanup_policy":        {CleanupPolicy: 9},
+			"config.min_compaction_lag_ms": {MinCompactionLagMs: proto.Int64(-1)},
+			"config.delete_retention_ms":   {DeleteRetentionMs: proto.Int64(0)},
+		} {
+			_, err := cat.AlterTopic(c.ctx(), &oncelogv1.AlterTopicRequest{TopicId: id, Config: bad})
+			wantEqual(t, "field", wantCode(t, err, "INVALID_ARGUMENT")["field"], field)
+		}
+		_, err = cat.AlterTopic(c.ctx(), &oncelogv1.AlterTopicRequest{TopicId: id, Config: &oncelogv1.TopicConfig{MinCompactionLagMs: proto.Int64(1<<53 + 1)}})
+		wantEqual(t, "field", wantCode(t, err, "LIMIT_EXCEEDED")["field"], "config.min_compaction_lag_ms")
 	})
 }
 

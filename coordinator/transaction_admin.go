@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 
+	"github.com/oncelog/oncelog/api/acl"
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/coordinator/txn"
@@ -48,8 +49,11 @@ func (s *transactionService) ListTransactions(ctx context.Context, req *oncelogv
 	}
 	res := &oncelogv1.ListTransactionsResponse{}
 	s.state.read(func() {
-		page := s.state.txns.List(filter, s.now(), after, limit)
+		page, may := s.state.txns.List(filter, s.now(), after, limit), s.visible(ctx, acl.TransactionalID)
 		for _, t := range page.Items {
+			if !may(t.TransactionalID) {
+				continue
+			}
 			res.Transactions = append(res.Transactions, &oncelogv1.TransactionListing{
 				TransactionalId: t.TransactionalID,
 				Txn:             refProto(t.Last),
@@ -99,7 +103,7 @@ func (s *transactionService) describe(d txn.Description) *oncelogv1.DescribeTran
 	res := &oncelogv1.DescribeTransactionResponse{
 		TransactionalId: d.TransactionalID, ProducerId: d.ProducerID, Epoch: d.Epoch,
 		State: stateProto(d.State), TimeoutMs: d.Timeout, ClientId: d.ClientHost, LastUpdateMs: d.UpdatedAt,
-		LastTxnNumber: d.Last,
+		LastTxnNumber: d.Last, Owner: ownerOf(d),
 	}
 	if o := d.Open; o != nil {
 		res.Open = &oncelogv1.OpenTransaction{Txn: refProto(o.Ref), StartedAtMs: o.StartedAt, DeadlineMs: o.Deadline}
@@ -118,6 +122,14 @@ func (s *transactionService) describe(d txn.Description) *oncelogv1.DescribeTran
 		res.Outcomes = append(res.Outcomes, s.decided(t))
 	}
 	return res
+}
+
+// ownerOf returns whose id it is; empty: nobody's, as far as is known.
+func ownerOf(d txn.Description) string {
+	if d.Owner == acl.Anonymous {
+		return ""
+	}
+	return d.Owner
 }
 
 func (s *transactionService) decided(t txn.DecidedTransaction) *oncelogv1.DecidedTransaction {
@@ -172,7 +184,7 @@ func (s *transactionService) AbortTransaction(ctx context.Context, req *oncelogv
 		return nil, err
 	}
 	if d.Open != nil && d.Open.Ref == ref {
-		s.aborted.Add(1)
+		s.counters.aborted.add(txn.ReasonAdmin, 1)
 	}
 	s.log.Info("transaction aborted by an operator", "transactional_id", req.GetTransactionalId(),
 		"producer_id", ref.ProducerID, "epoch", ref.Epoch, "txn_number", ref.Number)
@@ -232,8 +244,9 @@ func (s *transactionService) FenceProducer(ctx context.Context, req *oncelogv1.F
 		return nil, s.problem(res.Problem)
 	}
 	if !res.Closed.IsZero() {
-		s.aborted.Add(1)
+		s.counters.aborted.add(txn.ReasonFenced, 1)
 	}
+	s.counters.fenced.Add(1)
 	s.log.Info("producer fenced by an operator", "transactional_id", req.GetTransactionalId(), "epoch", res.CurrentEpoch)
 	return &oncelogv1.FenceProducerResponse{ProducerId: res.ProducerID, Epoch: res.CurrentEpoch}, nil
 }
@@ -261,7 +274,7 @@ func (s *transactionService) DeleteTransactionalId(ctx context.Context, req *onc
 		default: // incomplete
 		}
 		if !res.Closed.IsZero() {
-			s.aborted.Add(1)
+			s.counters.aborted.add(txn.ReasonAdmin, 1)
 		}
 		cmd.ProducerID = res.ProducerID
 		pending := res.Pending

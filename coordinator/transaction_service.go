@@ -11,11 +11,13 @@ import (
 
 	"google.golang.org/grpc/peer"
 
+	"github.com/oncelog/oncelog/api/acl"
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/coordinator/catalog"
 	"github.com/oncelog/oncelog/coordinator/group"
 	"github.com/oncelog/oncelog/coordinator/txn"
+	"github.com/oncelog/oncelog/internal/access"
 )
 
 // transactionService is the part of the gRPC edge that producers use.
@@ -37,28 +39,37 @@ func (s *transactionService) InitProducer(ctx context.Context, req *oncelogv1.In
 	if req.GetTransactionalId() == "" {
 		return s.idempotentProducer(ctx)
 	}
+	who := access.From(ctx)
 	res, err := proposeTxn[txn.InitProducerResult](ctx, s.Coordinator, txn.InitProducer{
 		TransactionalID: req.GetTransactionalId(),
 		Timeout:         s.timeout(req),
 		RequestID:       requestID(req.GetRequestId()),
 		ClientHost:      clientName(ctx, req.GetClientId()),
 		KeepPrepared:    req.GetKeepPrepared(),
+		Owner:           s.ownerFor(who),
+		Exclusive:       s.cfg.Access.Enabled(),
 	})
 	if err != nil {
 		return nil, err
 	}
+	if res.Code == txn.CodeNotOwner {
+		return nil, notOwner(who, req.GetTransactionalId())
+	}
 	if err := s.initProducerError(res); err != nil {
 		return nil, err
 	}
+	if !res.Repeated {
+		s.counters.initialised(res.Epoch)
+	}
 	if !res.Closed.IsZero() {
-		s.aborted.Add(1)
+		s.counters.aborted.add(txn.ReasonFenced, 1)
 		s.log.Info("producer fenced", "transactional_id", req.GetTransactionalId(), "producer_id", res.ProducerID,
 			"epoch", res.Epoch, "aborted_txn_number", res.Closed.Number)
 	}
 	out := &oncelogv1.InitProducerResponse{
 		ProducerId:    res.ProducerID,
 		Epoch:         res.Epoch,
-		ProducerToken: s.keys.Sign(res.ProducerID, res.Epoch),
+		ProducerToken: s.sign(who, res.ProducerID, res.Epoch),
 	}
 	if res.Previous.Number != 0 {
 		out.Previous = &oncelogv1.PreviousTransaction{
@@ -124,6 +135,22 @@ func (s *transactionService) initProducerError(res txn.InitProducerResult) error
 	}
 }
 
+// ownerFor returns whose a transactional id becomes. Without permissions what nobody has
+// shown to be his stays free, for the time when they are turned on.
+func (s *transactionService) ownerFor(who access.Principal) string {
+	if !s.cfg.Access.Enabled() && !who.Authenticated() {
+		return ""
+	}
+	return who.Name
+}
+
+// notOwner is told to who may write under a name that is another's.
+func notOwner(who access.Principal, id string) error {
+	e := access.Denied(who, acl.Write, acl.TransactionalID, id)
+	e.Message = fmt.Sprintf("transactional id %q belongs to another principal than %s, until it is deleted", id, who.Name)
+	return e
+}
+
 // idempotentProducer hands out a producer id without transactions.
 func (s *transactionService) idempotentProducer(ctx context.Context) (*oncelogv1.InitProducerResponse, error) {
 	id, err := s.idBlock.take(ctx, func() (first, count uint64, err error) {
@@ -136,26 +163,28 @@ func (s *transactionService) idempotentProducer(ctx context.Context) (*oncelogv1
 	if err != nil {
 		return nil, apierrors.From(err)
 	}
-	return &oncelogv1.InitProducerResponse{ProducerId: id, ProducerToken: s.keys.Sign(id, 0)}, nil
+	return &oncelogv1.InitProducerResponse{ProducerId: id, ProducerToken: s.sign(access.From(ctx), id, 0)}, nil
 }
 
 // EndTransaction implements the contract: the commit point.
 func (s *transactionService) EndTransaction(ctx context.Context, req *oncelogv1.EndTransactionRequest) (*oncelogv1.EndTransactionResponse, error) {
-	if err := s.checkEnd(req); err != nil {
+	if err := s.checkEnd(ctx, req); err != nil {
 		return nil, err
 	}
 	cmd, unknown, err := s.endCommand(ctx, req)
 	if err != nil {
 		return nil, err
 	}
-	res, err := proposeTxn[endResult](ctx, s.Coordinator, cmd)
+	res, err := s.decide(ctx, cmd)
 	if err != nil {
 		return nil, err
 	}
 	if unknown != nil && (res.Code == txn.CodeInvalid || res.Code == txn.CodeStaleMember) {
+		s.counters.endsRefused.add(res.Code, 1)
 		return nil, unknown
 	}
 	if err := s.endError(req, res); err != nil {
+		s.counters.endsRefused.add(res.Code, 1)
 		return nil, err
 	}
 	if !res.Repeated {
@@ -173,24 +202,24 @@ func (s *transactionService) EndTransaction(ctx context.Context, req *oncelogv1.
 
 func (s *transactionService) countEnd(commit bool, res txn.EndTransactionResult) {
 	if commit {
-		s.committed.Add(1)
+		s.counters.committed.Add(1)
 	} else {
-		s.aborted.Add(1)
+		s.counters.aborted.add(txn.ReasonClient, 1)
 	}
 	if !res.Superseded.IsZero() {
-		s.aborted.Add(1)
+		s.counters.aborted.add(txn.ReasonSuperseded, 1)
 	}
 }
 
-func (s *transactionService) checkEnd(req *oncelogv1.EndTransactionRequest) error {
+func (s *transactionService) checkEnd(ctx context.Context, req *oncelogv1.EndTransactionRequest) error {
 	if err := checkTxn(req.GetTxn()); err != nil {
 		return err
 	}
 	if err := s.signing(); err != nil {
 		return err
 	}
-	if !s.keys.Check(req.GetProducerToken(), req.GetTxn().GetProducerId(), req.GetTxn().GetEpoch()) {
-		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INVALID_PRODUCER_TOKEN, "", apierrors.KeyField, "producer_token")
+	if !s.tokenOf(access.From(ctx), req.GetProducerToken(), req.GetTxn().GetProducerId(), req.GetTxn().GetEpoch()) {
+		return invalidToken()
 	}
 	if err := checkCount("partitions", len(req.GetPartitions()), maxList); err != nil {
 		return err

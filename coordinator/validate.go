@@ -2,7 +2,10 @@ package coordinator
 
 import (
 	"fmt"
+	"net"
 	"strconv"
+	"strings"
+	"unicode"
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
@@ -37,6 +40,19 @@ func checkName(field, s string, required bool) error {
 	default:
 		return nil
 	}
+}
+
+// checkAddress checks an address that an operator gives.
+func checkAddress(field, s string) error {
+	if err := checkName(field, s, true); err != nil {
+		return err
+	}
+	host, port, err := net.SplitHostPort(s)
+	n, badPort := strconv.ParseUint(port, 10, 16)
+	if err != nil || badPort != nil || n == 0 || host == "" || strings.ContainsFunc(host, func(r rune) bool { return r == ' ' || !unicode.IsGraphic(r) }) {
+		return apierrors.InvalidArgument(field, "must be host:port, as others reach it")
+	}
+	return nil
 }
 
 func checkCount(field string, n, limit int) error {

@@ -140,10 +140,21 @@ func starting(c *cluster) {
 	topic := c.topic("t", 1)
 	p := c.init("app")
 	c.equal("commit", p.commit(1, wrote(topic, 0, 1)), "OK")
+	// A coordinator alone elects itself at once, sometimes before it is asked.
+	for range 20 {
+		if c.askWhileStarting(p) > 0 {
+			return
+		}
+	}
+	c.t.Fatal("it answered at once, every time: nothing was tested")
+}
+
+// askWhileStarting restarts the leader and asks it until it answers. It returns how
+// often it refused.
+func (c *cluster) askWhileStarting(p *producer) (refusals int) {
 	m := c.leader()
 	c.stop(m)
 	c.start(m)
-	refusals := 0
 	for {
 		outcome, err := m.txns.GetOutcome(c.within(patience), &oncelogv1.GetOutcomeRequest{Txn: p.ref(1)})
 		_, groups := m.groups.ListGroups(c.within(patience), &oncelogv1.ListGroupsRequest{})
@@ -152,7 +163,7 @@ func starting(c *cluster) {
 			c.ok(groups)
 			c.ok(list)
 			c.equal("outcome", outcome.GetOutcome(), oncelogv1.TransactionOutcome_TRANSACTION_OUTCOME_COMMITTED)
-			break
+			return refusals
 		}
 		for _, err := range []error{err, groups, list} {
 			if got := code(err); got != "NOT_LEADER" && got != "UNAVAILABLE" && err != nil {
@@ -163,9 +174,6 @@ func starting(c *cluster) {
 			c.t.Fatal("it never serves")
 		}
 		pass(10 * time.Millisecond)
-	}
-	if refusals == 0 {
-		c.t.Fatal("it answered at once: nothing was tested")
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
+	"github.com/oncelog/oncelog/api/level"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/api/token"
 	"github.com/oncelog/oncelog/coordinator"
@@ -102,7 +103,7 @@ func (c *cluster) start(m *node) {
 		NodeID: raftstore.NodeID(m.id), Log: m.log, Transport: c.net.Transport(raftstore.NodeID(m.id)), StallTimeout: -1,
 	})
 	c.ok(err)
-	cfg := coordinator.Config{NodeID: m.id, Store: store, DialPeer: c.shards.dial, Version: "test"}
+	cfg := coordinator.Config{NodeID: m.id, Store: store, DialPeer: c.shards.dial, Version: "test", MaxFormatLevel: level.First}
 	cfg.Txn = coordinator.Rules()
 	for _, other := range c.nodes {
 		cfg.Members = append(cfg.Members, coordinator.Member{

@@ -55,6 +55,14 @@ type Description struct {
 // Count returns the number of groups.
 func (m *Machine) Count() int { return len(m.groups) }
 
+// MemberCount returns the number of members of all groups. It looks at every group.
+func (m *Machine) MemberCount() (n int) {
+	for _, g := range m.groups { // a sum: the order does not matter
+		n += len(g.members)
+	}
+	return n
+}
+
 // OffsetCount returns the number of committed offsets of all groups.
 func (m *Machine) OffsetCount() int { return m.offsets }
 
