@@ -1,7 +1,9 @@
 // Package log is the index of a shard's records: for every stored batch one
 // row that tells where in the shard's Raft log its bytes are. The log is the
-// data; nothing is written twice, and a batch stays the bytes that its producer
-// encoded.
+// data; a batch stays the bytes that its producer encoded, unless it is compacted.
+//
+// Offsets are dense but where compaction has removed records: there the rows have
+// gaps, and [Index] is told below which offset that may be.
 //
 // Rows live in the row space of the shard's Raft group and are written by the
 // state machine when an append is applied. Like all rows they may be ahead of

@@ -17,25 +17,44 @@ type Entries interface {
 type Index struct {
 	rows    raftstore.Rows
 	entries Entries
+	gaps    func(partition uint64) uint64
 }
 
-// NewIndex returns the index over the rows and the log of one group.
-func NewIndex(rows raftstore.Rows, entries Entries) *Index {
-	return &Index{rows: rows, entries: entries}
+// NewIndex returns the index over the rows and the log of one group. gaps tells the
+// offset of a partition below which compaction may have removed records, and so rows;
+// nil: nowhere. It is asked after a gap was met, and must not be older than the rows.
+func NewIndex(rows raftstore.Rows, entries Entries, gaps func(partition uint64) uint64) *Index {
+	if gaps == nil {
+		gaps = func(uint64) uint64 { return 0 }
+	}
+	return &Index{rows: rows, entries: entries, gaps: gaps}
+}
+
+// gap returns an error unless the offsets [from, to) may be without a row.
+func (x *Index) gap(partition, from, to uint64) error {
+	if from >= to || to <= x.gaps(partition) {
+		return nil
+	}
+	return fmt.Errorf("%w: partition %d: no rows for offsets %d to %d", ErrCorrupt, partition, from, to-1)
 }
 
 // Find returns the batch that holds the record at offset. False: there is no
 // row at or below the offset that reaches so far.
 func (x *Index) Find(partition, offset uint64) (b Batch, ok bool, err error) {
+	b, ok, err = x.before(partition, offset)
+	return b, ok && b.End() > offset, err
+}
+
+// before returns the last batch that begins at or below offset; false: there is none.
+func (x *Index) before(partition, offset uint64) (b Batch, ok bool, err error) {
 	lo, hi := PartitionRange(partition)
 	if offset+1 != 0 {
 		hi = AppendKey(nil, partition, offset+1)
 	}
 	var bad error
 	err = x.rows.ScanReverse(lo, hi, func(key, value []byte) bool {
-		if _, b, bad = ParseRow(key, value); bad == nil {
-			ok = b.End() > offset
-		}
+		_, b, bad = ParseRow(key, value)
+		ok = bad == nil
 		return false
 	})
 	if err == nil {
@@ -44,60 +63,67 @@ func (x *Index) Find(partition, offset uint64) (b Batch, ok bool, err error) {
 	return b, ok && err == nil, err
 }
 
-// Scan calls fn for the batches in offset order, from the one that holds from
-// to the last one that begins below end, until fn returns false. Offsets are
-// dense, so a gap between rows is reported as [ErrCorrupt]; so is a missing
-// first row.
+// Scan calls fn for the batches in offset order, from the one that holds from, or
+// the first one after it, to the last one that begins below end, until fn returns
+// false. Where nothing was compacted offsets are dense, so there a gap between rows
+// is reported as [ErrCorrupt]; so is a missing first row.
 func (x *Index) Scan(partition, from, end uint64, fn func(Batch) bool) error {
 	if from >= end {
 		return nil
 	}
 	first, ok, err := x.Find(partition, from)
+	next := from
 	switch {
 	case err != nil:
 		return err
-	case !ok:
-		return fmt.Errorf("%w: partition %d: no row for offset %d", ErrCorrupt, partition, from)
-	case !fn(first) || first.End() >= end:
+	case ok && (!fn(first) || first.End() >= end):
 		return nil
+	case ok:
+		next = first.End()
 	}
 	var bad error
-	next := first.End()
+	stopped := false
 	err = x.rows.Scan(AppendKey(nil, partition, next), AppendKey(nil, partition, end), func(key, value []byte) bool {
 		var b Batch
 		if _, b, bad = ParseRow(key, value); bad != nil {
 			return false
 		}
-		if b.BaseOffset != next {
-			bad = fmt.Errorf("%w: partition %d: a row at offset %d, the next one is at %d", ErrCorrupt, partition, next, b.BaseOffset)
+		if bad = x.gap(partition, next, b.BaseOffset); bad != nil {
+			return false
+		}
+		if b.BaseOffset < next {
+			bad = fmt.Errorf("%w: partition %d: a row at offset %d, and the one before it ends at %d", ErrCorrupt, partition, b.BaseOffset, next)
 			return false
 		}
 		next = b.End()
-		return fn(b)
+		stopped = !fn(b)
+		return !stopped
 	})
 	if err == nil {
 		err = bad
 	}
+	if err == nil && !stopped {
+		err = x.gap(partition, next, end)
+	}
 	return err
 }
 
-// Since returns the base offset of the first batch in [start, end) up to and
-// with which the partition has seen a timestamp of at least ts: no record
-// before it is so new. It returns end if there is none. start must be at the
-// beginning of a batch or inside of one.
+// Since returns an offset in [start, end) such that no record before it is of the
+// time ts or later: the base offset of the first batch up to and with which the
+// partition has seen such a timestamp, or start. It returns end if there is none.
 func (x *Index) Since(partition, start, end uint64, ts int64) (uint64, error) {
 	var bad error
 	// Bisection over offsets, not rows: 64 look-ups at most whatever is stored.
 	reached := func(offset uint64) bool {
-		b, ok, err := x.Find(partition, offset)
-		if err == nil && !ok {
-			err = fmt.Errorf("%w: partition %d: no row for offset %d", ErrCorrupt, partition, offset)
+		b, ok, err := x.before(partition, offset)
+		if err == nil && (!ok || b.End() <= offset) {
+			err = x.gap(partition, offset, offset+1)
 		}
 		if err != nil {
 			bad = err
 			return true
 		}
-		return b.RunningMaxTimestamp >= ts
+		return ok && b.RunningMaxTimestamp >= ts
 	}
 	if end <= start {
 		return end, nil

@@ -146,7 +146,7 @@ func TestIndexAgainstAList(t *testing.T) {
 		list = append(list, b)
 	}
 	neighbours := []log.Batch{{BaseOffset: 0, Count: 3}, {BaseOffset: 3, Count: 1000}}
-	x := log.NewIndex(store(t, map[uint64][]log.Batch{partition: list, partition - 1: neighbours, partition + 1: neighbours}), fakeEntries{})
+	x := log.NewIndex(store(t, map[uint64][]log.Batch{partition: list, partition - 1: neighbours, partition + 1: neighbours}), fakeEntries{}, nil)
 	for offset := range end + 3 {
 		got, ok, err := x.Find(partition, offset)
 		if err != nil || ok != (offset < end) || ok && (got.BaseOffset > offset || got.End() <= offset) {
@@ -186,7 +186,7 @@ func TestHolesAreReported(t *testing.T) {
 	t.Parallel()
 	x := log.NewIndex(store(t, map[uint64][]log.Batch{partition: {
 		{BaseOffset: 0, Count: 2, Index: 3, Length: 4}, {BaseOffset: 5, Count: 2, Index: 4, Length: 4},
-	}}), fakeEntries{3: 4, 4: 2})
+	}}), fakeEntries{3: 4, 4: 2}, nil)
 	n := 0
 	if err := x.Scan(partition, 0, 7, func(log.Batch) bool { n++; return true }); !errors.Is(err, log.ErrCorrupt) || n != 1 {
 		t.Errorf("scan over a hole: %v after %d", err, n)

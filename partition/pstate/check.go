@@ -3,6 +3,7 @@ package pstate
 import (
 	"errors"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 )
@@ -102,6 +103,21 @@ func (c *checker) partition(id uint64, p *partition) {
 	}
 	c.segments(id, p)
 	c.aborted(id, p)
+	c.compaction(id, p)
+}
+
+// compaction checks that nothing was compacted whose fate is open, and that what is
+// known of it is in order.
+func (c *checker) compaction(id uint64, p *partition) {
+	c.must(p.gaps <= uint64(p.stable()), "I3: gaps above the stable end", id)
+	c.must(len(p.cleaned) <= maxCleaned, "structure: too many compactions are told apart", id)
+	c.must(p.deleted <= p.compacted(), "I3: tombstones are gone above what was compacted", id)
+	end, at := uint64(0), Millis(math.MinInt64)
+	for _, k := range p.cleaned {
+		c.must(k.end > end && k.end <= uint64(p.stable()), "I3: compacted above the stable end", id)
+		c.must(k.at >= at && k.at <= c.s.now, "structure: compactions out of order", id)
+		end, at = k.end, k.at
+	}
 }
 
 // segments checks that they cover what is kept, and nothing else.
@@ -116,7 +132,7 @@ func (c *checker) segments(id uint64, p *partition) {
 		c.must(g.newest <= c.s.now && g.opened <= c.s.now, "structure: segment from the future", id)
 		size, base = size+g.bytes, g.base
 	}
-	c.must(size == p.size && size <= p.bytes, "structure: bytes of the segments", id)
+	c.must(size == p.size && (size <= p.bytes || p.rewrites > 0), "structure: bytes of the segments", id)
 	if len(p.segments) > 0 {
 		c.must(p.segments[0].base <= p.start && p.start < p.segmentEnd(0), "I2: log start outside of the first segment", id)
 		c.must(p.needed == p.lowest(), "structure: lowest log index of a partition", id)

@@ -61,11 +61,19 @@ const (
 	KindAdvanceLogStarts Kind = 6
 	KindConfigure        Kind = 7
 	KindRelocate         Kind = 8
+	KindRewrite          Kind = 9
+	KindCompacted        Kind = 10
 )
 
-// entryVersion is the version of every command; raise it with any change, and
-// keep reading the old ones.
-const entryVersion = 1
+// entryVersion is the newest version of commands; raise it with any change, and
+// keep reading the old ones. A command is written in the oldest version that can say
+// it, so that members of an older release stop at nothing that they could have done.
+// Version 2 has KindRewrite and KindCompacted, and a SyncPartitions with the cleanup
+// of partitions.
+const (
+	entryVersion       = 2
+	oldestEntryVersion = 1
+)
 
 // KindOf returns which command an entry holds.
 func KindOf(entry []byte) (Kind, error) {
@@ -73,12 +81,20 @@ func KindOf(entry []byte) (Kind, error) {
 		return 0, codec.ErrShort
 	}
 	r := codec.NewReader(entry[:2])
-	r.Version("shard command", entryVersion, entryVersion)
+	version := r.Version("shard command", oldestEntryVersion, entryVersion)
 	k := Kind(r.Byte())
-	if k < KindAppends || k > KindRelocate {
-		r.UnknownKind("shard command", entryVersion, byte(k))
+	if !k.in(version) {
+		r.UnknownKind("shard command", version, byte(k))
 	}
 	return k, r.Err()
+}
+
+// in reports whether a version has commands of the kind.
+func (k Kind) in(version byte) bool {
+	if version == 1 {
+		return k >= KindAppends && k <= KindRelocate
+	}
+	return k == KindSyncPartitions || k == KindRewrite || k == KindCompacted
 }
 
 // open checks the head of an entry and returns a reader of the rest.
@@ -99,7 +115,10 @@ func open(entry []byte, want Kind) (*codec.Reader, error) {
 	return r, nil
 }
 
-func head(dst []byte, k Kind) []byte { return append(dst, entryVersion, byte(k)) }
+func head(dst []byte, k Kind) []byte { return append(dst, oldestEntryVersion, byte(k)) }
+
+// head2 begins a command of version 2.
+func head2(dst []byte, k Kind) []byte { return append(dst, 2, byte(k)) }
 
 func readUint32(r *codec.Reader) uint32 {
 	v := r.Uvarint()

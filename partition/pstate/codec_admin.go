@@ -1,6 +1,8 @@
 package pstate
 
 import (
+	"slices"
+
 	"github.com/oncelog/oncelog/api/codec"
 )
 
@@ -9,17 +11,22 @@ func EncodeSyncPartitions(dst []byte, c SyncPartitions) ([]byte, error) {
 	if len(c.Add) > MaxSyncPartitions || len(c.Remove) > MaxSyncPartitions {
 		return dst, ErrLimit
 	}
-	b := codec.AppendVarint(head(dst, KindSyncPartitions), c.At)
+	cleanup := slices.ContainsFunc(c.Add, func(info PartitionInfo) bool { return info.Cleanup != Cleanup{} })
+	b := head(dst, KindSyncPartitions)
+	if cleanup {
+		b = head2(dst, KindSyncPartitions)
+	}
+	b = codec.AppendVarint(b, c.At)
 	b = codec.AppendUvarint(b, c.Version)
 	b = codec.AppendBool(b, c.Full)
 	b = codec.AppendUvarint(b, c.From)
 	b = codec.AppendUvarint(b, uint64(len(c.Add)))
 	for _, info := range c.Add {
 		if len(info.Topic) > MaxTopicName || info.Retention.Millis < 0 ||
-			info.Retention.Millis > MaxRetention || info.Retention.Bytes > MaxRetention {
+			info.Retention.Millis > MaxRetention || info.Retention.Bytes > MaxRetention || !info.Cleanup.valid() {
 			return dst, ErrLimit
 		}
-		b = appendInfo(b, info)
+		b = appendInfo(b, info, cleanup)
 	}
 	b = codec.AppendUvarint(b, uint64(len(c.Remove)))
 	for _, id := range c.Remove {
@@ -28,16 +35,27 @@ func EncodeSyncPartitions(dst []byte, c SyncPartitions) ([]byte, error) {
 	return within(dst, b)
 }
 
-func appendInfo(b []byte, info PartitionInfo) []byte {
+func (c Cleanup) valid() bool {
+	return c.MinLag >= 0 && c.MinLag <= MaxRetention && c.DeleteRetention >= 0 && c.DeleteRetention <= MaxRetention
+}
+
+func appendInfo(b []byte, info PartitionInfo, cleanup bool) []byte {
 	b = codec.AppendUvarint(b, info.ID)
 	b = codec.AppendUvarint(b, info.TopicID)
 	b = codec.AppendString(b, info.Topic)
 	b = codec.AppendUvarint(b, uint64(info.Index))
 	b = codec.AppendUvarint(b, uint64(info.Retention.Millis))
-	return codec.AppendUvarint(b, info.Retention.Bytes)
+	b = codec.AppendUvarint(b, info.Retention.Bytes)
+	if !cleanup {
+		return b
+	}
+	b = codec.AppendUvarint(codec.AppendBool(b, info.Cleanup.Compact), uint64(info.Cleanup.MinLag))
+	return codec.AppendUvarint(b, uint64(info.Cleanup.DeleteRetention))
 }
 
-func readInfo(r *codec.Reader, retention bool) PartitionInfo {
+// readInfo reads what a format has of a partition: the oldest snapshots have no
+// retention, and not all have the cleanup.
+func readInfo(r *codec.Reader, retention, cleanup bool) PartitionInfo {
 	info := PartitionInfo{ID: r.Uvarint(), TopicID: r.Uvarint(), Topic: r.String(MaxTopicName), Index: readUint32(r)}
 	if !retention {
 		return info
@@ -48,6 +66,15 @@ func readInfo(r *codec.Reader, retention bool) PartitionInfo {
 		return info
 	}
 	info.Retention = Retention{Millis: Millis(millis), Bytes: bytes}
+	if !cleanup {
+		return info
+	}
+	compact, lag, keep := r.Bool(), r.Uvarint(), r.Uvarint()
+	if lag > MaxRetention || keep > MaxRetention {
+		r.Fail(ErrValue)
+		return info
+	}
+	info.Cleanup = Cleanup{Compact: compact, MinLag: Millis(lag), DeleteRetention: Millis(keep)}
 	return info
 }
 
@@ -59,7 +86,7 @@ func DecodeSyncPartitions(entry []byte) (SyncPartitions, error) {
 	}
 	c := SyncPartitions{At: r.Varint(), Version: r.Uvarint(), Full: r.Bool(), From: r.Uvarint()}
 	for range r.Count(MaxSyncPartitions) {
-		info := readInfo(r, true)
+		info := readInfo(r, true, entry[0] > 1)
 		if r.Err() != nil {
 			break
 		}

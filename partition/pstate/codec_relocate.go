@@ -6,15 +6,37 @@ import "github.com/oncelog/oncelog/api/codec"
 // batch, in their order; [StoredBatch.Size] is taken from there. They lie at the end
 // of the entry, as in an append.
 func EncodeRelocate(dst []byte, c Relocate, payloads [][]byte) ([]byte, error) {
-	if len(c.Batches) != len(payloads) {
+	b := codec.AppendUvarint(codec.AppendVarint(head(dst, KindRelocate), c.At), c.Partition)
+	return appendStored(dst, b, c.Batches, payloads)
+}
+
+// DecodeRelocate reads what [EncodeRelocate] wrote. The bytes of batch i are
+// entry[Pos:Pos+Len] of span i, not copied and not looked at.
+func DecodeRelocate(entry []byte) (Relocate, []Span, error) {
+	r, err := open(entry, KindRelocate)
+	if err != nil {
+		return Relocate{}, nil, err
+	}
+	c := Relocate{At: r.Varint(), Partition: r.Uvarint()}
+	var spans []Span
+	c.Batches, spans, err = readStored(r)
+	if err != nil {
+		return Relocate{}, nil, err
+	}
+	return c, spans, nil
+}
+
+// appendStored ends a command with batches and their bytes. dst is what it was
+// appended to.
+func appendStored(dst, b []byte, batches []StoredBatch, payloads [][]byte) ([]byte, error) {
+	if len(batches) != len(payloads) {
 		return dst, ErrValue
 	}
-	if len(c.Batches) > MaxBatchesPerEntry {
+	if len(batches) > MaxBatchesPerEntry {
 		return dst, ErrLimit
 	}
-	b := codec.AppendUvarint(codec.AppendVarint(head(dst, KindRelocate), c.At), c.Partition)
-	b = codec.AppendUvarint(b, uint64(len(c.Batches)))
-	for i, bt := range c.Batches {
+	b = codec.AppendUvarint(b, uint64(len(batches)))
+	for i, bt := range batches {
 		if len(payloads[i]) > MaxPayloadBytes {
 			return dst, ErrLimit
 		}
@@ -32,15 +54,8 @@ func EncodeRelocate(dst []byte, c Relocate, payloads [][]byte) ([]byte, error) {
 	return within(dst, b)
 }
 
-// DecodeRelocate reads what [EncodeRelocate] wrote. The bytes of batch i are
-// entry[Pos:Pos+Len] of span i, not copied and not looked at.
-func DecodeRelocate(entry []byte) (Relocate, []Span, error) {
-	r, err := open(entry, KindRelocate)
-	if err != nil {
-		return Relocate{}, nil, err
-	}
-	c := Relocate{At: r.Varint(), Partition: r.Uvarint()}
-	var spans []Span
+// readStored reads what appendStored wrote.
+func readStored(r *codec.Reader) (batches []StoredBatch, spans []Span, err error) {
 	total := uint64(0)
 	for range r.Count(MaxBatchesPerEntry) {
 		bt := StoredBatch{
@@ -57,16 +72,16 @@ func DecodeRelocate(entry []byte) (Relocate, []Span, error) {
 		if r.Err() != nil {
 			break
 		}
-		c.Batches = append(c.Batches, bt)
+		batches = append(batches, bt)
 	}
 	if err := r.Err(); err != nil {
-		return Relocate{}, nil, err
+		return nil, nil, err
 	}
 	if uint64(r.Len()) != total {
-		return Relocate{}, nil, ErrValue
+		return nil, nil, ErrValue
 	}
 	for i := range spans {
 		spans[i].Pos += uint32(r.Pos())
 	}
-	return c, spans, nil
+	return batches, spans, nil
 }

@@ -44,13 +44,15 @@ func samples(t testing.TB) map[Kind]struct {
 		{Ref: TxnRef{300, 9, 9}, OpenedAt: 78, Verdict: VerdictInvalid},
 		{Ref: TxnRef{1, 0, 4}, OpenedAt: 79, Verdict: VerdictDecided, Decision: markers.List[0].Decision},
 	}}
-	sync := SyncPartitions{7, 12, false, 11, []PartitionInfo{{5, 2, "orders", 1, Retention{300, 4096}}}, []uint64{3, 4}}
+	sync := SyncPartitions{7, 12, false, 11, []PartitionInfo{{5, 2, "orders", 1, Retention{300, 4096}, Cleanup{}}}, []uint64{3, 4}}
 	forget := Forget{7, []uint64{1, 300}}
 	advance := AdvanceLogStarts{7, []LogStart{{5, 4096}, {6, 1}}}
 	relocate := Relocate{7, 5, []StoredBatch{
 		{300, 2, TxnRef{300, 2, 9}, 4, 12, 13, 2}, {302, 1, TxnRef{1, 0, 0}, 0, -1, 13, 1},
 	}}
 	configure := Configure{7, Config{1, 2, 3, 4, 5, 6, 7}}
+	rewrite := Rewrite{7, 5, 3, 300, 310, 1000, relocate.Batches}
+	compacted := Compacted{7, 5, 300, 310, 4, true}
 	return map[Kind]sample{
 		KindAppends: {appends, must(EncodeAppends(nil, appends, [][]byte{{0xaa, 0xbb}, {}, {0xcc}})),
 			"01010280a0abfef962ac02020902" + "05e807030102" + "0600011000" + "020100000105010100" + "01" + "aabbcc"},
@@ -64,6 +66,9 @@ func samples(t testing.TB) map[Kind]struct {
 		KindAdvanceLogStarts: {advance, must(EncodeAdvanceLogStarts(nil, advance)), "01060e020580200601"},
 		KindRelocate: {relocate, must(EncodeRelocate(nil, relocate, [][]byte{{0xaa, 0xbb}, {0xcc}})),
 			"01080e0502" + "ac0202ac02020904181a02" + "ae0201010000" + "00011a01" + "aabbcc"},
+		KindRewrite: {rewrite, must(EncodeRewrite(nil, rewrite, [][]byte{{0xaa, 0xbb}, {0xcc}})),
+			"02090e0503ac02b602e80702" + "ac0202ac02020904181a02" + "ae0201010000" + "00011a01" + "aabbcc"},
+		KindCompacted: {compacted, must(EncodeCompacted(nil, compacted)), "020a0e05ac02b6020401"},
 		KindConfigure: {configure, EncodeConfigure(nil, configure), "01070e04010304050607"},
 	}
 }
@@ -107,6 +112,19 @@ func decode(entry []byte) (cmd any, again []byte, err error) {
 		}
 		again, err := EncodeRelocate(nil, c, payloads)
 		return c, again, err
+	case KindRewrite:
+		c, spans, err := DecodeRewrite(entry)
+		if err != nil {
+			return nil, nil, err
+		}
+		payloads := make([][]byte, len(spans))
+		for i, sp := range spans {
+			payloads[i] = entry[sp.Pos : sp.Pos+sp.Len]
+		}
+		again, err := EncodeRewrite(nil, c, payloads)
+		return c, again, err
+	case KindCompacted:
+		return reencode(entry, DecodeCompacted, EncodeCompacted)
 	case KindConfigure:
 		return reencode(entry, DecodeConfigure, func(b []byte, c Configure) ([]byte, error) {
 			return EncodeConfigure(b, c), nil

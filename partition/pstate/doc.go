@@ -20,7 +20,8 @@
 //   - append.go: the append rules, in their order; marker.go: decisions;
 //     enlist.go: the coordinator's answers about open transactions
 //   - partition.go: partitions come and go; retention.go, segment.go: log starts
-//     move; needed.go: what of the log is still of use
+//     move; needed.go: what of the log is still of use; relocate.go, compact.go:
+//     batches are written once more, all of them or what compaction leaves
 //   - producer.go: floors, fences, sequences; expire.go: what is forgotten,
 //     when; gone.go: what is kept of a producer id that does not exist any more
 //   - visible.go: the one function that says what may be read; aborted.go: the

@@ -69,6 +69,12 @@ func apply(t *testing.T, s *State, index uint64, entry []byte) any {
 	case KindRelocate:
 		c, _, derr := DecodeRelocate(entry)
 		res, err = s.Relocate(index, c), derr
+	case KindRewrite:
+		c, _, derr := DecodeRewrite(entry)
+		res, err = s.Rewrite(index, c), derr
+	case KindCompacted:
+		c, derr := DecodeCompacted(entry)
+		res, err = s.Compacted(index, c), derr
 	case KindConfigure:
 		c, derr := DecodeConfigure(entry)
 		s.Configure(index, c)

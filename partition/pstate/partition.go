@@ -11,8 +11,9 @@ type PartitionInfo struct {
 	TopicID uint64
 	Topic   string // topic name
 	Index   uint32 // number within the topic
-	// Retention is the topic's.
+	// Retention and Cleanup are the topic's.
 	Retention Retention
+	Cleanup   Cleanup
 }
 
 // partition is a partition the shard hosts.
@@ -26,6 +27,10 @@ type partition struct {
 	size         uint64       // bytes in segments
 	needed       uint64       // lowest log index of the segments
 	place        int          // in State.needs
+	gaps         uint64       // below it there may be offsets without a record
+	rewrites     uint64       // how often batches were rewritten
+	cleaned      []cleaned    // by offset, and by time
+	deleted      uint64       // below it there may have been tombstones that are gone
 	open         list[stream] // of open transactions, by first offset
 	kept         list[stream] // of idempotent producers and committed transactions
 	aborted      abortedIndex
@@ -58,8 +63,8 @@ type SyncResult struct {
 }
 
 // SyncPartitions adds and removes partitions. A version the shard has seen is
-// ignored. A partition that stays keeps its state and takes the new topic name and
-// retention.
+// ignored. A partition that stays keeps its state and takes the new topic name,
+// retention and cleanup.
 // A removed one takes all its state along: records, hidden ranges, sequences,
 // and its part of open transactions; a transaction that was open in no other
 // partition is closed without an outcome, and the floor covers it.
@@ -146,6 +151,12 @@ type PartitionStatus struct {
 	MaxTime     Millis // highest record timestamp
 	OpenTxns    int    // transactions open in it
 	HiddenSpans int    // entries of its aborted index
+	Gaps        uint64 // below it compaction may have left offsets without a record
+	Rewrites    uint64 // how often batches were rewritten
+	Compacted   uint64 // how far it has been compacted
+	// Deleted is the offset below which tombstones have gone: whoever has read no further
+	// may not have heard of them.
+	Deleted uint64
 }
 
 // Partition describes one partition; false if the shard does not host it.
@@ -158,6 +169,7 @@ func (s *State) Partition(id uint64) (PartitionStatus, bool) {
 		PartitionInfo: part.info, Start: part.start, Stable: part.stable(), Applied: End(part.end),
 		Bytes: part.bytes, Size: part.size, MaxTime: part.maxTimestamp,
 		OpenTxns: part.open.len, HiddenSpans: part.aborted.len,
+		Gaps: part.gaps, Rewrites: part.rewrites, Compacted: part.compacted(), Deleted: part.deleted,
 	}, true
 }
 

@@ -398,6 +398,9 @@ func (w *world) relocates() {
 	case n == 2:
 		c.Partition, want = w.nextID, RelocateStale
 	}
+	if n := len(c.Batches); want == Relocated && c.Batches[n-1].End() <= w.starts[id] {
+		want = RelocateDropped
+	}
 	payloads := make([][]byte, len(c.Batches))
 	for i, b := range c.Batches {
 		payloads[i] = make([]byte, b.Size)

@@ -33,8 +33,11 @@ type RelocateCode uint8
 const (
 	// Relocated: the batches are where this entry is.
 	Relocated RelocateCode = iota + 1
+	// RelocateDropped: the batches lie below the log start, although records of the
+	// same segment do not. They are not stored any more.
+	RelocateDropped
 	// RelocateStale: this is not how a segment begins any more, for retention was
-	// faster, or the partition is gone. Nothing changed.
+	// faster, the partition has been rewritten, or it is gone. Nothing changed.
 	RelocateStale
 )
 
@@ -43,6 +46,8 @@ func (c RelocateCode) String() string {
 	switch c {
 	case Relocated:
 		return "RELOCATED"
+	case RelocateDropped:
+		return "DROPPED"
 	case RelocateStale:
 		return "STALE"
 	}
@@ -55,55 +60,68 @@ func (s *State) Relocate(index uint64, c Relocate) RelocateCode {
 	s.step(index, c.At)
 	defer s.sweep()
 	part := s.partitions[c.Partition]
-	if part == nil || !part.relocate(c.Batches, index, s.written) {
+	if part == nil {
 		return RelocateStale
+	}
+	code := part.relocate(c.Batches, index, s.written)
+	if code == RelocateStale {
+		return code
 	}
 	for _, b := range c.Batches {
 		s.written += uint64(b.Size)
 	}
 	s.needs.update(part)
-	return Relocated
+	return code
 }
 
-// relocate moves the batches at the beginning of a segment. False: they are not.
-func (p *partition) relocate(batches []StoredBatch, index, written uint64) bool {
-	if len(batches) == 0 {
-		return false
+// relocate moves the batches at the beginning of a segment.
+func (p *partition) relocate(batches []StoredBatch, index, written uint64) RelocateCode {
+	if len(batches) == 0 || p.rewrites > 0 { // what was dropped must not come back
+		return RelocateStale
 	}
 	i := slices.IndexFunc(p.segments, func(g segment) bool { return g.base == batches[0].BaseOffset })
 	if i < 0 {
-		return false
+		return RelocateStale
 	}
 	g := p.segments[i]
 	moved := segment{base: g.base, first: index, at: written, newest: g.newest, opened: g.opened}
 	next := g.base
 	for _, b := range batches {
 		if b.Count == 0 || b.BaseOffset != next || b.End() > p.segmentEnd(i) {
-			return false
+			return RelocateStale
 		}
 		next = b.End()
 		moved.bytes += uint64(b.Size)
 	}
 	whole := next == p.segmentEnd(i)
-	if moved.bytes > g.bytes || whole && moved.bytes != g.bytes {
-		return false
-	}
-	if !whole {
+	switch {
+	case moved.bytes > g.bytes || whole && moved.bytes != g.bytes:
+		return RelocateStale
+	case next <= p.start: // of the first segment; its end is above
+		p.segments[0].base, p.segments[0].bytes = next, g.bytes-moved.bytes
+		p.size -= moved.bytes
+		return RelocateDropped
+	case !whole:
 		g.base, g.bytes = next, g.bytes-moved.bytes
 		p.segments[i] = g
 		p.segments = slices.Insert(p.segments, i, moved)
-	} else {
+	default:
 		p.segments[i] = moved
 	}
-	// Pieces of what was one segment become one again.
-	if i > 0 && p.segments[i-1].first > g.first && p.segments[i-1].bytes+moved.bytes <= max(segmentBytes, p.size/segmentShare) {
-		p.segments[i-1].join(p.segments[i])
-		p.segments = slices.Delete(p.segments, i, i+1)
-	}
+	p.joinPiece(i, g.first)
 	if len(p.segments) > maxSegments {
 		p.mergeSegments()
 	}
-	return true
+	return Relocated
+}
+
+// joinPiece makes pieces of what was one segment, which began at an index of the
+// log, one again.
+func (p *partition) joinPiece(i int, first uint64) {
+	if i > 0 && p.segments[i-1].first > first && p.segments[i-1].bytes+p.segments[i].bytes <= max(segmentBytes, p.size/segmentShare) {
+		p.segments[i-1].join(p.segments[i])
+		p.segments = slices.Delete(p.segments, i, i+1)
+	}
 }
 
 // Oldest returns the part of the log that would let most of it go if it were

@@ -64,10 +64,16 @@ func (l *loader) require(ok bool) bool {
 }
 
 func (l *loader) partition() {
-	p := newPartition(readInfo(l.r, l.version >= 3))
+	p := newPartition(readInfo(l.r, l.version >= 3, l.version >= 4))
 	p.start, p.end, p.bytes = l.r.Uvarint(), l.r.Uvarint(), l.r.Uvarint()
 	p.maxTimestamp = l.r.Varint()
 	l.segments(p)
+	if l.version >= 4 {
+		p.gaps, p.rewrites, p.deleted = l.r.Uvarint(), l.r.Uvarint(), l.r.Uvarint()
+		for range l.r.Count(maxCleaned) {
+			p.cleaned = append(p.cleaned, cleaned{l.r.Uvarint(), l.r.Varint(), l.r.Bool()})
+		}
+	}
 	for range l.r.Count(math.MaxInt) {
 		ref := readRef(l.r)
 		e := abortedEntry{producer: ref.ProducerID, epoch: ref.Epoch, number: ref.Number}

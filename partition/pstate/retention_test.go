@@ -276,6 +276,41 @@ func TestRelocate(t *testing.T) {
 	}
 }
 
+// What lies below the log start, in a segment that does not, is not written once more
+// but dropped: a segment below the log start is none, and nobody could read a
+// snapshot that has one (simulator seed 10014410).
+func TestRelocateBelowTheLogStart(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, Config{}, 1)
+	const each = 1 << 10
+	r.sync(full(2, 1))
+	var kept []StoredBatch
+	for i := range uint64(4) {
+		kept = append(kept, StoredBatch{BaseOffset: i, Count: 1, Size: each})
+		r.at(id, i, 1000, 1000, each)
+	}
+	begins := r.s.Needed()
+	relocate := func(batches ...StoredBatch) RelocateCode {
+		entry, err := EncodeRelocate(nil, Relocate{r.now, 1, batches}, blank(len(batches), each))
+		return r.entry(entry, err).(RelocateCode)
+	}
+	r.advance(1, 2)
+	for _, part := range [][]StoredBatch{kept[:1], kept[1:2]} {
+		if code := relocate(part...); code != RelocateDropped {
+			t.Fatalf("%v: %v", part, code)
+		}
+		if err := New(Config{}).Restore(r.s.Snapshot()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p, _ := r.s.Partition(1); p.Size != 2*each || r.s.Needed() != begins {
+		t.Fatalf("%+v, needs %d", p, r.s.Needed())
+	}
+	if code := relocate(kept[2:]...); code != Relocated || r.s.Needed() <= begins {
+		t.Fatalf("%v, needs %d", code, r.s.Needed())
+	}
+}
+
 func blank(n, size int) [][]byte {
 	out := make([][]byte, n)
 	for i := range out {

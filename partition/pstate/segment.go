@@ -14,6 +14,9 @@ const (
 	// segmentBytes is below which a segment is not closed for its size, unless
 	// the partition may keep so little that it has to be.
 	segmentBytes = 64 << 10
+	// compactedSegmentBytes takes its place in partitions that are compacted: they are
+	// often small, and what is in the last segment is not compacted.
+	compactedSegmentBytes = 1 << 10
 	// segmentShare and retentionShare say which part of what is kept, and of what
 	// may be kept, a segment is.
 	segmentShare   = 32
@@ -70,7 +73,11 @@ func (p *partition) addBatch(b Batch, index, written uint64, now Millis) {
 // closes reports whether the next batch begins a new segment.
 func (p *partition) closes(last *segment, now Millis) bool {
 	r := p.info.Retention
-	size := max(segmentBytes, p.size/segmentShare)
+	size := uint64(segmentBytes)
+	if p.info.Cleanup.Compact {
+		size = compactedSegmentBytes
+	}
+	size = max(size, p.size/segmentShare)
 	if r.Bytes > 0 { // also when there is far more than that, which is about to go
 		size = min(size, r.Bytes/retentionShare)
 	}

@@ -8,9 +8,10 @@ import (
 )
 
 // snapshotVersion is the first byte of a snapshot. Version 1, the oldest that is
-// read, has no tombstones; 1 and 2 have no retention and no segments.
+// read, has no tombstones; 1 and 2 have no retention and no segments, and 3 has
+// nothing of compaction.
 const (
-	snapshotVersion       = 3
+	snapshotVersion       = 4
 	oldestSnapshotVersion = 1
 )
 
@@ -51,7 +52,7 @@ func (s *State) Snapshot() []byte {
 }
 
 func (p *partition) snapshot(b []byte) []byte {
-	b = appendInfo(b, p.info)
+	b = appendInfo(b, p.info, true)
 	for _, v := range []uint64{p.start, p.end, p.bytes} {
 		b = codec.AppendUvarint(b, v)
 	}
@@ -60,6 +61,11 @@ func (p *partition) snapshot(b []byte) []byte {
 	for _, g := range p.segments {
 		b = codec.AppendUvarint(codec.AppendUvarint(codec.AppendUvarint(codec.AppendUvarint(b, g.base), g.first), g.at), g.bytes)
 		b = codec.AppendVarint(codec.AppendVarint(b, g.newest), g.opened)
+	}
+	b = codec.AppendUvarint(codec.AppendUvarint(codec.AppendUvarint(b, p.gaps), p.rewrites), p.deleted)
+	b = codec.AppendUvarint(b, uint64(len(p.cleaned)))
+	for _, c := range p.cleaned {
+		b = codec.AppendBool(codec.AppendVarint(codec.AppendUvarint(b, c.end), c.at), c.tombstones)
 	}
 	b = codec.AppendUvarint(b, uint64(p.aborted.len))
 	for e := range p.aborted.all() {

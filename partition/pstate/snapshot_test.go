@@ -13,7 +13,7 @@ import (
 // version gets a file of its own, and this one must go on restoring (TI-06).
 func TestSnapshotGolden(t *testing.T) {
 	t.Parallel()
-	file, err := os.ReadFile("testdata/snapshot_v3.hex")
+	file, err := os.ReadFile("testdata/snapshot_v4.hex")
 	if err != nil {
 		t.Fatal(err)
 	}

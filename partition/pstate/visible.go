@@ -68,6 +68,39 @@ func (s *State) LogStart(partition uint64) uint64 {
 	return 0
 }
 
+// GapsTo returns the offset below which compaction may have left offsets without a
+// record, and CompactedTo how far it came; 0 if the shard does not host the partition.
+func (s *State) GapsTo(partition uint64) uint64 {
+	if part := s.partitions[partition]; part != nil {
+		return part.gaps
+	}
+	return 0
+}
+
+// CompactedTo returns the offset below which the partition has been compacted, and
+// the aborted index has nothing; 0 if the shard does not host it.
+func (s *State) CompactedTo(partition uint64) uint64 {
+	if part := s.partitions[partition]; part != nil {
+		return part.compacted()
+	}
+	return 0
+}
+
+// Rewrites returns how often batches of a partition were rewritten; 0 if the shard
+// does not host it.
+func (s *State) Rewrites(partition uint64) uint64 {
+	if part := s.partitions[partition]; part != nil {
+		return part.rewrites
+	}
+	return 0
+}
+
+// NeedsKeys reports whether a partition takes no records without a key.
+func (s *State) NeedsKeys(partition uint64) bool {
+	part := s.partitions[partition]
+	return part != nil && part.info.Cleanup.Compact
+}
+
 func (p *partition) stable() End {
 	if p.open.head != nil {
 		return End(p.open.head.first)
