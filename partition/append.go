@@ -2,16 +2,20 @@ package partition
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"sync"
 	"sync/atomic"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/oncelog/oncelog/api/acl"
 	"github.com/oncelog/oncelog/api/batch"
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/access"
 	"github.com/oncelog/oncelog/internal/task"
+	"github.com/oncelog/oncelog/internal/trace"
 	"github.com/oncelog/oncelog/partition/pstate"
 	"github.com/oncelog/oncelog/raftstore"
 )
@@ -22,6 +26,7 @@ type appendCall struct {
 	resp    *oncelogv1.AppendResponse
 	pending atomic.Int32 // partitions without a result
 	cost    int          // bytes that it occupies, roughly
+	endSpan trace.End    // nil: nobody traces it
 }
 
 // slot is the place of one partition's result.
@@ -29,6 +34,7 @@ type slot struct {
 	call    *appendCall
 	at      int    // index of the partition in the request
 	records uint32 // that the partition gets
+	bytes   uint32 // of them, as encoded
 }
 
 // proposal is one entry to be: appends of one shard, in the order in which they
@@ -52,7 +58,8 @@ type completion struct {
 // them as it can, and queues what came of them for the caller to settle. take
 // is called by one task, collect by one, which may be another.
 type appender struct {
-	n *Node
+	n   *Node
+	who access.Principal
 
 	// Of take:
 	open  []*proposal // not yet proposed, at most one per shard
@@ -66,8 +73,8 @@ type appender struct {
 	under    int           // requests taken and not yet collected
 }
 
-func newAppender(n *Node, b *budget) *appender {
-	return &appender{n: n, tally: b, ready: make(chan struct{}, 1)}
+func newAppender(n *Node, who access.Principal, b *budget) *appender {
+	return &appender{n: n, who: who, tally: b, ready: make(chan struct{}, 1)}
 }
 
 // take checks a request and adds it to the proposals of this frame. Until it is
@@ -83,7 +90,10 @@ func (a *appender) take(req *oncelogv1.AppendRequest) {
 	a.mu.Lock()
 	a.under++
 	a.mu.Unlock()
-	if err := a.n.checkAppend(req); err != nil {
+	if req.GetTrace() != nil {
+		c.endSpan = a.n.traceAppend(req)
+	}
+	if err := a.n.checkAppend(a.who, req); err != nil {
 		c.resp.Error = err.Proto()
 		a.finish(c)
 		return
@@ -108,7 +118,7 @@ func (a *appender) take(req *oncelogv1.AppendRequest) {
 func (a *appender) takePartition(c *appendCall, i int) bool {
 	p := c.req.GetPartitions()[i]
 	c.resp.Results[i] = &oncelogv1.AppendResult{Partition: p.GetPartition()}
-	s, ref, err := a.n.find("partitions.partition", p.GetPartition())
+	s, ref, err := a.n.find(a.who, acl.Write, "partitions.partition", p.GetPartition())
 	if err != nil {
 		c.resp.Results[i].Error = err.Proto()
 		return false
@@ -125,13 +135,20 @@ func (a *appender) takePartition(c *appendCall, i int) bool {
 		MaxTimestamp: header.MaxTimestamp, Size: uint32(len(payload)),
 	}
 	var early pstate.BatchResult
-	s.machine.read(func(st *pstate.State) { early = st.Decide(txn, b) })
+	keys := false
+	s.machine.read(func(st *pstate.State) { early, keys = st.Decide(txn, b), st.NeedsKeys(b.Partition) })
 	if early.Code.Final() {
-		a.n.count(early.Code, b.Count)
+		a.n.counters.append(early.Code, b.Count, b.Size)
 		fillResult(c.resp.Results[i], early)
 		return false
 	}
-	a.proposalFor(s, len(payload)).add(a.n.nowMillis(), slot{c, i, b.Count}, txn, b, payload)
+	if keys {
+		if err := checkKeys(payload); err != nil {
+			c.resp.Results[i].Error = err.Proto()
+			return false
+		}
+	}
+	a.proposalFor(s, len(payload)).add(a.n.nowMillis(), slot{c, i, b.Count, b.Size}, txn, b, payload)
 	return true
 }
 
@@ -213,6 +230,7 @@ func (a *appender) collect() []*appendCall {
 	cost := 0
 	for _, c := range calls {
 		cost += c.cost
+		c.endTrace()
 	}
 	a.tally.give(cost)
 	a.mu.Lock()
@@ -244,7 +262,7 @@ func (a *appender) settle(c completion, calls []*appendCall) []*appendCall {
 		if refused != nil {
 			out.Error = refused
 		} else {
-			a.n.count(results[i].Code, sl.records)
+			a.n.counters.append(results[i].Code, sl.records, sl.bytes)
 			fillResult(out, results[i])
 		}
 		if sl.call.pending.Add(-1) == 0 {
@@ -268,7 +286,7 @@ func fillResult(out *oncelogv1.AppendResult, res pstate.BatchResult) {
 }
 
 // checkAppend checks what concerns a request as a whole.
-func (n *Node) checkAppend(req *oncelogv1.AppendRequest) *apierrors.Error {
+func (n *Node) checkAppend(who access.Principal, req *oncelogv1.AppendRequest) *apierrors.Error {
 	txn, parts := req.GetTxn(), req.GetPartitions()
 	switch {
 	case txn.GetProducerId() == 0:
@@ -277,20 +295,23 @@ func (n *Node) checkAppend(req *oncelogv1.AppendRequest) *apierrors.Error {
 		return apierrors.InvalidArgument("partitions", "is empty")
 	case len(parts) > MaxAppendPartitions:
 		return tooMuch("partitions", MaxAppendPartitions)
+	case trace.Check("trace", req.GetTrace()) != nil:
+		return trace.Check("trace", req.GetTrace())
 	case n.isClosing():
 		return unavailable()
 	case !n.keys.Ready():
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNAVAILABLE, "the node has not heard from the coordinator yet")
-	case !n.keys.Check(req.GetProducerToken(), txn.GetProducerId(), txn.GetEpoch()):
+	case !n.tokenOf(who, req.GetProducerToken(), txn.GetProducerId(), txn.GetEpoch()):
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INVALID_PRODUCER_TOKEN, "")
-	case n.repeats(parts):
+	case n.repeats(who, parts):
 		return apierrors.InvalidArgument("partitions", "names a partition twice")
 	}
 	return nil
 }
 
-// repeats reports whether a known partition is named twice, by id or by name.
-func (n *Node) repeats(parts []*oncelogv1.PartitionAppend) bool {
+// repeats reports whether a known partition is named twice, by id or by name. That two
+// names are of one is not told to who may not write there.
+func (n *Node) repeats(who access.Principal, parts []*oncelogv1.PartitionAppend) bool {
 	if len(parts) < 2 {
 		return false
 	}
@@ -298,7 +319,7 @@ func (n *Node) repeats(parts []*oncelogv1.PartitionAppend) bool {
 	seen := make(map[uint64]struct{}, len(parts))
 	for _, p := range parts {
 		rt, ok := routes.find(p.GetPartition())
-		if !ok {
+		if !ok || n.permits(who, acl.Write, p.GetPartition()) != nil {
 			continue // refused by itself
 		}
 		if _, twice := seen[rt.ref.GetPartitionId()]; twice {
@@ -328,6 +349,26 @@ func (n *Node) payload(p *oncelogv1.PartitionAppend) ([]byte, batch.Info, *apier
 		return nil, batch.Info{}, batchError(err)
 	}
 	return encoded, h, nil
+}
+
+// checkKeys refuses a batch of which a record has no key: compaction would not know
+// what to do with it. It is the one append that is decoded, as in Kafka.
+func checkKeys(payload []byte) *apierrors.Error {
+	var d batch.Decoder
+	_, err := d.Reset(payload, decodeLimits())
+	if err != nil {
+		return batchError(err)
+	}
+	for i := 0; d.Next(); i++ {
+		if d.Record().Key == nil {
+			return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INVALID_RECORD,
+				fmt.Sprintf("record %d of the batch has no key, and the topic is compacted", i), apierrors.KeyField, "records["+strconv.Itoa(i)+"].key")
+		}
+	}
+	if err := d.Err(); err != nil {
+		return batchError(err)
+	}
+	return nil
 }
 
 // encode makes a batch of plain records. A record without a timestamp gets the
@@ -364,15 +405,4 @@ func (n *Node) encode(records []*oncelogv1.Record) ([]byte, *apierrors.Error) {
 		return nil, batchError(err)
 	}
 	return out, nil
-}
-
-// count takes note of one verdict.
-func (n *Node) count(code pstate.Code, records uint32) {
-	switch code {
-	case pstate.CodeAppended:
-		n.counters.records.Add(uint64(records))
-	case pstate.CodeDuplicate:
-		n.counters.duplicates.Add(1)
-	default:
-	}
 }

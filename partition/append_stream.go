@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc"
 
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/access"
 	"github.com/oncelog/oncelog/internal/task"
 )
 
@@ -19,7 +20,7 @@ import (
 func (l logService) AppendStream(stream grpc.BidiStreamingServer[oncelogv1.AppendStreamRequest, oncelogv1.AppendStreamResponse]) error {
 	r := &appendReader{
 		stream: stream, end: make(chan struct{}),
-		appender: newAppender(l.n, newBudget(maxStreamBytes)),
+		appender: newAppender(l.n, access.From(stream.Context()), newBudget(maxStreamBytes)),
 	}
 	l.n.run.Go(r.run)
 	var reading, closing <-chan struct{} = r.end, l.n.closing

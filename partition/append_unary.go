@@ -5,13 +5,14 @@ import (
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/access"
 )
 
 // Append writes one request. It fails with the error of the first partition
 // that was refused; what the others stored stays, and the same call again
 // answers their offsets.
 func (l logService) Append(ctx context.Context, req *oncelogv1.AppendRequest) (*oncelogv1.AppendResponse, error) {
-	a := newAppender(l.n, newBudget(maxStreamBytes))
+	a := newAppender(l.n, access.From(ctx), newBudget(maxStreamBytes))
 	a.take(req)
 	a.flush()
 	for {

@@ -2,6 +2,7 @@ package partition
 
 import (
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -43,14 +44,15 @@ func saveAssignment(files datafile.Files, a *oncelogv1.HeartbeatResponse) error 
 
 // mergeAssignment returns what the node must host after a heartbeat: the shards
 // of the newer version, and keys and addresses as they came. changed is false
-// when nothing is new.
+// when nothing is new. A copy that the coordinator names no more, or in another life,
+// stays until it is released.
 func mergeAssignment(old, got *oncelogv1.HeartbeatResponse) (merged *oncelogv1.HeartbeatResponse, changed bool) {
 	merged = &oncelogv1.HeartbeatResponse{
 		Version: old.GetVersion(), Shards: old.GetShards(),
 		TokenKeys: old.GetTokenKeys(), Nodes: old.GetNodes(),
 	}
 	if got.GetVersion() > old.GetVersion() {
-		merged.Version, merged.Shards = got.GetVersion(), got.GetShards()
+		merged.Version, merged.Shards = got.GetVersion(), keepUnreleased(old.GetShards(), got.GetShards())
 	}
 	// An answer without keys or nodes says nothing about them.
 	if len(got.GetTokenKeys()) > 0 {
@@ -59,7 +61,55 @@ func mergeAssignment(old, got *oncelogv1.HeartbeatResponse) (merged *oncelogv1.H
 	if len(got.GetNodes()) > 0 {
 		merged.Nodes = got.GetNodes()
 	}
+	merged.FormatLevel = max(old.GetFormatLevel(), got.GetFormatLevel())
+	merged.Coordinators, merged.CoordinatorsVersion = newerCoordinators(old, got)
+	merged.Acls = newerRules(old, got)
 	return merged, old == nil || !proto.Equal(old, merged)
+}
+
+// keepUnreleased returns the shards that were assigned, and of those that were before
+// the copies that are not among them.
+func keepUnreleased(old, got []*oncelogv1.ShardAssignment) []*oncelogv1.ShardAssignment {
+	out := slices.Clone(got)
+	for _, o := range old {
+		i := slices.IndexFunc(out, func(a *oncelogv1.ShardAssignment) bool { return a.GetShardId() == o.GetShardId() })
+		if i >= 0 && out[i].GetLife() == o.GetLife() {
+			continue
+		}
+		kept := proto.CloneOf(o)
+		kept.Move = nil
+		if i >= 0 {
+			out[i] = kept
+		} else {
+			out = append(out, kept)
+		}
+	}
+	return out
+}
+
+// without returns the assignment without some shards.
+func without(a *oncelogv1.HeartbeatResponse, shards map[uint64]bool) *oncelogv1.HeartbeatResponse {
+	out := proto.CloneOf(a)
+	out.Shards = slices.DeleteFunc(out.GetShards(), func(s *oncelogv1.ShardAssignment) bool { return shards[s.GetShardId()] })
+	return out
+}
+
+// newerCoordinators returns the newer of two lists of coordinators. It is kept on
+// disk: those that the settings name may all be gone when the node starts again.
+func newerCoordinators(old, got *oncelogv1.HeartbeatResponse) ([]*oncelogv1.Node, uint64) {
+	if got.GetCoordinatorsVersion() > old.GetCoordinatorsVersion() && len(got.GetCoordinators()) > 0 {
+		return got.GetCoordinators(), got.GetCoordinatorsVersion()
+	}
+	return old.GetCoordinators(), old.GetCoordinatorsVersion()
+}
+
+// newerRules returns the newer of two sets of rules about permissions. A coordinator that
+// was deposed and does not know it may still send old ones.
+func newerRules(old, got *oncelogv1.HeartbeatResponse) *oncelogv1.AclTable {
+	if got.GetAcls() == nil || old.GetAcls() != nil && got.GetAcls().GetVersion() < old.GetAcls().GetVersion() {
+		return old.GetAcls()
+	}
+	return got.GetAcls()
 }
 
 // tokenKeys returns the usable keys of an assignment.

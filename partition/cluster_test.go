@@ -67,10 +67,13 @@ type fakeCoordinator struct {
 	down       bool
 	registered map[uint64]*oncelogv1.RegisterNodeRequest
 	refuse     error // of registrations
-	reports    map[uint64]*oncelogv1.HeartbeatRequest
-	gone       []uint64
-	asked      []uint64    // producers that CheckProducers was asked about
-	tried      []time.Time // when Enlist was called
+	givenUp    []*oncelogv1.GiveUpDiskRequest
+	// refuseGivingUp are the answers to the first requests to give a disk up.
+	refuseGivingUp []error
+	reports        map[uint64]*oncelogv1.HeartbeatRequest
+	gone           []uint64
+	asked          []uint64    // producers that CheckProducers was asked about
+	tried          []time.Time // when Enlist was called
 	// enlist answers one enlistment; nil: ACCEPTED.
 	enlist   func(*oncelogv1.Enlistment) *oncelogv1.EnlistAnswer
 	enlisted chan *oncelogv1.Enlistment
@@ -167,6 +170,18 @@ func (f *fakeCoordinator) Enlist(_ context.Context, req *oncelogv1.EnlistRequest
 	return resp, nil
 }
 
+func (f *fakeCoordinator) GiveUpDisk(_ context.Context, req *oncelogv1.GiveUpDiskRequest) (*oncelogv1.GiveUpDiskResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.givenUp = append(f.givenUp, req)
+	if len(f.refuseGivingUp) > 0 {
+		err := f.refuseGivingUp[0]
+		f.refuseGivingUp = f.refuseGivingUp[1:]
+		return nil, err
+	}
+	return &oncelogv1.GiveUpDiskResponse{}, nil
+}
+
 func (f *fakeCoordinator) CheckProducers(_ context.Context, req *oncelogv1.CheckProducersRequest) (*oncelogv1.CheckProducersResponse, error) {
 	resp := &oncelogv1.CheckProducersResponse{}
 	f.with(func() {
@@ -204,7 +219,8 @@ type cluster struct {
 	openLog func(dir string) (raftstore.LogStore, error)
 	nodes   map[uint64]*testNode
 
-	relocateBytes uint64 // 0: the default
+	relocateBytes  uint64 // 0: the default
+	compactionKeys int    // 0: the default
 }
 
 type testNode struct {
@@ -214,6 +230,7 @@ type testNode struct {
 	store  *raftstore.Store
 	client oncelogv1.LogServiceClient
 	peer   oncelogv1.ShardServiceClient
+	backup oncelogv1.ShardBackupServiceClient
 	stop   func()
 }
 
@@ -267,6 +284,7 @@ func (c *cluster) config(id uint64, dir string) Config {
 		NodeID: id, DataDir: dir, Coordinator: c.coord,
 		ClientAddress: fmt.Sprintf("client-%d", id), PeerAddress: fmt.Sprintf("peer-%d", id),
 		RetryDelay: 5 * time.Millisecond, Version: "test", SnapshotEntries: 64, RelocateBytes: c.relocateBytes,
+		CompactionKeys: c.compactionKeys,
 	}
 	if os.Getenv("ONCELOG_TEST_LOG") != "" {
 		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", id)
@@ -327,6 +345,7 @@ func (n *testNode) serve(c *cluster) {
 		c.t.Fatal(err)
 	}
 	n.client, n.peer = oncelogv1.NewLogServiceClient(conn), oncelogv1.NewShardServiceClient(conn)
+	n.backup = oncelogv1.NewShardBackupServiceClient(conn)
 	n.stop = sync.OnceFunc(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()

@@ -3,11 +3,16 @@ package partition
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/oncelog/oncelog/api/level"
+	"github.com/oncelog/oncelog/internal/access"
 	"github.com/oncelog/oncelog/internal/datafile"
 	"github.com/oncelog/oncelog/internal/task"
+	"github.com/oncelog/oncelog/internal/trace"
+	"github.com/oncelog/oncelog/partition/compact"
 	"github.com/oncelog/oncelog/partition/pstate"
 	"github.com/oncelog/oncelog/raftstore"
 
@@ -23,14 +28,15 @@ type Coordinator interface {
 	Heartbeat(context.Context, *oncelogv1.HeartbeatRequest) (*oncelogv1.HeartbeatResponse, error)
 	// Enlist tells of open transactions.
 	Enlist(context.Context, *oncelogv1.EnlistRequest) (*oncelogv1.EnlistResponse, error)
+	// GiveUpDisk says that the node's data directory is never used again.
+	GiveUpDisk(context.Context, *oncelogv1.GiveUpDiskRequest) (*oncelogv1.GiveUpDiskResponse, error)
 	// CheckProducers tells which producer ids no longer exist.
 	CheckProducers(context.Context, *oncelogv1.CheckProducersRequest) (*oncelogv1.CheckProducersResponse, error)
 }
 
 // Config describes a node. Zero values take the stated defaults.
 type Config struct {
-	// NodeID is above 0, chosen by the operator and never used for another
-	// disk. Required.
+	// NodeID is from 1 to 2^32-1, chosen by the operator. Required.
 	NodeID uint64
 	// InstanceID names the data directory. Empty: drawn when the directory is
 	// used for the first time, and read from it afterwards. At most 64 bytes.
@@ -47,6 +53,9 @@ type Config struct {
 	// transport of the store belongs to that cluster and finds addresses with
 	// [Node.ResolvePeer]. The node owns the store. Required.
 	OpenStore func(clusterID string) (*raftstore.Store, error)
+	// DiscardLog puts the log away for good: OpenStore then makes a new one. It may
+	// have been done before. Nil: a node whose log is damaged does not start.
+	DiscardLog func() error
 	// Coordinator is whom the node asks. Required.
 	Coordinator Coordinator
 	// Runtime is what the node runs, waits and tells the time by. Nil: the
@@ -54,8 +63,13 @@ type Config struct {
 	Runtime *task.Runtime
 	// Logger defaults to none.
 	Logger *slog.Logger
+	// Tracer defaults to none.
+	Tracer trace.Tracer
 	// Version of the program, for GetStatus.
 	Version string
+	// MaxFormatLevel is the level of formats up to which this node takes part; see
+	// package level. 0, and what is above it, is level.Newest.
+	MaxFormatLevel uint32
 
 	// Shard is what all replicas of a new shard start with: it must be the
 	// same on all nodes of a cluster for ever, as a shard's state depends on
@@ -90,13 +104,28 @@ type Config struct {
 	CheckProducersInterval time.Duration
 	// RetentionInterval is how often a leader looks for records that retention
 	// lets go, and every replica for entries of its log that nobody needs.
-	// Default 30 s. It looks at memory only.
+	// Default 30 s. It looks at memory only. As often it looks for partitions that are
+	// worth a pass of compaction.
 	RetentionInterval time.Duration
+	// CompactionKeys bounds the keys that a pass of compaction tells apart. Default
+	// [compact.MaxKeys], about 100 MiB; there is one pass at a time.
+	CompactionKeys int
 	// RelocateBytes is how large the log of a shard has to be, from the first entry
 	// that is needed on, before what little of it is kept is written once more so
 	// that the rest can go. Default 64 MiB. It is done while less than half of the log
 	// is kept, so that no more is written for this than for appends.
 	RelocateBytes uint64
+	// BackupBytesPerSecond bounds what the node sends of all backups together, so that
+	// they leave the disk and the network to clients. Default 64 MiB/s.
+	BackupBytesPerSecond int64
+
+	// Access decides who may do what; nil: everybody may do everything. The node gives
+	// it the rules that the coordinator sends.
+	Access *access.Authority
+	// MaxStaleness is how long the node decides by the rules that it has without hearing
+	// from the coordinator. Default 5 min. Within this time a permission that was taken
+	// away is gone, also where the network is cut.
+	MaxStaleness time.Duration
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -108,16 +137,23 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.CheckProducersInterval, time.Minute)
 	def(&c.RetentionInterval, 30*time.Second)
 	def(&c.RelocateBytes, 64<<20)
+	def(&c.BackupBytesPerSecond, 64<<20)
+	def(&c.MaxStaleness, 5*time.Minute)
+	def(&c.CompactionKeys, compact.MaxKeys)
 	c.HeartbeatWait = min(c.HeartbeatWait, 5*time.Second)
+	c.MaxFormatLevel = level.Cap(c.MaxFormatLevel)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	c.Tracer = trace.Or(c.Tracer)
 	if c.Files == nil && c.DataDir != "" {
 		c.Files = datafile.Directory(c.DataDir)
 	}
 	switch {
 	case c.NodeID == 0:
 		return c, errors.New("partition: NodeID must be above 0")
+	case c.NodeID > uint64(raftstore.MaxNodeID):
+		return c, fmt.Errorf("partition: NodeID %d must be at most %d", c.NodeID, uint64(raftstore.MaxNodeID))
 	case c.ClientAddress == "" || c.PeerAddress == "":
 		return c, errors.New("partition: ClientAddress and PeerAddress are required")
 	case c.Files == nil:

@@ -28,7 +28,7 @@ const (
 // CoordinatorClientConfig describes a [CoordinatorClient].
 type CoordinatorClientConfig struct {
 	// Seeds are peer addresses of coordinator nodes; any that are right are
-	// enough. Required.
+	// enough: heartbeats bring the others, also those that come later. Required.
 	Seeds []string
 	// Credentials secure the connections. Nil: none, for a trusted network.
 	Credentials credentials.TransportCredentials
@@ -46,7 +46,8 @@ type CoordinatorClientConfig struct {
 }
 
 // CoordinatorClient is a [Coordinator] over gRPC. It remembers who leads, goes
-// where a NOT_LEADER answer points, tries the seeds in turn when nobody knows,
+// where a NOT_LEADER answer points, tries the coordinators that it was told of and
+// the seeds in turn when nobody knows,
 // and repeats a call until its context ends: every call of a node can be
 // repeated. It is safe for concurrent use.
 type CoordinatorClient struct {
@@ -55,7 +56,11 @@ type CoordinatorClient struct {
 	mu     sync.Mutex
 	conns  map[string]dial.Conn
 	leader string // "": unknown
-	next   int    // seed to try
+	// places are where coordinators are: those of the newest list that a heartbeat
+	// brought, and the seeds behind them.
+	places  []string
+	version uint64 // of that list
+	next    int    // place to try
 }
 
 var _ Coordinator = (*CoordinatorClient)(nil)
@@ -73,7 +78,7 @@ func NewCoordinatorClient(cfg CoordinatorClientConfig) (*CoordinatorClient, erro
 	if cfg.Dial == nil {
 		cfg.Dial = cfg.grpc
 	}
-	return &CoordinatorClient{cfg: cfg, conns: map[string]dial.Conn{}}, nil
+	return &CoordinatorClient{cfg: cfg, conns: map[string]dial.Conn{}, places: cfg.Seeds}, nil
 }
 
 // Close ends all connections.
@@ -93,12 +98,50 @@ func (c *CoordinatorClient) RegisterNode(ctx context.Context, req *oncelogv1.Reg
 // Heartbeat implements [Coordinator].
 func (c *CoordinatorClient) Heartbeat(ctx context.Context, req *oncelogv1.HeartbeatRequest) (*oncelogv1.HeartbeatResponse, error) {
 	wait := time.Duration(req.GetWaitMs()) * time.Millisecond
-	return call(ctx, c, req, c.cfg.AttemptTimeout+wait, oncelogv1.NodeServiceClient.Heartbeat)
+	known := c.knownVersion()
+	req.KnownCoordinatorsVersion = &known
+	resp, err := call(ctx, c, req, c.cfg.AttemptTimeout+wait, oncelogv1.NodeServiceClient.Heartbeat)
+	if err == nil {
+		c.learn(resp)
+	}
+	return resp, err
+}
+
+func (c *CoordinatorClient) knownVersion() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.version
+}
+
+// learn takes a newer list of coordinators, from a heartbeat or from the disk. The
+// seeds stay: after a long absence
+// they may be all that is still right.
+func (c *CoordinatorClient) learn(resp *oncelogv1.HeartbeatResponse) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if resp.GetCoordinatorsVersion() <= c.version || len(resp.GetCoordinators()) == 0 {
+		return
+	}
+	places := make([]string, 0, len(resp.GetCoordinators())+len(c.cfg.Seeds))
+	for _, n := range resp.GetCoordinators() {
+		places = append(places, n.GetPeerAddress())
+	}
+	for _, seed := range c.cfg.Seeds {
+		if !slices.Contains(places, seed) {
+			places = append(places, seed)
+		}
+	}
+	c.places, c.version = slices.DeleteFunc(places, func(p string) bool { return p == "" }), resp.GetCoordinatorsVersion()
 }
 
 // Enlist implements [Coordinator].
 func (c *CoordinatorClient) Enlist(ctx context.Context, req *oncelogv1.EnlistRequest) (*oncelogv1.EnlistResponse, error) {
 	return call(ctx, c, req, c.cfg.AttemptTimeout, oncelogv1.NodeServiceClient.Enlist)
+}
+
+// GiveUpDisk implements [Coordinator].
+func (c *CoordinatorClient) GiveUpDisk(ctx context.Context, req *oncelogv1.GiveUpDiskRequest) (*oncelogv1.GiveUpDiskResponse, error) {
+	return call(ctx, c, req, c.cfg.AttemptTimeout, oncelogv1.NodeServiceClient.GiveUpDisk)
 }
 
 // CheckProducers implements [Coordinator].
@@ -161,7 +204,7 @@ func (c *CoordinatorClient) known() (string, dial.Conn) {
 	defer c.mu.Unlock()
 	address := c.leader
 	if address == "" {
-		address = c.cfg.Seeds[c.next%len(c.cfg.Seeds)]
+		address = c.places[c.next%len(c.places)]
 	}
 	return address, c.conns[address]
 }
@@ -180,11 +223,11 @@ func (c *CoordinatorClientConfig) grpc(address string) (dial.Conn, error) {
 	return grpc.NewClient(address, opts...)
 }
 
-// dropStrangers closes connections that are neither to a seed nor to the
-// leader, so that hints do not pile them up.
+// dropStrangers closes connections that are neither to a known coordinator nor to
+// the leader, so that hints do not pile them up.
 func (c *CoordinatorClient) dropStrangers() {
 	for _, conn := range c.take(func(address string) bool {
-		return address != c.leader && !slices.Contains(c.cfg.Seeds, address)
+		return address != c.leader && !slices.Contains(c.places, address)
 	}) {
 		_ = conn.Close() // nothing is under way that its caller will not repeat
 	}
@@ -230,7 +273,7 @@ func (c *CoordinatorClient) retry(address string, failure *apierrors.Error) bool
 	}
 	if c.leader == address || c.leader == "" {
 		c.leader = ""
-		c.next = (c.next + 1) % len(c.cfg.Seeds)
+		c.next = (c.next + 1) % len(c.places)
 	}
 	return true
 }

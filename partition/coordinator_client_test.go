@@ -22,6 +22,9 @@ type fakeNodes struct {
 	hint   string
 	calls  []string
 	called chan string // every call, while there is room
+	// list and version are what heartbeats bring; known is what the last one knew.
+	list           []string
+	version, known uint64
 }
 
 type fakeNodeService struct {
@@ -34,6 +37,13 @@ func (s fakeNodeService) Heartbeat(ctx context.Context, req *oncelogv1.Heartbeat
 	s.all.mu.Lock()
 	s.all.calls = append(s.all.calls, s.name)
 	leader, hint := s.all.leader, s.all.hint
+	res := &oncelogv1.HeartbeatResponse{Version: 3}
+	if s.all.known = req.GetKnownCoordinatorsVersion(); s.all.known < s.all.version {
+		res.CoordinatorsVersion = s.all.version
+		for _, name := range s.all.list {
+			res.Coordinators = append(res.Coordinators, &oncelogv1.Node{PeerAddress: "passthrough:///" + name})
+		}
+	}
 	s.all.mu.Unlock()
 	select {
 	case s.all.called <- s.name:
@@ -48,7 +58,7 @@ func (s fakeNodeService) Heartbeat(ctx context.Context, req *oncelogv1.Heartbeat
 	case s.name != leader:
 		return nil, apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_NOT_LEADER, "", apierrors.KeyLeaderAddress, hint)
 	}
-	return &oncelogv1.HeartbeatResponse{Version: 3}, nil
+	return res, nil
 }
 
 func (f *fakeNodes) set(leader, hint string) {
@@ -119,6 +129,79 @@ func TestCoordinatorClientFindsTheLeader(t *testing.T) {
 		t.Errorf("refusal: %v", err)
 	}
 	equal(t, "a refusal is not repeated", f.seen(), "a")
+}
+
+// TestCoordinatorsAreKept: the newest list stays on disk, and an answer without one
+// says nothing about them.
+func TestCoordinatorsAreKept(t *testing.T) {
+	t.Parallel()
+	list := func(version uint64, names ...string) *oncelogv1.HeartbeatResponse {
+		res := &oncelogv1.HeartbeatResponse{CoordinatorsVersion: version}
+		for _, name := range names {
+			res.Coordinators = append(res.Coordinators, &oncelogv1.Node{PeerAddress: name})
+		}
+		return res
+	}
+	var kept *oncelogv1.HeartbeatResponse
+	for _, step := range []struct {
+		got     *oncelogv1.HeartbeatResponse
+		want    []string
+		changed bool
+	}{
+		{list(3, "a", "b"), []string{"a", "b"}, true},
+		{list(3, "a", "b"), []string{"a", "b"}, false},
+		{&oncelogv1.HeartbeatResponse{}, []string{"a", "b"}, false},
+		{list(2, "old"), []string{"a", "b"}, false},
+		{list(9), []string{"a", "b"}, false},
+		{list(5, "c"), []string{"c"}, true},
+	} {
+		merged, changed := mergeAssignment(kept, step.got)
+		var names []string
+		for _, n := range merged.GetCoordinators() {
+			names = append(names, n.GetPeerAddress())
+		}
+		equal(t, "kept", names, step.want...)
+		if changed != step.changed {
+			t.Errorf("%v: changed %v", step.got, changed)
+		}
+		kept = merged
+	}
+	_, c := newFakeNodes(t)
+	c.learn(nil) // a node that knows nothing yet
+	c.learn(kept)
+	equal(t, "places", c.places[:1], "c")
+}
+
+// TestCoordinatorClientLearnsCoordinators: all that it was given may be replaced while
+// it runs, without a word from those that go.
+func TestCoordinatorClientLearnsCoordinators(t *testing.T) {
+	t.Parallel()
+	f, c := newFakeNodes(t, "a", "b", "later", "last")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	beat := func() {
+		t.Helper()
+		if _, err := c.Heartbeat(ctx, &oncelogv1.HeartbeatRequest{}); err != nil {
+			t.Error(err)
+		}
+	}
+	f.set("a", "")
+	f.list, f.version = []string{"a", "later"}, 5
+	beat()
+	f.set("later", "") // which nobody points to
+	f.list, f.version = []string{"later", "last"}, 9
+	beat()
+	beat()
+	if f.known != 9 {
+		t.Errorf("it knows version %d", f.known)
+	}
+	f.set("last", "")
+	f.list, f.version = []string{"a"}, 8 // of a node that was left behind
+	beat()
+	equal(t, "places", c.places, "passthrough:///later", "passthrough:///last", "passthrough:///gone", "passthrough:///a", "passthrough:///b")
+	// Nobody of the list is there any more, but a seed is.
+	f.set("b", "")
+	beat()
 }
 
 func TestCoordinatorClientGivesUpWithItsContext(t *testing.T) {

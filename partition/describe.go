@@ -3,15 +3,17 @@ package partition
 import (
 	"context"
 
+	"github.com/oncelog/oncelog/api/acl"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/access"
 	"github.com/oncelog/oncelog/partition/pstate"
 )
 
 // DescribeProducers lists what a partition remembers of producers, at most
 // 10,000 rows. A committed transaction that is remembered for its duplicates
 // counts as its producer without an open one.
-func (l logService) DescribeProducers(_ context.Context, req *oncelogv1.DescribeProducersRequest) (*oncelogv1.DescribeProducersResponse, error) {
-	s, ref, refused := l.n.find("partition", req.GetPartition())
+func (l logService) DescribeProducers(ctx context.Context, req *oncelogv1.DescribeProducersRequest) (*oncelogv1.DescribeProducersResponse, error) {
+	s, ref, refused := l.n.find(access.From(ctx), acl.Read, "partition", req.GetPartition())
 	if refused != nil {
 		return nil, refused
 	}
@@ -75,16 +77,16 @@ func producerState(st *pstate.State, row pstate.ProducerStatus) *oncelogv1.Produ
 }
 
 // DescribePartitions tells ends, stable ends and what holds them back.
-func (l logService) DescribePartitions(_ context.Context, req *oncelogv1.DescribePartitionsRequest) (*oncelogv1.DescribePartitionsResponse, error) {
+func (l logService) DescribePartitions(ctx context.Context, req *oncelogv1.DescribePartitionsRequest) (*oncelogv1.DescribePartitionsResponse, error) {
 	if len(req.GetPartitions()) > MaxQueries {
 		return nil, tooMuch("partitions", MaxQueries)
 	}
 	if len(req.GetPartitions()) == 0 {
-		return l.n.describeLed()
+		return l.n.describeLed(access.From(ctx))
 	}
 	resp := &oncelogv1.DescribePartitionsResponse{}
 	for _, p := range req.GetPartitions() {
-		s, ref, err := l.n.find("partitions", p)
+		s, ref, err := l.n.find(access.From(ctx), acl.Describe, "partitions", p)
 		if err != nil {
 			return nil, err
 		}
@@ -102,8 +104,9 @@ func (l logService) DescribePartitions(_ context.Context, req *oncelogv1.Describ
 	return resp, nil
 }
 
-// describeLed lists the partitions of all shards that this node leads.
-func (n *Node) describeLed() (*oncelogv1.DescribePartitionsResponse, error) {
+// describeLed lists the partitions of all shards that this node leads, of topics that
+// the caller may see.
+func (n *Node) describeLed(who access.Principal) (*oncelogv1.DescribePartitionsResponse, error) {
 	if n.isClosing() {
 		return nil, unavailable()
 	}
@@ -114,6 +117,9 @@ func (n *Node) describeLed() (*oncelogv1.DescribePartitionsResponse, error) {
 		}
 		s.machine.read(func(st *pstate.State) {
 			for _, ps := range st.Partitions() {
+				if n.permits(who, acl.Describe, &oncelogv1.PartitionRef{Topic: ps.Topic}) != nil {
+					continue
+				}
 				resp.Partitions = append(resp.Partitions, partitionStatus(st, s.id, ps))
 			}
 		})
@@ -126,6 +132,7 @@ func partitionStatus(st *pstate.State, shard uint64, ps pstate.PartitionStatus) 
 		Partition: &oncelogv1.PartitionRef{Topic: ps.Topic, Partition: ps.Index, PartitionId: ps.ID},
 		ShardId:   shard, StartOffset: ps.Start, SizeBytes: ps.Size,
 		AppliedEnd: uint64(ps.Applied), StableEnd: uint64(ps.Stable), OpenTransactions: uint32(ps.OpenTxns),
+		CompactedOffset: ps.Compacted, DeletedOffset: ps.Deleted,
 	}
 	if b, ok := st.Blocker(ps.ID); ok {
 		out.BlockedBy, out.BlockedSinceMs = protoRef(b.Ref), b.OpenedTime

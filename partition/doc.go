@@ -18,6 +18,8 @@
 //     datafile.go's files; routing.go: which shard a partition is in
 //   - shard.go: one Raft group with its machine; machine.go: entries to pstate
 //     and index rows; waiters.go: who is woken when
+//   - moves.go: the leader puts a replica in another's place, hands over; release.go: a
+//     copy that nobody needs is deleted
 //   - retention.go: what is too old or too much goes; relocate.go: what little is kept
 //     of an old part of the log moves on, so that the rest of it can go
 //   - append.go: checks and proposals; append_unary.go, append_stream.go: the
@@ -40,6 +42,7 @@
 //     for the others an earlier copy of the batch may be on its way.
 //   - Proposals of duties carry the term in which they were computed. Appends
 //     need not: what they do is decided when they are applied.
-//   - An assignment never removes a shard's data. An empty list from a
-//     coordinator that lost its state must not cost any.
+//   - An assignment never removes a shard's data: an empty list from a
+//     coordinator that lost its state must not cost any. A copy goes only when the
+//     coordinator releases it by shard and life, one that nobody can need any more.
 package partition

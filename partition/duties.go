@@ -11,7 +11,8 @@ import (
 
 // runDuties does what the leader of a shard owes besides requests: the shard's
 // log has the partitions that the coordinator assigned, producers that no longer
-// exist are forgotten, and logs start where retention wants it. All are derived
+// exist are forgotten, logs start where retention wants it, and a replica takes the
+// place of another (moves.go). All are derived
 // from state and assignment each time, so nothing is lost with a leader. What every
 // replica does for itself is to let go of entries that nobody needs.
 func (s *shard) runDuties() {
@@ -19,10 +20,13 @@ func (s *shard) runDuties() {
 	var cursor uint64 // CheckProducers goes around by producer id
 	nextCheck := n.run.Now().Add(n.cfg.CheckProducersInterval)
 	nextRetention := n.run.Now().Add(n.cfg.RetentionInterval)
-	for n.ctx.Err() == nil {
+	for n.ctx.Err() == nil && !task.Closed(s.gone) {
 		wait := n.cfg.RetentionInterval
 		if lead := s.group.Leadership(); lead.Ready {
 			if !s.syncPartitions(lead.Term) {
+				wait = n.cfg.RetryDelay
+			}
+			if busy := s.move(lead.Term); busy || s.handOver() {
 				wait = n.cfg.RetryDelay
 			}
 			if now := n.run.Now(); !now.Before(nextCheck) {
@@ -37,7 +41,7 @@ func (s *shard) runDuties() {
 			wait = min(wait, max(min(nextCheck.Sub(n.run.Now()), nextRetention.Sub(n.run.Now())), time.Millisecond))
 		}
 		s.trim()
-		n.run.WaitFor(wait, s.duty, n.ctx.Done())
+		n.run.WaitFor(wait, s.duty, s.gone, n.ctx.Done())
 	}
 }
 
@@ -95,7 +99,7 @@ func (s *shard) partitionChanges(a *oncelogv1.ShardAssignment) (cmd pstate.SyncP
 		known[p.ID] = p.PartitionInfo
 	}
 	for _, p := range a.GetPartitions() {
-		info := pstate.PartitionInfo{ID: p.GetPartitionId(), TopicID: p.GetTopicId(), Topic: p.GetTopic(), Index: p.GetPartition(), Retention: retentionOf(p)}
+		info := pstate.PartitionInfo{ID: p.GetPartitionId(), TopicID: p.GetTopicId(), Topic: p.GetTopic(), Index: p.GetPartition(), Retention: retentionOf(p), Cleanup: cleanupOf(p)}
 		if known[info.ID] != info {
 			cmd.Add = append(cmd.Add, info)
 		}

@@ -72,7 +72,9 @@ func (e *enlister) run() {
 			e.scanAt = time.Time{}
 			e.scan(now, half)
 		}
-		if batch := e.takeDue(now); len(batch) > 0 {
+		batch := e.takeDue(now)
+		e.n.counters.enlistQueue.Store(int64(len(e.queue) + len(batch)))
+		if len(batch) > 0 {
 			e.ask(batch)
 			continue
 		}
@@ -190,12 +192,14 @@ func (e *enlister) ask(batch []*enlistItem) {
 	resp, err := e.n.cfg.Coordinator.Enlist(ctx, req)
 	now = e.n.run.Now()
 	if err != nil || len(resp.GetAnswers()) != len(batch) {
+		e.n.counters.enlistFailures.Add(1)
 		e.n.log.Debug("enlistment failed", "transactions", len(batch), "answers", len(resp.GetAnswers()), "error", err)
 		for _, it := range batch {
 			e.again(it, now)
 		}
 		return
 	}
+	e.n.counters.enlisted(resp.GetAnswers())
 	outcomes := map[*shard]*pstate.EnlistAnswers{}
 	var order []*shard
 	for i, it := range batch {

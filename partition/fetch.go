@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -9,9 +10,11 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/oncelog/oncelog/api/acl"
 	"github.com/oncelog/oncelog/api/batch"
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/access"
 )
 
 // Fetch streams a partition. Behaviour:
@@ -24,7 +27,7 @@ import (
 //   - Whenever the client has all there is to see it has been told so, by a
 //     response whose next_offset is the visible end.
 func (l logService) Fetch(req *oncelogv1.FetchRequest, stream grpc.ServerStreamingServer[oncelogv1.FetchResponse]) error {
-	f, err := l.n.newFetch(req)
+	f, err := l.n.newFetch(access.From(stream.Context()), req)
 	if err != nil {
 		return err
 	}
@@ -35,6 +38,7 @@ func (l logService) Fetch(req *oncelogv1.FetchRequest, stream grpc.ServerStreami
 // fetch is one stream.
 type fetch struct {
 	*partitionReader
+	who    access.Principal
 	req    *oncelogv1.FetchRequest
 	stream grpc.ServerStreamingServer[oncelogv1.FetchResponse]
 
@@ -48,7 +52,7 @@ type fetch struct {
 	toldAny  bool
 }
 
-func (n *Node) newFetch(req *oncelogv1.FetchRequest) (*fetch, *apierrors.Error) {
+func (n *Node) newFetch(who access.Principal, req *oncelogv1.FetchRequest) (*fetch, *apierrors.Error) {
 	if req.GetMaxResponseBytes() > MaxFetchBytes {
 		return nil, tooMuch("max_response_bytes", MaxFetchBytes)
 	}
@@ -58,11 +62,11 @@ func (n *Node) newFetch(req *oncelogv1.FetchRequest) (*fetch, *apierrors.Error) 
 	if v := req.GetStart(); v < 0 || v > oncelogv1.StartPosition_START_POSITION_LATEST {
 		return nil, apierrors.InvalidArgument("start", "unknown position")
 	}
-	r, err := n.reader(req.GetPartition(), req.GetIsolation())
+	r, err := n.reader(who, acl.Read, req.GetPartition(), req.GetIsolation())
 	if err != nil {
 		return nil, err
 	}
-	f := &fetch{partitionReader: r, req: req, maxBytes: int(req.GetMaxResponseBytes()), left: req.GetMaxRecords()}
+	f := &fetch{partitionReader: r, who: who, req: req, maxBytes: int(req.GetMaxResponseBytes()), left: req.GetMaxRecords()}
 	if f.maxBytes == 0 {
 		f.maxBytes = DefaultFetchBytes
 	}
@@ -82,6 +86,9 @@ func (f *fetch) run(ctx context.Context) error {
 		if err := f.place(v); err != nil {
 			return err
 		}
+		if err := f.n.permits(f.who, acl.Read, f.ref); err != nil {
+			return err // it was taken away since
+		}
 		end := v.visible
 		if !f.req.GetFollow() {
 			end = f.target
@@ -90,6 +97,9 @@ func (f *fetch) run(ctx context.Context) error {
 		case f.next < end:
 			wake = nil
 			err := f.advance(v, end)
+			if errors.Is(err, errCompacted) {
+				continue
+			}
 			if f.overtaken(err) {
 				f.started = false
 				continue
@@ -173,13 +183,14 @@ func (f *fetch) send(v view, resp *oncelogv1.FetchResponse) error {
 	resp.NextOffset = f.next
 	resp.StartOffset, resp.StableEnd, resp.AppliedEnd = v.start, v.stable, v.applied
 	f.told, f.toldNext, f.toldAny = v, f.next, true
+	f.n.counters.fetched(resp)
 	return f.stream.Send(resp)
 }
 
 // advance sends the next response. One without records reports that the
 // position moved over what is hidden.
 func (f *fetch) advance(v view, end uint64) error {
-	batches, next, err := f.step(f.next, end, f.maxBytes)
+	batches, next, err := f.step(v, f.next, end, f.maxBytes)
 	if err != nil {
 		return err
 	}

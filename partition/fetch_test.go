@@ -8,9 +8,11 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/oncelog/oncelog/api/acl"
 	"github.com/oncelog/oncelog/api/batch"
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/access"
 	"github.com/oncelog/oncelog/partition/pstate"
 )
 
@@ -208,7 +210,7 @@ func TestRemovalBetweenBoundsAndRows(t *testing.T) {
 	c := newCluster(t, 1)
 	n := c.leader()
 	c.append(n, pstate.TxnRef{ProducerID: 9}, pA, 0, "a")
-	r, refused := n.reader(partitionRef(pA), committed)
+	r, refused := n.reader(access.Principal{}, acl.Read, partitionRef(pA), committed)
 	if refused != nil {
 		t.Fatal(refused)
 	}
@@ -218,7 +220,7 @@ func TestRemovalBetweenBoundsAndRows(t *testing.T) {
 	}
 	c.assign(func(s *oncelogv1.ShardAssignment) { s.Partitions = s.Partitions[1:] })
 	c.leader() // has taken note of it
-	if _, _, err := r.step(0, v.visible, MaxFetchBytes); code(err) != oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION {
+	if _, _, err := r.step(v, 0, v.visible, MaxFetchBytes); code(err) != oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION {
 		t.Errorf("fetch: %v", err)
 	}
 	if err := r.byTime(c.ctx(), v, 1, &oncelogv1.OffsetAnswer{}); code(err) != oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION {

@@ -9,7 +9,7 @@ import (
 	"github.com/oncelog/oncelog/internal/datafile"
 )
 
-// FuzzDataFiles: a node that finds any bytes at all in the place of its two
+// FuzzDataFiles: a node that finds any bytes at all in the place of its
 // files names the damage or takes what they say; it never panics.
 func FuzzDataFiles(f *testing.F) {
 	dir := f.TempDir()
@@ -26,7 +26,7 @@ func FuzzDataFiles(f *testing.F) {
 	f.Add([]byte(identityMagic))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		dir := t.TempDir()
-		for _, name := range []string{identityFile.File, assignmentFile.File} {
+		for _, name := range []string{identityFile.File, assignmentFile.File, damageFile.File} {
 			if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -34,6 +34,7 @@ func FuzzDataFiles(f *testing.F) {
 		if got, err := openIdentity(datafile.Directory(dir), 7, ""); err == nil && got.node != 7 {
 			t.Errorf("node 7 took the identity of node %d", got.node)
 		}
+		_, _ = loadDamage(datafile.Directory(dir))
 		_, _ = loadAssignment(datafile.Directory(dir)) // must only not panic: its error is the node's to judge
 		if got, err := decodeIdentity(data); err == nil {
 			b := codec.AppendUint64(nil, got.node)

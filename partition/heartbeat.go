@@ -2,6 +2,8 @@ package partition
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
@@ -24,7 +26,7 @@ func (n *Node) register(ctx context.Context) (permanent bool, err error) {
 	n.mu.RUnlock()
 	resp, err := n.cfg.Coordinator.RegisterNode(ctx, &oncelogv1.RegisterNodeRequest{
 		NodeId: id.node, InstanceId: id.instance, ClusterId: id.cluster,
-		ClientAddress: n.cfg.ClientAddress, PeerAddress: n.cfg.PeerAddress,
+		ClientAddress: n.cfg.ClientAddress, PeerAddress: n.cfg.PeerAddress, MaxFormatLevel: n.cfg.MaxFormatLevel,
 	})
 	if err != nil {
 		return apierrors.ClassOf(err) == apierrors.Fatal, err
@@ -83,6 +85,7 @@ func (n *Node) heartbeats(registered bool) {
 		resp, interrupted, err := n.heartbeat(known)
 		switch {
 		case err == nil:
+			n.counters.heardAt.Store(n.run.Now().Sub(n.started).Nanoseconds())
 			if err := n.learn(resp); err != nil {
 				if n.ctx.Err() == nil {
 					n.fail(err)
@@ -94,7 +97,9 @@ func (n *Node) heartbeats(registered bool) {
 		case apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_NODE:
 			registered = false
 		case apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_NODE_ID_IN_USE,
-			apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_WRONG_CLUSTER:
+			apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_NODE_REMOVED,
+			apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_WRONG_CLUSTER,
+			apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_NODE_TOO_OLD:
 			n.fail(err)
 			return
 		default:
@@ -133,19 +138,30 @@ func (n *Node) heartbeat(known uint64) (resp *oncelogv1.HeartbeatResponse, inter
 // it refuses what a new topic is for.
 func (n *Node) report(known uint64) *oncelogv1.HeartbeatRequest {
 	n.mu.RLock()
-	instance, store := n.id.instance, n.store
+	instance, store, rules := n.id.instance, n.store, n.assignment.GetAcls()
 	n.mu.RUnlock()
 	low := store.Disk().Low
 	req := &oncelogv1.HeartbeatRequest{
 		NodeId: n.cfg.NodeID, InstanceId: instance,
-		DiskLow:      low,
+		DiskLow: low, MaxFormatLevel: n.cfg.MaxFormatLevel,
 		KnownVersion: known, WaitMs: n.cfg.HeartbeatWait.Milliseconds(),
+	}
+	if rules != nil {
+		req.KnownAclsVersion = &rules.Version
 	}
 	for _, s := range n.allShards() {
 		lead := s.group.Leadership()
-		r := &oncelogv1.ShardReport{ShardId: s.id, Leader: uint64(lead.Leader), Term: lead.Term, Ready: lead.Ready && !low}
+		r := &oncelogv1.ShardReport{ShardId: s.id, Life: s.life, Leader: uint64(lead.Leader), Term: lead.Term, Ready: lead.Ready && !low}
+		if m := s.moving.Load(); m != nil && lead.Ready {
+			r.Members, r.MembersIndex, r.Problem, r.Lag = m.members, m.index, m.problem, m.lag
+		}
 		s.machine.read(func(st *pstate.State) { r.PartitionsVersion = st.CatalogVersion() })
 		req.Shards = append(req.Shards, r)
+	}
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	for _, id := range slices.Sorted(maps.Keys(n.stray)) {
+		req.Shards = append(req.Shards, &oncelogv1.ShardReport{ShardId: id, Life: n.stray[id]})
 	}
 	return req
 }
@@ -157,6 +173,18 @@ func (n *Node) learn(resp *oncelogv1.HeartbeatResponse) error {
 	n.mu.RLock()
 	old := n.assignment
 	n.mu.RUnlock()
+	if err := n.checkLevel(resp); err != nil {
+		return err
+	}
+	if n.draining.Swap(resp.GetDraining()) != resp.GetDraining() {
+		for _, s := range n.allShards() {
+			task.Signal(s.duty)
+		}
+	}
+	old, err := n.release(old, resp)
+	if err != nil {
+		return err
+	}
 	merged, changed := mergeAssignment(old, resp)
 	if !changed {
 		return nil

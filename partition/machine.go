@@ -1,10 +1,12 @@
 package partition
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 
+	"github.com/oncelog/oncelog/api/codec"
 	"github.com/oncelog/oncelog/partition/log"
 	"github.com/oncelog/oncelog/partition/pstate"
 	"github.com/oncelog/oncelog/raftstore"
@@ -17,7 +19,8 @@ import (
 // What Apply returns, by command: appends []pstate.BatchResult in the order of
 // the payloads; markers and enlist answers []pstate.MarkerResult; partitions
 // pstate.SyncResult; forgetting the []uint64 that were kept; log starts
-// []pstate.LogStartResult; relocations a pstate.RelocateCode.
+// []pstate.LogStartResult; relocations a pstate.RelocateCode; what rewrites batches,
+// and the end of a compaction, a pstate.RewriteCode.
 type machine struct {
 	cfg     pstate.Config
 	waiters *waiters
@@ -38,13 +41,13 @@ func newMachine(cfg pstate.Config, w *waiters) *machine {
 
 // Apply implements [raftstore.Machine]. An entry that cannot be decoded comes
 // from a newer version or a damaged log. To skip it would make this replica
-// differ from the others for ever, so the process ends.
-func (m *machine) Apply(e raftstore.Entry, rows raftstore.RowWriter) any {
+// differ from the others for ever.
+func (m *machine) Apply(e raftstore.Entry, rows raftstore.RowWriter) (any, error) {
 	result, err := m.apply(e, rows)
-	if err != nil {
-		panic(fmt.Sprintf("partition: log entry %d of term %d cannot be applied: %v", e.Index, e.Term, err))
+	if errors.Is(err, codec.ErrVersion) {
+		err = fmt.Errorf("%w; start this node with the program that the other nodes run, its data stay as they are", err)
 	}
-	return result
+	return result, err
 }
 
 func (m *machine) apply(e raftstore.Entry, rows raftstore.RowWriter) (any, error) {
@@ -81,6 +84,16 @@ func (m *machine) apply(e raftstore.Entry, rows raftstore.RowWriter) (any, error
 		return m.applyLogStarts(e, rows)
 	case pstate.KindRelocate:
 		return m.applyRelocate(e, rows)
+	case pstate.KindRewrite:
+		return m.applyRewrite(e, rows)
+	case pstate.KindCompacted:
+		c, err := pstate.DecodeCompacted(e.Data)
+		if err != nil {
+			return nil, err
+		}
+		var code pstate.RewriteCode
+		m.change(func(s *pstate.State) { code = s.Compacted(e.Index, c) })
+		return code, nil
 	case pstate.KindConfigure:
 		c, err := pstate.DecodeConfigure(e.Data)
 		if err != nil {
@@ -197,18 +210,44 @@ func (m *machine) applyRelocate(e raftstore.Entry, rows raftstore.RowWriter) (an
 	}
 	var code pstate.RelocateCode
 	m.change(func(s *pstate.State) { code = s.Relocate(e.Index, c) })
-	if code != pstate.Relocated {
+	switch code {
+	case pstate.RelocateDropped:
+		first, last := c.Batches[0], c.Batches[len(c.Batches)-1]
+		rows.DeleteRange(log.AppendKey(nil, c.Partition, first.BaseOffset), log.AppendKey(nil, c.Partition, last.End()))
 		return code, nil
+	case pstate.RelocateStale:
+		return code, nil
+	case pstate.Relocated:
 	}
-	for i, b := range c.Batches {
-		m.writeRow(rows, c.Partition, log.Batch{
+	m.writeStored(e, rows, c.Partition, c.Batches, spans)
+	return code, nil
+}
+
+// applyRewrite has the rows of batches in the place of those that were there.
+func (m *machine) applyRewrite(e raftstore.Entry, rows raftstore.RowWriter) (any, error) {
+	c, spans, err := pstate.DecodeRewrite(e.Data)
+	if err != nil {
+		return nil, err
+	}
+	var code pstate.RewriteCode
+	m.change(func(s *pstate.State) { code = s.Rewrite(e.Index, c) })
+	if code == pstate.Rewritten {
+		rows.DeleteRange(log.AppendKey(nil, c.Partition, c.From), log.AppendKey(nil, c.Partition, uint64(c.To)))
+		m.writeStored(e, rows, c.Partition, c.Batches, spans)
+	}
+	return code, nil
+}
+
+// writeStored points the rows of batches to an entry that has them.
+func (m *machine) writeStored(e raftstore.Entry, rows raftstore.RowWriter, partition uint64, batches []pstate.StoredBatch, spans []pstate.Span) {
+	for i, b := range batches {
+		m.writeRow(rows, partition, log.Batch{
 			BaseOffset: b.BaseOffset, Count: b.Count,
 			Index: e.Index, Position: spans[i].Pos, Length: spans[i].Len,
 			Ref: b.Ref, BaseSequence: b.BaseSequence,
 			MaxTimestamp: b.MaxTimestamp, RunningMaxTimestamp: b.RunningMaxTimestamp,
 		})
 	}
-	return code, nil
 }
 
 // Snapshot implements [raftstore.Machine].

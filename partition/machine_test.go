@@ -1,16 +1,18 @@
 package partition
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
+	"github.com/oncelog/oncelog/api/codec"
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/partition/pstate"
 	"github.com/oncelog/oncelog/raftstore"
 )
 
-func TestUndecodableEntryEndsTheProcess(t *testing.T) {
+func TestUndecodableEntryStopsTheReplica(t *testing.T) {
 	t.Parallel()
 	markers, err := pstate.EncodeMarkers(nil, pstate.Markers{List: []pstate.Marker{
 		{Ref: pstate.TxnRef{ProducerID: 1, Number: 1}, Decision: pstate.Decision{Outcome: pstate.OutcomeAbort}},
@@ -20,14 +22,10 @@ func TestUndecodableEntryEndsTheProcess(t *testing.T) {
 	}
 	for _, data := range [][]byte{{0}, {1, 99}, {2, 1}, {1, byte(pstate.KindAppends), 200}, markers[:len(markers)-1]} {
 		m := newMachine(pstate.Config{}, newWaiters())
-		func() {
-			defer func() {
-				if r, _ := recover().(string); !strings.Contains(r, "log entry 5 of term 2") {
-					t.Errorf("%v was applied: %v", data, r)
-				}
-			}()
-			m.Apply(raftstore.Entry{Index: 5, Term: 2, Data: data}, nil)
-		}()
+		_, err := m.Apply(raftstore.Entry{Index: 5, Term: 2, Data: data}, nil)
+		if err == nil || errors.Is(err, codec.ErrVersion) != strings.Contains(err.Error(), "start this node with the program that the other nodes run") {
+			t.Errorf("%v: %v", data, err)
+		}
 	}
 	if err := newMachine(pstate.Config{}, newWaiters()).Restore(3, []byte("x")); err == nil {
 		t.Error("restored from nonsense")

@@ -22,11 +22,14 @@ func (p shardService) WriteMarkers(ctx context.Context, req *oncelogv1.WriteMark
 	}
 	resp := &oncelogv1.WriteMarkersResponse{Shards: make([]*oncelogv1.ShardMarkerResults, len(req.GetShards()))}
 	waits := make([]func() *oncelogv1.ShardMarkerResults, len(req.GetShards()))
+	ends := make([]func(*oncelogv1.ShardMarkerResults), len(req.GetShards()))
 	for i, sm := range req.GetShards() {
+		ends[i] = p.n.traceMarkers(sm)
 		waits[i] = p.n.writeMarkers(ctx, sm)
 	}
 	for i, wait := range waits {
 		resp.Shards[i] = wait()
+		ends[i](resp.Shards[i])
 	}
 	return resp, nil
 }
@@ -121,9 +124,10 @@ func splitEncode[T any](list []T, encode func([]T) ([]byte, error)) (entries [][
 	return entries, nil
 }
 
-// alarm reports what must never happen.
+// alarm counts results, and reports what must never happen.
 func (n *Node) alarm(s *shard, results []pstate.MarkerResult) {
 	for _, r := range results {
+		n.counters.marker(r.Code)
 		switch r.Code {
 		case pstate.MarkerMissingData:
 			n.log.Error("ALARM: a commit covers records that the shard does not hold", "shard", s.id, "txn", r.Ref.String(), "damage", r.Damage)

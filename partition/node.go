@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -35,6 +36,7 @@ type Node struct {
 	keys     token.Keyring
 	enlist   *enlister
 	counters counters
+	backups  backups
 
 	beat    chan struct{} // wakes the heartbeat: something to report
 	fatal   chan error    // see Fatal
@@ -53,6 +55,11 @@ type Node struct {
 	store      *raftstore.Store
 	shards     map[uint64]*shard
 	closed     bool
+	// stray are copies on the disk that no assignment names, by shard their lives:
+	// the node stopped while it dropped them, or before it wrote down that it has them.
+	stray map[uint64]uint32
+	// draining: leaderships are to go elsewhere.
+	draining atomic.Bool
 }
 
 // New checks the configuration and opens the identity of the disk. It refuses
@@ -65,7 +72,7 @@ func New(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, run: cfg.Runtime, log: cfg.Logger, started: cfg.Runtime.Now(), routing: newRouting(),
 		beat: make(chan struct{}, 1), fatal: make(chan error, 1), closing: make(chan struct{}),
-		shards: map[uint64]*shard{},
+		shards: map[uint64]*shard{}, stray: map[uint64]uint32{},
 	}
 	n.ctx, n.cancel = n.run.WithCancel(context.Background())
 	n.enlist = newEnlister(n)
@@ -81,6 +88,12 @@ func New(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := n.checkLevel(n.assignment); err != nil {
+		return nil, err
+	}
+	if c, ok := cfg.Coordinator.(*CoordinatorClient); ok {
+		c.learn(n.assignment)
+	}
 	return n, nil
 }
 
@@ -90,6 +103,9 @@ func New(cfg Config) (*Node, error) {
 // closed; the errors of that are WRONG_CLUSTER, NODE_ID_IN_USE, ctx's and
 // context.Canceled. Start is called once.
 func (n *Node) Start(ctx context.Context) error {
+	if err := n.giveUpDamaged(ctx); err != nil {
+		return err
+	}
 	registered := false
 	if n.clusterID() == "" {
 		if err := n.registerUntilDone(ctx); err != nil {
@@ -118,6 +134,7 @@ func (n *Node) Start(ctx context.Context) error {
 	}
 	n.goWork(func() { n.heartbeats(registered) })
 	n.goWork(n.enlist.run)
+	n.goWork(n.compactions)
 	return nil
 }
 
@@ -228,6 +245,7 @@ func (n *Node) allShards() []*shard {
 func (n *Node) adopt(a *oncelogv1.HeartbeatResponse) error {
 	n.keys.Set(tokenKeys(a))
 	n.routing.set(a)
+	n.learnRules(a.GetAcls())
 	for _, sa := range a.GetShards() {
 		if s := n.shard(sa.GetShardId()); s != nil {
 			s.assigned.Store(sa)
@@ -250,7 +268,7 @@ func (n *Node) adopt(a *oncelogv1.HeartbeatResponse) error {
 
 // isReplica reports whether an assigned shard is this node's.
 func (n *Node) isReplica(sa *oncelogv1.ShardAssignment) bool {
-	return sa.GetShardId() != 0 && slices.Contains(sa.GetReplicas(), n.cfg.NodeID)
+	return sa.GetShardId() != 0 && (sa.GetJoin() || slices.Contains(sa.GetReplicas(), n.cfg.NodeID))
 }
 
 // checkLog refuses a log that lacks shards which this disk remembers to have
@@ -264,9 +282,28 @@ func (n *Node) checkLog(store *raftstore.Store, a *oncelogv1.HeartbeatResponse) 
 	}
 	for _, sa := range a.GetShards() {
 		if n.isReplica(sa) && !slices.Contains(kept, raftstore.GroupID(sa.GetShardId())) {
-			return fmt.Errorf("the log of shard %d is gone; join as a new node: %w", sa.GetShardId(), raftstore.ErrCorrupt)
+			return fmt.Errorf("the log of shard %d is gone: %w", sa.GetShardId(), raftstore.ErrCorrupt)
 		}
 	}
+	for _, id := range kept {
+		if !slices.ContainsFunc(a.GetShards(), func(sa *oncelogv1.ShardAssignment) bool { return sa.GetShardId() == uint64(id) }) {
+			if err := n.findStray(store, uint64(id)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// findStray notes a copy that is not open, for the coordinator to tell what it is.
+func (n *Node) findStray(store *raftstore.Store, shard uint64) error {
+	life, err := store.Life(raftstore.GroupID(shard))
+	if err != nil {
+		return fmt.Errorf("shard %d: %w", shard, err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.stray[shard] = life
 	return nil
 }
 
@@ -279,13 +316,17 @@ func (n *Node) host(a *oncelogv1.ShardAssignment) error {
 	switch {
 	case errors.Is(err, raftstore.ErrStopped):
 		return err
+	case errors.Is(err, raftstore.ErrOtherLife):
+		// The node stopped before it wrote down that it had joined again.
+		return n.findStray(store, a.GetShardId())
 	case errors.Is(err, raftstore.ErrCorrupt):
-		return fmt.Errorf("shard %d: the node must not start from this disk; join as a new node: %w", a.GetShardId(), err)
+		return fmt.Errorf("shard %d: the node must not start from this disk: %w", a.GetShardId(), err)
 	case err != nil:
 		return fmt.Errorf("open shard %d: %w", a.GetShardId(), err)
 	}
 	n.mu.Lock()
 	n.shards[s.id] = s
+	delete(n.stray, s.id)
 	n.mu.Unlock()
 	// What the shard signalled before it was listed met nobody who knew it.
 	s.leadershipChanged()
@@ -298,6 +339,7 @@ func (n *Node) host(a *oncelogv1.ShardAssignment) error {
 func (n *Node) RegisterClient(s grpc.ServiceRegistrar) {
 	oncelogv1.RegisterLogServiceServer(s, logService{n: n})
 	oncelogv1.RegisterStatusServiceServer(s, statusService{n: n})
+	oncelogv1.RegisterShardBackupServiceServer(s, shardBackupService{n: n})
 }
 
 // RegisterPeer registers the services of the peer address, except the Raft

@@ -2,13 +2,16 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"math"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/oncelog/oncelog/api/acl"
 	"github.com/oncelog/oncelog/api/batch"
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/access"
 	"github.com/oncelog/oncelog/partition/log"
 )
 
@@ -23,7 +26,7 @@ func (l logService) ListOffsets(ctx context.Context, req *oncelogv1.ListOffsetsR
 	resp := &oncelogv1.ListOffsetsResponse{}
 	confirmed := map[*shard]bool{}
 	for _, q := range req.GetQueries() {
-		r, err := l.n.reader(q.GetPartition(), req.GetIsolation())
+		r, err := l.n.reader(access.From(ctx), acl.Describe, q.GetPartition(), req.GetIsolation())
 		if err != nil {
 			return nil, err
 		}
@@ -61,11 +64,11 @@ func (l logService) ListOffsets(ctx context.Context, req *oncelogv1.ListOffsetsR
 }
 
 // byTime finds the first visible record that is at least so new. Where retention
-// takes away what it looks at, it begins again behind that.
+// or compaction takes away what it looks at, it begins again.
 func (r *partitionReader) byTime(ctx context.Context, v view, ts int64, ans *oncelogv1.OffsetAnswer) error {
 	for {
 		err := r.search(ctx, v, ts, ans)
-		if apierrors.CodeOf(err) != oncelogv1.ErrorCode_ERROR_CODE_OFFSET_OUT_OF_RANGE {
+		if !errors.Is(err, errCompacted) && apierrors.CodeOf(err) != oncelogv1.ErrorCode_ERROR_CODE_OFFSET_OUT_OF_RANGE {
 			return err
 		}
 		var refused *apierrors.Error
@@ -80,7 +83,7 @@ func (r *partitionReader) byTime(ctx context.Context, v view, ts int64, ans *onc
 // batches that are too old or hidden are passed over by their rows alone.
 func (r *partitionReader) search(ctx context.Context, v view, ts int64, ans *oncelogv1.OffsetAnswer) error {
 	var at uint64
-	err := r.n.reading(func() (err error) {
+	err := r.shard.reading(func() (err error) {
 		if at, err = r.shard.index.Since(r.id, v.start, v.visible, ts); err != nil {
 			err = r.failed(v.start, err)
 		}
@@ -88,15 +91,16 @@ func (r *partitionReader) search(ctx context.Context, v view, ts int64, ans *onc
 	})
 	for err == nil && at < v.visible && ans.Offset == nil {
 		if err = ctx.Err(); err == nil {
-			at, err = r.searchFrom(at, v.visible, ts, ans)
+			at, err = r.searchFrom(v, at, ts, ans)
 		}
 	}
 	return err
 }
 
 // searchFrom looks at a bounded number of batches and returns where to go on.
-func (r *partitionReader) searchFrom(from, end uint64, ts int64, ans *oncelogv1.OffsetAnswer) (next uint64, err error) {
-	err = r.n.reading(func() error {
+func (r *partitionReader) searchFrom(v view, from uint64, ts int64, ans *oncelogv1.OffsetAnswer) (next uint64, err error) {
+	end := v.visible
+	err = r.shard.reading(func() error {
 		var recent []log.Batch
 		scanned := 0
 		next = end
@@ -111,9 +115,9 @@ func (r *partitionReader) searchFrom(from, end uint64, ts int64, ans *oncelogv1.
 		if err != nil {
 			return r.failed(from, err)
 		}
-		visible, refused := r.filter(recent, from)
-		if refused != nil {
-			return refused
+		visible, err := r.filter(v, recent, from)
+		if err != nil {
+			return err
 		}
 		for _, b := range visible {
 			if b.data, err = r.shard.read(r.id, b.Batch); err != nil {

@@ -2,10 +2,13 @@ package partition
 
 import (
 	"context"
+	"errors"
 
+	"github.com/oncelog/oncelog/api/acl"
 	"github.com/oncelog/oncelog/api/batch"
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/access"
 	"github.com/oncelog/oncelog/partition/log"
 	"github.com/oncelog/oncelog/partition/pstate"
 )
@@ -27,8 +30,9 @@ type visibleBatch struct {
 	data    []byte
 }
 
-// reader returns a reader of a partition that this node serves.
-func (n *Node) reader(ref *oncelogv1.PartitionRef, level oncelogv1.IsolationLevel) (*partitionReader, *apierrors.Error) {
+// reader returns a reader of a partition that this node serves, for a caller who may do
+// the operation to its topic.
+func (n *Node) reader(who access.Principal, op acl.Operation, ref *oncelogv1.PartitionRef, level oncelogv1.IsolationLevel) (*partitionReader, *apierrors.Error) {
 	r := &partitionReader{n: n, level: pstate.ReadCommitted}
 	switch level {
 	case oncelogv1.IsolationLevel_ISOLATION_LEVEL_UNSPECIFIED, oncelogv1.IsolationLevel_ISOLATION_LEVEL_READ_COMMITTED:
@@ -38,7 +42,7 @@ func (n *Node) reader(ref *oncelogv1.PartitionRef, level oncelogv1.IsolationLeve
 		return nil, apierrors.InvalidArgument("isolation", "unknown level")
 	}
 	var err *apierrors.Error
-	if r.shard, r.ref, err = n.find("partition", ref); err != nil {
+	if r.shard, r.ref, err = n.find(who, op, "partition", ref); err != nil {
 		return nil, err
 	}
 	r.id = r.ref.GetPartitionId()
@@ -58,11 +62,11 @@ func (r *partitionReader) bounds(ctx context.Context) (view, *apierrors.Error) {
 }
 
 // step reads visible batches in [from, end), end being at most the visible end
-// of an earlier look at the bounds, and returns the offset to go on from, which
+// of v, the last look at the bounds, and returns the offset to go on from, which
 // is past what is hidden. It stops before it exceeds maxBytes of stored
-// batches, but not before it has one.
-func (r *partitionReader) step(from, end uint64, maxBytes int) (batches []visibleBatch, next uint64, err error) {
-	err = r.n.reading(func() error {
+// batches, but not before it has one. The error errCompacted asks for another look.
+func (r *partitionReader) step(v view, from, end uint64, maxBytes int) (batches []visibleBatch, next uint64, err error) {
+	err = r.shard.reading(func() error {
 		var found []log.Batch
 		bytes := 0
 		scanErr := r.shard.index.Scan(r.id, from, end, func(b log.Batch) bool {
@@ -79,9 +83,8 @@ func (r *partitionReader) step(from, end uint64, maxBytes int) (batches []visibl
 		if next = end; len(found) > 0 {
 			next = found[len(found)-1].End()
 		}
-		var filterErr *apierrors.Error
-		if batches, filterErr = r.filter(found, from); filterErr != nil {
-			return filterErr
+		if batches, scanErr = r.filter(v, found, from); scanErr != nil {
+			return scanErr
 		}
 		for i := range batches {
 			if batches[i].data, scanErr = r.shard.read(r.id, batches[i].Batch); scanErr != nil {
@@ -96,10 +99,13 @@ func (r *partitionReader) step(from, end uint64, maxBytes int) (batches []visibl
 // filter keeps what the isolation level shows of batches below its end.
 //
 // The outcome of every transaction below the stable end is final, so the state
-// of now tells what it told when the bounds were taken. Two things may have
-// changed that take away what it tells: the partition was removed, or retention
-// moved its start and dropped the aborted index below.
-func (r *partitionReader) filter(found []log.Batch, from uint64) (out []visibleBatch, err *apierrors.Error) {
+// of now tells what it told when the bounds were taken. Three things may have
+// changed that take away what it tells: the partition was removed, retention
+// moved its start and dropped the aborted index below, or a compaction has ended,
+// and the aborted index lacks what hid records whose rows were still there when
+// these were read. If none has ended since the bounds v were taken, the rows, which
+// are not older than that, have no such record.
+func (r *partitionReader) filter(v view, found []log.Batch, from uint64) (out []visibleBatch, err error) {
 	r.shard.machine.read(func(st *pstate.State) {
 		p, ok := st.Partition(r.id)
 		switch {
@@ -108,6 +114,9 @@ func (r *partitionReader) filter(found []log.Batch, from uint64) (out []visibleB
 			return
 		case from < p.Start:
 			err = outOfRange(from, p.Start, uint64(p.Applied))
+			return
+		case v.compacted != p.Compacted:
+			err = errCompacted
 			return
 		}
 		for _, b := range found {
@@ -127,6 +136,9 @@ func (r *partitionReader) filter(found []log.Batch, from uint64) (out []visibleB
 // A partition that was removed since the bounds were taken took its rows along, and
 // so did retention with those below the log start: that is no damage.
 func (r *partitionReader) failed(from uint64, err error) error {
+	if errors.Is(err, errCompacted) {
+		return err
+	}
 	var p pstate.PartitionStatus
 	hosted := false
 	r.shard.machine.read(func(st *pstate.State) { p, hosted = st.Partition(r.id) })

@@ -47,7 +47,9 @@ func (n *Node) proposalError(err error) *apierrors.Error {
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_OVERLOADED, "")
 	case errors.Is(err, raftstore.ErrUnknownResult):
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_RESULT, "")
-	case errors.Is(err, raftstore.ErrStopped), errors.Is(err, raftstore.ErrGroupNotFound):
+	case errors.Is(err, raftstore.ErrNotMember), errors.Is(err, raftstore.ErrGroupNotFound):
+		return n.notLeader(0, 0) // the shard has moved; whoever leads it, it is not this node
+	case errors.Is(err, raftstore.ErrStopped):
 		return unavailable()
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_DEADLINE, "")

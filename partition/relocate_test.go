@@ -5,7 +5,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/oncelog/oncelog/api/acl"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/access"
 	"github.com/oncelog/oncelog/partition/pstate"
 )
 
@@ -25,11 +27,15 @@ func TestWhatIsKeptMovesOn(t *testing.T) {
 		c.mark(n, txn, true, pB, 1)
 		c.mark(n, hidden, false)
 		kept := append([]string{"0=shown"}, c.appendMany(n, pstate.TxnRef{ProducerID: 7}, pB, 0, 2)...)
-		r, refused := n.reader(partitionRef(pB), committed)
+		r, refused := n.reader(access.Principal{}, acl.Read, partitionRef(pB), committed)
 		if refused != nil {
 			t.Fatal(refused)
 		}
-		found, _, err := r.step(0, 5, 1<<20)
+		v, refused := r.bounds(c.ctx())
+		if refused != nil {
+			t.Fatal(refused)
+		}
+		found, _, err := r.step(v, 0, 5, 1<<20)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,19 +76,33 @@ func TestARelocationThatComesTooLateIsRefused(t *testing.T) {
 	n := c.leader()
 	shown := c.appendMany(n, idempotent, pA, 0, 3)
 	s := n.shard(testShard)
-	if _, err := s.relocateSome(c.ctx(), 0, pA, 1, 3); err == nil {
+	if _, err := s.relocateSome(c.ctx(), 0, moving{id: pA, from: 1, end: 3}); err == nil {
 		t.Error("from the middle of a segment")
 	}
-	if _, err := s.relocateSome(c.ctx(), 0, pA, 0, 3); err != nil {
+	if _, err := s.relocateSome(c.ctx(), 0, moving{id: pA, from: 0, end: 3}); err != nil {
 		t.Error(err)
 	}
 	equal(t, "what is there", c.read(n, pA, 0, committed), shown...)
+	if _, err := n.client.DeleteRecords(c.ctx(), &oncelogv1.DeleteRecordsRequest{Deletions: []*oncelogv1.RecordDeletion{
+		{Partition: partitionRef(pA), BeforeOffset: 2},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	for from := range uint64(2) {
+		if _, err := s.relocateSome(c.ctx(), 0, moving{id: pA, from: from, end: pstate.End(from + 1)}); err != nil {
+			t.Errorf("of what lies below the log start: %v", err)
+		}
+		if _, there, err := s.index.Find(pA, from); there || err != nil {
+			t.Errorf("the row of offset %d is there: %v, %v", from, there, err)
+		}
+	}
+	equal(t, "what is left", c.read(n, pA, 2, committed), shown[2:]...)
 	if _, err := n.client.DeleteRecords(c.ctx(), &oncelogv1.DeleteRecordsRequest{Deletions: []*oncelogv1.RecordDeletion{
 		{Partition: partitionRef(pA), BeforeOffset: 3},
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.relocateSome(c.ctx(), 0, pA, 0, 3); err == nil {
+	if _, err := s.relocateSome(c.ctx(), 0, moving{id: pA, from: 0, end: 3}); err == nil {
 		t.Error("of what is gone")
 	}
 }

@@ -134,6 +134,8 @@ func tell(result any, answered func(answer string)) {
 		}
 	case pstate.RelocateCode:
 		answered("relocation " + r.String())
+	case pstate.RewriteCode:
+		answered("rewrite " + r.String())
 	case pstate.SyncResult:
 		answered("partitions " + r.Code.String())
 	}

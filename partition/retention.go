@@ -4,8 +4,10 @@ import (
 	"context"
 	"slices"
 
+	"github.com/oncelog/oncelog/api/acl"
 	"github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/access"
 	"github.com/oncelog/oncelog/partition/pstate"
 )
 
@@ -39,6 +41,7 @@ func (s *shard) retain(term uint64) {
 			n.log.Debug("retention failed", "shard", s.id, "error", err)
 			return
 		}
+		n.counters.logStarts.Add(uint64(len(due)))
 		n.log.Info("retention moved log starts", "shard", s.id, "partitions", len(due))
 	}
 }
@@ -75,7 +78,7 @@ func (l logService) DeleteRecords(ctx context.Context, req *oncelogv1.DeleteReco
 	byShard := map[*shard][]int{}
 	var order []*shard
 	for i, d := range deletions {
-		s, ref, refused := l.n.deletable(d)
+		s, ref, refused := l.n.deletable(access.From(ctx), d)
 		if refused != nil {
 			return nil, refused
 		}
@@ -108,12 +111,12 @@ func (l logService) DeleteRecords(ctx context.Context, req *oncelogv1.DeleteReco
 }
 
 // deletable checks one deletion and finds where it is done.
-func (n *Node) deletable(d *oncelogv1.RecordDeletion) (*shard, *oncelogv1.PartitionRef, *errors.Error) {
+func (n *Node) deletable(who access.Principal, d *oncelogv1.RecordDeletion) (*shard, *oncelogv1.PartitionRef, *errors.Error) {
 	const field = "deletions.partition"
 	if d.GetPartition().GetPartitionId() == 0 {
 		return nil, nil, errors.InvalidArgument(field, "name the partition by its id")
 	}
-	s, ref, refused := n.find(field, d.GetPartition())
+	s, ref, refused := n.find(who, acl.Delete, field, d.GetPartition())
 	if refused != nil {
 		return nil, nil, refused
 	}

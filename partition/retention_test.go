@@ -6,8 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oncelog/oncelog/api/acl"
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/access"
 	"github.com/oncelog/oncelog/partition/log"
 	"github.com/oncelog/oncelog/partition/pstate"
 )
@@ -213,7 +215,7 @@ func TestAReaderThatIsOvertakenIsToldSo(t *testing.T) {
 		n := c.leader()
 		c.retain(0, 1, pA)
 		c.appendMany(n, idempotent, pA, 0, 130)
-		r, refused := n.reader(partitionRef(pA), committed)
+		r, refused := n.reader(access.Principal{}, acl.Read, partitionRef(pA), committed)
 		if refused != nil {
 			t.Fatal(refused)
 		}
@@ -226,9 +228,9 @@ func TestAReaderThatIsOvertakenIsToldSo(t *testing.T) {
 		if start < 100 || n.shard(testShard).group.First() < 64 {
 			t.Fatalf("starts at %d", start)
 		}
-		_, _, err := r.step(0, v.visible, 1<<20)
+		_, _, err := r.step(v, 0, v.visible, 1<<20)
 		c.wantOutOfRange(err, start)
-		_, _, err = r.step(start-1, v.visible, 1<<20)
+		_, _, err = r.step(v, start-1, v.visible, 1<<20)
 		c.wantOutOfRange(err, start)
 		ans := &oncelogv1.OffsetAnswer{}
 		if err := r.byTime(c.ctx(), v, 0, ans); err != nil || ans.GetOffset() != start {

@@ -14,6 +14,7 @@ type routes struct {
 	byName  map[topicIndex]uint64 // partition id
 	client  map[uint64]string     // client addresses by node
 	peer    map[uint64]string     // peer addresses by node
+	drains  map[uint64]bool       // nodes that are not to lead
 	version uint64
 }
 
@@ -42,12 +43,13 @@ func (r *routing) get() *routes { return r.p.Load() }
 func (r *routing) set(a *oncelogv1.HeartbeatResponse) {
 	n := &routes{
 		byID: map[uint64]route{}, byName: map[topicIndex]uint64{},
-		client: map[uint64]string{}, peer: map[uint64]string{},
+		client: map[uint64]string{}, peer: map[uint64]string{}, drains: map[uint64]bool{},
 		version: a.GetVersion(),
 	}
 	for _, node := range a.GetNodes() {
 		n.client[node.GetNodeId()] = node.GetClientAddress()
 		n.peer[node.GetNodeId()] = node.GetPeerAddress()
+		n.drains[node.GetNodeId()] = node.GetDraining()
 	}
 	for _, s := range a.GetShards() {
 		for _, p := range s.GetPartitions() {

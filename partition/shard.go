@@ -2,10 +2,13 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 
+	"github.com/oncelog/oncelog/api/acl"
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/access"
 	"github.com/oncelog/oncelog/internal/task"
 	"github.com/oncelog/oncelog/partition/log"
 	"github.com/oncelog/oncelog/partition/pstate"
@@ -22,6 +25,16 @@ type shard struct {
 	index   *log.Index
 	// assigned is what the coordinator last said about the shard.
 	assigned atomic.Pointer[oncelogv1.ShardAssignment]
+	// life is in which of its lives in the shard's group this node has it.
+	life uint32
+	// moving is what this node as the leader has to say of the shard's move; nil:
+	// nothing.
+	moving atomic.Pointer[moveReport]
+	// reads is entered to read rows or entries: the data must not be deleted under a
+	// reader, who would take what is gone for what is hidden.
+	reads gate
+	// gone is closed when the shard is dropped.
+	gone chan struct{}
 	// duty wakes the task of duties.
 	duty chan struct{}
 }
@@ -31,23 +44,26 @@ func (n *Node) openShard(store *raftstore.Store, a *oncelogv1.ShardAssignment) (
 	w := newWaiters()
 	s := &shard{
 		node: n, id: a.GetShardId(), waiters: w, machine: newMachine(n.cfg.Shard, w),
-		duty: make(chan struct{}, 1),
+		duty: make(chan struct{}, 1), life: a.GetLife(), gone: make(chan struct{}),
 	}
 	s.assigned.Store(a)
-	members := make([]raftstore.NodeID, len(a.GetReplicas()))
-	for i, id := range a.GetReplicas() {
-		members[i] = raftstore.NodeID(id)
-	}
-	group, err := store.CreateGroup(raftstore.GroupConfig{
-		ID: raftstore.GroupID(s.id), Members: members, Machine: s.machine,
+	cfg := raftstore.GroupConfig{
+		ID: raftstore.GroupID(s.id), Self: raftstore.NodeID(n.cfg.NodeID).WithLife(s.life), Join: a.GetJoin(), Machine: s.machine,
 		RetainLog: true, SnapshotEntries: n.cfg.SnapshotEntries,
 		OnLeadership: func(raftstore.Leadership) { s.leadershipChanged() },
-	})
+		OnRemoved:    func() { s.leadershipChanged() },
+	}
+	if !cfg.Join {
+		for _, id := range a.GetReplicas() {
+			cfg.Members = append(cfg.Members, raftstore.NodeID(id))
+		}
+	}
+	group, err := store.CreateGroup(cfg)
 	if err != nil {
 		return nil, err
 	}
 	s.group = group
-	s.index = log.NewIndex(group.Rows(), group)
+	s.index = log.NewIndex(group.Rows(), group, s.gaps)
 	return s, nil
 }
 
@@ -66,12 +82,23 @@ func (s *shard) serving() *apierrors.Error {
 	switch {
 	case s.node.isClosing():
 		return unavailable()
+	case task.Closed(s.gone):
+		return s.node.notLeader(0, 0)
 	case lead.Ready:
 		return nil
 	case lead.IsLeader: // nobody else does, and this node not yet
 		return s.node.notLeader(0, 0)
 	}
 	return s.node.notLeader(lead.Leader, lead.Term)
+}
+
+// reading lets fn read rows and entries of the shard, unless they are going away.
+func (s *shard) reading(fn func() error) error {
+	if !s.reads.enter() {
+		return s.node.notLeader(0, 0)
+	}
+	defer s.reads.leave()
+	return s.node.reading(fn)
 }
 
 // propose queues a command; see raftstore's Group.ProposeAsync. A term above 0
@@ -109,6 +136,11 @@ type view struct {
 	stable  uint64 // end of read_committed, exclusive
 	applied uint64 // end of what is stored, exclusive
 	index   uint64 // of the state this was read from
+	// compacted is the offset below which the aborted index may lack what is not
+	// stored any more.
+	compacted uint64
+	// rewrites is how often batches were rewritten.
+	rewrites uint64
 }
 
 // view reads a partition's bounds in one look. False: not hosted here.
@@ -121,15 +153,26 @@ func (s *shard) view(partition uint64, level pstate.Isolation) (v view, ok bool)
 		v = view{
 			start: st.LogStart(partition), visible: uint64(end),
 			stable: uint64(st.StableEnd(partition)), applied: uint64(st.AppliedEnd(partition)),
-			index: st.Index(),
+			index: st.Index(), compacted: st.CompactedTo(partition), rewrites: st.Rewrites(partition),
 		}
 	})
 	return v, ok
 }
 
+// gaps is how far compaction may have left offsets of a partition without a record.
+// The state is never older than the rows.
+func (s *shard) gaps(partition uint64) (to uint64) {
+	s.machine.read(func(st *pstate.State) { to = st.GapsTo(partition) })
+	return to
+}
+
+// errCompacted says that since something of a partition was read compaction has
+// changed what it meant: it is to be read again.
+var errCompacted = errors.New("the partition has been compacted")
+
 // read returns the bytes of a batch. Since its row was read the batch may have been
 // relocated, and the entry that the row named be gone: then the row that is there
-// now names another.
+// now names another. If compaction has left less of the batch, it is errCompacted.
 func (s *shard) read(partition uint64, b log.Batch) ([]byte, error) {
 	for {
 		data, err := s.index.Read(b)
@@ -137,7 +180,13 @@ func (s *shard) read(partition uint64, b log.Batch) ([]byte, error) {
 			return data, nil
 		}
 		now, ok, lost := s.index.Find(partition, b.BaseOffset)
-		if lost != nil || !ok || now.BaseOffset != b.BaseOffset || now.Index == b.Index {
+		same := ok && now.BaseOffset == b.BaseOffset && now.Count == b.Count
+		switch {
+		case lost != nil || ok && now.Index == b.Index:
+			return nil, err
+		case !same && b.BaseOffset < s.gaps(partition):
+			return nil, errCompacted
+		case !same:
 			return nil, err
 		}
 		b = now
@@ -177,9 +226,13 @@ func (s *shard) current(ctx context.Context) *apierrors.Error {
 	return nil
 }
 
-// find returns the shard that hosts a partition, if this node serves it.
-func (n *Node) find(field string, ref *oncelogv1.PartitionRef) (*shard, *oncelogv1.PartitionRef, *apierrors.Error) {
+// find returns the shard that hosts a partition, if this node serves it and the caller may
+// do the operation to its topic. What else is wrong is told to nobody who may not.
+func (n *Node) find(who access.Principal, op acl.Operation, field string, ref *oncelogv1.PartitionRef) (*shard, *oncelogv1.PartitionRef, *apierrors.Error) {
 	if err := checkRef(field, ref); err != nil {
+		return nil, nil, err
+	}
+	if err := n.permits(who, op, ref); err != nil {
 		return nil, nil, err
 	}
 	rt, ok := n.routing.get().find(ref)

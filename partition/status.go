@@ -2,16 +2,12 @@ package partition
 
 import (
 	"context"
-	"sync/atomic"
 
+	"github.com/oncelog/oncelog/api/level"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/partition/pstate"
 	"github.com/oncelog/oncelog/raftstore"
 )
-
-// counters count what this node did as a leader since it started.
-type counters struct {
-	records, duplicates atomic.Uint64
-}
 
 // statusService is the gRPC edge for who asks the node about itself.
 type statusService struct {
@@ -31,8 +27,10 @@ func (n *Node) Status() *oncelogv1.GetStatusResponse {
 		ClusterId: n.id.cluster, NodeId: n.cfg.NodeID,
 		Role:    oncelogv1.NodeRole_NODE_ROLE_PARTITION,
 		Version: n.cfg.Version, StartedAtMs: n.started.UnixMilli(),
+		FormatLevel: level.Of(n.assignment.GetFormatLevel()), MaxFormatLevel: n.cfg.MaxFormatLevel,
+		Authorization: n.cfg.Access.Enabled(),
 		Counters: &oncelogv1.NodeCounters{
-			RecordsAppended: n.counters.records.Load(), DuplicateAppends: n.counters.duplicates.Load(),
+			RecordsAppended: n.counters.records.Load(), DuplicateAppends: n.counters.verdict(pstate.CodeDuplicate),
 		},
 	}
 	store := n.store
@@ -59,7 +57,7 @@ func groupStatus(g raftstore.Status) *oncelogv1.GroupStatus {
 		Ready: g.Ready,
 	}
 	for _, m := range g.Members {
-		out.Members = append(out.Members, uint64(m))
+		out.Members = append(out.Members, uint64(m.Process()))
 	}
 	return out
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/access"
 	"github.com/oncelog/oncelog/partition/pstate"
 )
 
@@ -184,7 +185,7 @@ func TestUnreadAnswersStopTheStream(t *testing.T) {
 		"empty":   {},
 		"refused": {Txn: protoRef(pstate.TxnRef{ProducerID: 9}), ProducerToken: make([]byte, 1000), Partitions: appendRequest(pstate.TxnRef{ProducerID: 9}, pA, 0, "x").GetPartitions()},
 	} {
-		a := newAppender(n.Node, newBudget(64<<10))
+		a := newAppender(n.Node, access.Principal{}, newBudget(64<<10))
 		const most = 10_000
 		taken := 0
 		for ; taken < most && a.tally.wait(nil, stop); taken++ {

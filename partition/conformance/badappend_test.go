@@ -44,6 +44,9 @@ func badAppends() []badAppend {
 		{"half a token", plain(func(req *oncelogv1.AppendRequest) { req.ProducerToken = req.GetProducerToken()[:token.Size/2] })},
 		{"token of another producer", func(c *cluster, req *oncelogv1.AppendRequest) { req.ProducerToken = c.keys.Sign(78, 0) }},
 		{"token of another epoch", func(c *cluster, req *oncelogv1.AppendRequest) { req.ProducerToken = c.keys.Sign(77, 1) }},
+		{"a traceparent of 65 bytes", plain(func(req *oncelogv1.AppendRequest) {
+			req.Trace = &oncelogv1.TraceContext{Traceparent: strings.Repeat("0", 65)}
+		})},
 		{"no partitions", plain(func(req *oncelogv1.AppendRequest) { req.Partitions = nil })},
 		{"1,001 partitions", plain(func(req *oncelogv1.AppendRequest) {
 			for len(req.GetPartitions()) <= partition.MaxAppendPartitions {

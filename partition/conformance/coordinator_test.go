@@ -167,6 +167,10 @@ func (k *coordinator) Enlist(_ context.Context, req *oncelogv1.EnlistRequest) (*
 }
 
 // CheckProducers implements partition.Coordinator.
+func (k *coordinator) GiveUpDisk(context.Context, *oncelogv1.GiveUpDiskRequest) (*oncelogv1.GiveUpDiskResponse, error) {
+	return &oncelogv1.GiveUpDiskResponse{}, nil
+}
+
 func (k *coordinator) CheckProducers(context.Context, *oncelogv1.CheckProducersRequest) (*oncelogv1.CheckProducersResponse, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
