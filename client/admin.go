@@ -239,8 +239,11 @@ func (a *Admin) ResetGroupOffsets(ctx context.Context, group string, to Offsets)
 		if err != nil {
 			return wrap(op, err)
 		}
-		if tp.Partition < 0 || int(tp.Partition) >= len(t.partitions) || offset < 0 {
-			return invalid(op, "no offset %d in %v", offset, tp)
+		switch {
+		case tp.Partition < 0 || int(tp.Partition) >= len(t.partitions):
+			return noPartition(op, tp, len(t.partitions))
+		case offset < 0:
+			return invalid(op, "offset %d of %v: 0 or more", offset, tp)
 		}
 		g.Offsets = append(g.Offsets, &oncelogv1.OffsetCommit{Partition: t.ref(tp.Partition), Offset: uint64(offset)})
 	}
@@ -290,7 +293,7 @@ func (a *Admin) DescribeProducers(ctx context.Context, tp TopicPartition) ([]*on
 		return nil, wrap(op, err)
 	}
 	if tp.Partition < 0 || int(tp.Partition) >= len(t.partitions) {
-		return nil, invalid(op, "partition %d of topic %s: it has %d", tp.Partition, tp.Topic, len(t.partitions))
+		return nil, noPartition(op, tp, len(t.partitions))
 	}
 	var resp *oncelogv1.DescribeProducersResponse
 	err = a.c.askShard(ctx, tp.Topic, t.partitions[tp.Partition].shard, func(ctx context.Context, s oncelogv1.LogServiceClient) (err error) {

@@ -43,7 +43,10 @@ func (a *Admin) CreateTopic(ctx context.Context, req *oncelogv1.CreateTopicReque
 func fits(t *oncelogv1.Topic, req *oncelogv1.CreateTopicRequest) bool {
 	return t.GetPartitionCount() == max(req.GetPartitions(), 1) &&
 		(req.GetReplicationFactor() == 0 || t.GetReplicationFactor() == req.GetReplicationFactor()) &&
-		proto.Equal(altered(&oncelogv1.TopicConfig{RetentionMs: proto.Int64(-1), RetentionBytes: proto.Int64(-1)}, req.GetConfig()), t.GetConfig())
+		proto.Equal(altered(&oncelogv1.TopicConfig{
+			RetentionMs: proto.Int64(-1), RetentionBytes: proto.Int64(-1), CleanupPolicy: oncelogv1.CleanupPolicy_CLEANUP_POLICY_DELETE,
+			MinCompactionLagMs: proto.Int64(0), DeleteRetentionMs: proto.Int64(86_400_000),
+		}, req.GetConfig()), t.GetConfig())
 }
 
 // altered returns a configuration with what a change sets.
@@ -139,8 +142,11 @@ func (a *Admin) DeleteRecords(ctx context.Context, before Offsets) (Offsets, err
 			topics[tp.Topic] = t
 		}
 		offset := before[tp]
-		if tp.Partition < 0 || int(tp.Partition) >= len(t.GetPartitions()) || offset < 0 {
-			return nil, invalid(op, "no offset %d in %v", offset, tp)
+		switch {
+		case tp.Partition < 0 || int(tp.Partition) >= len(t.GetPartitions()):
+			return nil, noPartition(op, tp, len(t.GetPartitions()))
+		case offset < 0:
+			return nil, invalid(op, "offset %d of %v: 0 or more", offset, tp)
 		}
 		p := t.GetPartitions()[tp.Partition]
 		at := place{tp.Topic, p.GetShardId()}

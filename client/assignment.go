@@ -136,6 +136,7 @@ func (m *membership) settle() {
 			m.k.c.rt.Wait(m.happened, m.k.ctx.Done())
 			continue
 		}
+		m.k.c.cfg.hooks.rebalanced(RebalanceEvent{Group: m.k.group, Revoked: e.revoked, Lost: e.lost})
 		m.notify(m.k.cfg.onLost, e.lost)
 		m.notify(m.k.cfg.onRevoked, e.revoked)
 		m.released(e.ids)
@@ -345,6 +346,7 @@ func (m *membership) admit(readers []*reader) {
 	if len(admitted) == 0 {
 		return
 	}
+	k.c.cfg.hooks.rebalanced(RebalanceEvent{Group: k.group, Assigned: about})
 	if k.cfg.onAssigned != nil {
 		k.cfg.onAssigned(k, about)
 	}
@@ -365,6 +367,7 @@ func (m *membership) farewell() {
 		all = append(all, r.tp)
 	}
 	m.k.mu.Unlock()
+	m.k.c.cfg.hooks.rebalanced(RebalanceEvent{Group: m.k.group, Revoked: all})
 	m.notify(m.k.cfg.onRevoked, all)
 }
 

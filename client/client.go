@@ -45,7 +45,8 @@ type closer interface{ shutdown() }
 
 // Dial connects to a cluster of which seeds are some coordinator addresses,
 // host:port. It returns when one of them has answered; without a deadline in ctx
-// it gives up after 30 s. Other nodes are found through them.
+// it gives up after 30 s. Other nodes are found through them, and coordinators that
+// come later, too; the seeds are kept.
 func Dial(ctx context.Context, seeds []string, opts ...Option) (*Client, error) {
 	cfg := defaultConfig()
 	for _, o := range opts {
@@ -60,6 +61,11 @@ func Dial(ctx context.Context, seeds []string, opts ...Option) (*Client, error) 
 		return nil, invalid("dial", "logger is nil")
 	case cfg.requestTimeout <= 0 || cfg.backoffMin <= 0 || cfg.backoffMax < cfg.backoffMin:
 		return nil, invalid("dial", "timeouts and pauses must be more than 0, the longest pause not below the first")
+	}
+	if cfg.token != nil {
+		if err := cfg.token.check(cfg.tls != nil); err != nil {
+			return nil, invalid("dial", "token: %w", err)
+		}
 	}
 	c := &Client{
 		rt: task.From(ctx), cfg: cfg, log: cfg.logger,
@@ -79,6 +85,8 @@ func Dial(ctx context.Context, seeds []string, opts ...Option) (*Client, error) 
 		_ = c.Close()
 		return nil, wrap("dial", err)
 	}
+	c.spawn(c.meta.followCoordinators)
+	cfg.hooks.dialed(c)
 	return c, nil
 }
 
@@ -107,6 +115,7 @@ func (c *Client) Close() error {
 	c.cancel()
 	err := c.conns.close()
 	c.tasks.Wait(c.rt)
+	c.cfg.hooks.closed(c)
 	return err
 }
 

@@ -71,6 +71,9 @@ func network(cfg *config) dial.Func {
 			grpc.MaxCallSendMsgSize(maxSendBytes),
 		),
 	}
+	if cfg.token != nil {
+		opts = append(opts, grpc.WithPerRPCCredentials(cfg.token))
+	}
 	opts = append(opts, cfg.dialOptions...)
 	return func(address string) (dial.Conn, error) {
 		// passthrough: one name is one node; a resolver would merge several.

@@ -200,6 +200,18 @@ func (k *Consumer) Partitions() []TopicPartition {
 	return out
 }
 
+// PartitionIDs returns the partitions that are read now with the ids that the cluster
+// gave them. Those of a topic that was deleted and created again have other ids: who
+// keeps offsets elsewhere can tell by them whether they still mean anything.
+func (k *Consumer) PartitionIDs() map[TopicPartition]uint64 {
+	readers := k.reading()
+	out := make(map[TopicPartition]uint64, len(readers))
+	for _, r := range readers {
+		out[r.tp] = r.id()
+	}
+	return out
+}
+
 // Poll waits for records and returns them, at most WithMaxPollRecords; never an
 // empty batch. Partitions take turns. The position of the consumer is after what
 // was returned.
@@ -220,6 +232,15 @@ func (k *Consumer) Poll(ctx context.Context) (*Batch, error) {
 
 // poll is Poll; with goal it returns nil, nil once all positions have reached it.
 func (k *Consumer) poll(ctx context.Context, goal Offsets) (*Batch, error) {
+	began := k.c.rt.Now()
+	b, err := k.await(ctx, goal)
+	if b != nil {
+		k.c.cfg.hooks.polled(PollEvent{Group: k.group, Records: b.count, Waited: k.c.rt.Since(began)})
+	}
+	return b, err
+}
+
+func (k *Consumer) await(ctx context.Context, goal Offsets) (*Batch, error) {
 	if !k.polls.LockUntil(k.c.rt, ctx.Done()) {
 		return nil, ctx.Err()
 	}

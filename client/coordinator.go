@@ -16,18 +16,20 @@ import (
 // coordinator knows which coordinator node to ask: the leader that was heard of
 // last, else one node after the other.
 type coordinator struct {
-	mu     sync.Mutex
-	nodes  []string // seeds, and what metadata told of
-	next   int
-	leader string // "" unknown
-	term   uint64 // the highest term that a leader was told of in
+	mu      sync.Mutex
+	seeds   []string
+	nodes   []string // those of the newest list, seeds, and leaders that were told of
+	version uint64   // of that list; 0: none yet
+	next    int
+	leader  string // "" unknown
+	term    uint64 // the highest term that a leader was told of in
 }
 
 func newCoordinator(rt *task.Runtime, seeds []string) *coordinator {
 	nodes := slices.Clone(seeds)
 	// Many clients start with the same list; not all should ask the first.
 	rt.Rand().Shuffle(len(nodes), func(i, j int) { nodes[i], nodes[j] = nodes[j], nodes[i] })
-	return &coordinator{nodes: nodes}
+	return &coordinator{seeds: nodes, nodes: slices.Clone(nodes)}
 }
 
 // target returns the address to ask now.
@@ -58,12 +60,21 @@ func (r *coordinator) learn(address string, term uint64) bool {
 	return changed
 }
 
-// suggest takes a leader of unknown term, if none is known at all.
-func (r *coordinator) suggest(leader string, nodes []string) {
+// suggest takes a leader of unknown term, if none is known at all, and a list of
+// nodes, unless it is older than the last. A newer list replaces it, for nodes that
+// were removed never answer again; seeds stay, for they may be names of whoever is
+// there now.
+func (r *coordinator) suggest(leader string, nodes []string, version uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, n := range nodes {
-		r.add(n)
+	if version > r.version {
+		r.nodes, r.version = nil, version
+	}
+	if version == r.version {
+		for _, n := range slices.Concat(nodes, r.seeds) {
+			r.add(n)
+		}
+		r.add(r.leader)
 	}
 	if r.leader == "" && r.term == 0 {
 		r.leader = leader
@@ -94,7 +105,7 @@ func (r *coordinator) forget(address string) {
 func (r *coordinator) rounds(silences int) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return silences / len(r.nodes)
+	return silences / max(len(r.nodes), 1)
 }
 
 // call says how a coordinator call is repeated.
@@ -155,6 +166,7 @@ func (c *Client) invoke(ctx context.Context, k call, fn attemptFunc) (uncertain 
 		if !again {
 			return uncertain, last
 		}
+		c.cfg.hooks.retried(OpCoordinator, last)
 		// Straight to a leader that has just been heard of.
 		if !wait && n < 8 {
 			continue

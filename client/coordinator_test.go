@@ -1,6 +1,8 @@
 package client
 
 import (
+	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +23,51 @@ func TestAForgottenLeaderIsAskedLast(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A newer list of coordinators replaces an older one, except for what the client was
+// given itself, and an older one changes nothing.
+func TestListOfCoordinators(t *testing.T) {
+	t.Parallel()
+	r := newCoordinator(nil, []string{"seed"})
+	want := func(nodes ...string) {
+		t.Helper()
+		if !slices.Equal(r.nodes, nodes) {
+			t.Errorf("knows %v, want %v", r.nodes, nodes)
+		}
+	}
+	r.suggest("", []string{"a", "b"}, 0) // of a cluster that has not begun
+	want("seed", "a", "b")
+	r.suggest("b", []string{"a", "b"}, 3)
+	want("a", "b", "seed")
+	r.learn("c", 7)
+	want("a", "b", "seed", "c")
+	r.suggest("b", []string{"b", "d"}, 5)
+	want("b", "d", "seed", "c")
+	r.suggest("b", []string{"a"}, 4)
+	r.suggest("b", []string{"d"}, 5)
+	want("b", "d", "seed", "c")
+	if r.target() != "c" {
+		t.Error("the leader is forgotten")
+	}
+}
+
+// A client that needs no coordinator hears of new ones all the same.
+func TestCoordinatorsAreFollowed(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fake) {
+		var asked atomic.Int64
+		f.onMeta = func(_ string, r *v1.GetMetadataRequest) fate {
+			if r.GetCoordinatorsOnly() {
+				asked.Add(1)
+			}
+			return fate{}
+		}
+		f.dial()
+		<-time.After(3*coordinatorsMaxAge + time.Second)
+		if n := asked.Load(); n != 3 {
+			t.Errorf("asked %d times", n)
+		}
+	})
 }
 
 // The limit of an attempt grows when every node has been silent, and not because

@@ -44,6 +44,26 @@
 // A consumer that is not polled for [WithMaxPollInterval] leaves. Whatever is late,
 // hangs or was cut off: a commit is refused to who does not own the partition.
 //
+// # State
+//
+// Package [github.com/oncelog/oncelog/client/streams] is for programs that keep
+// state by key: counts, tables, joins. It changes with the transaction.
+//
+// # Other systems
+//
+// A transaction covers topics and positions. Package
+// [github.com/oncelog/oncelog/client/sink] takes topics into databases exactly once,
+// and [CheckConfig] tells what in a program's description would not be.
+//
+// # Watching
+//
+// [Hooks] are told of batches, retries, transactions, fetches and rebalances, and
+// [Client.Stats] of what is held now: package
+// [github.com/oncelog/oncelog/client/metrics] shows them to Prometheus. A [Tracer]
+// makes spans, and gives each record the W3C trace context of its own: package
+// [github.com/oncelog/oncelog/client/otel] is one for OpenTelemetry. Who imports
+// neither links neither. [WithLogger] takes what a person may want to know.
+//
 // # Testing
 //
 // There are no interfaces to put stand-ins behind: package

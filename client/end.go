@@ -32,7 +32,9 @@ const abortLimit = 10 * time.Second
 // After Commit was called nothing can be added; it waits for a Send that is under
 // way. A transaction in which nothing was sent is committed without asking
 // anybody.
-func (t *Tx) Commit(ctx context.Context) error {
+func (t *Tx) Commit(ctx context.Context) (err error) {
+	ctx, done := t.observe(ctx, SpanCommit)
+	defer func() { done(err) }()
 	if err := t.lock(ctx); err != nil {
 		return t.commitNotReached(err)
 	}
@@ -48,7 +50,7 @@ func (t *Tx) Commit(ctx context.Context) error {
 		return t.notCommitted(doomed)
 	}
 	t.seal()
-	err := t.awaitSends(ctx)
+	err = t.awaitSends(ctx)
 	if err == nil {
 		err = t.w.flush(ctx)
 	}
@@ -267,7 +269,12 @@ func (t *Tx) settle(ctx context.Context, refused *apierrors.Error) error {
 // ErrOutcomeUnknown. Any other error says that the abort is not confirmed. The
 // transaction ends all the same, by its timeout or with the producer's next one,
 // which Begin allows. Abort never returns class abortable.
-func (t *Tx) Abort(ctx context.Context) error {
+func (t *Tx) Abort(ctx context.Context) (err error) {
+	if state, _ := t.current(); state == txCommitted || state == txAborted || state == txFinished {
+		return nil
+	}
+	ctx, done := t.observe(ctx, SpanAbort)
+	defer func() { done(err) }()
 	ctx, cancel := t.p.c.rt.WithTimeout(context.WithoutCancel(ctx), abortLimit)
 	defer cancel()
 	if err := t.lock(ctx); err != nil {

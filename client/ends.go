@@ -58,6 +58,7 @@ func (c *Client) listOffsets(ctx context.Context, parts []located, target offset
 			return nil, ErrClosed
 		}
 		parts = left
+		c.cfg.hooks.retried(OpOffsets, last)
 		if pauses.pause(ctx) != nil {
 			return nil, &endedError{ctx: ctx.Err(), last: last}
 		}
@@ -218,10 +219,22 @@ func (k *Consumer) ReadToEnd(ctx context.Context, fn func(b *Batch) error) error
 	if err != nil {
 		return wrap("read to end", err)
 	}
+	return k.readTo(ctx, "read to end", ends, fn)
+}
+
+// ReadTo polls until the positions are at or after ends, whether there are records
+// before them or not, and gives every batch to fn; it may give it records after
+// them. Partitions that are not assigned are ignored. An error of fn is returned
+// unchanged.
+func (k *Consumer) ReadTo(ctx context.Context, ends Offsets, fn func(b *Batch) error) error {
+	return k.readTo(ctx, "read to", ends, fn)
+}
+
+func (k *Consumer) readTo(ctx context.Context, op string, ends Offsets, fn func(b *Batch) error) error {
 	for {
 		b, err := k.poll(ctx, ends)
 		if err != nil {
-			return wrap("read to end", err)
+			return wrap(op, err)
 		}
 		if b == nil {
 			return nil

@@ -120,9 +120,21 @@ func (e *Error) Error() string {
 	}
 	fmt.Fprintf(&b, ": %s (%s)", e.Code, e.Class)
 	if e.Err != nil {
-		b.WriteString(": " + e.Err.Error())
+		b.WriteString(": " + e.cause())
 	}
 	return b.String()
+}
+
+// cause is the text of Err without what Error has said already: the code, which what a
+// server said begins with, and a sentinel's words when the server's are the same.
+func (e *Error) cause() string {
+	text := e.Err.Error()
+	var said *apierrors.Error
+	if !errors.As(e.Err, &said) || apierrors.Name(said.Code) != e.Code {
+		return text
+	}
+	text = strings.Replace(text, said.Error(), said.Message, 1)
+	return strings.TrimPrefix(text, said.Message+": ")
 }
 
 // Unwrap returns the cause.
@@ -258,4 +270,14 @@ func serverError(e *Error) error {
 // invalid refuses an argument before anything is sent.
 func invalid(op, format string, args ...any) *Error {
 	return &Error{Op: op, Code: codeInvalidArgument, Class: ClassFatal, Err: fmt.Errorf(format, args...)}
+}
+
+// noPartition refuses a partition that a topic does not have. The number of a topic's
+// partitions never changes, so trying again cannot help.
+func noPartition(op string, tp TopicPartition, count int) *Error {
+	return &Error{
+		Op: op, Code: apierrors.Name(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION), Class: ClassFatal, Topic: tp.Topic, Partition: tp.Partition,
+		Err: apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION,
+			fmt.Sprintf("there is no partition %d: the topic has %d, from 0", tp.Partition, count)),
+	}
 }

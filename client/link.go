@@ -380,7 +380,7 @@ func (f *frame) take(t ticket, open map[*writer]int) bool {
 	if !ok || len(f.calls[i].items) >= maxRequestPartitions {
 		i = len(f.requests)
 		open[w] = i
-		f.requests = append(f.requests, &oncelogv1.AppendRequest{Txn: w.ref, ProducerToken: w.token})
+		f.requests = append(f.requests, &oncelogv1.AppendRequest{Txn: w.ref, ProducerToken: w.token, Trace: w.requestTrace(b)})
 		f.calls = append(f.calls, &appendCall{})
 	}
 	f.requests[i].Partitions = append(f.requests[i].Partitions, &oncelogv1.PartitionAppend{

@@ -50,7 +50,7 @@ func (k *Consumer) find(ctx context.Context, topics []string) error {
 		for _, p := range chosen {
 			tp := TopicPartition{Topic: name, Partition: p}
 			if p < 0 || int(p) >= len(t.partitions) {
-				return invalid("consume", "partition %d of topic %s: it has %d", p, name, len(t.partitions))
+				return noPartition("consume", tp, len(t.partitions))
 			}
 			if k.byKey[tp] != nil {
 				continue
@@ -74,6 +74,7 @@ func (k *Consumer) place(ctx context.Context, readers []*reader) (fresh []*reade
 			fresh = append(fresh, r)
 		} else {
 			r.known = int64(*r.committed)
+			r.origin = r.known
 			r.moveTo(r.known)
 		}
 	}
@@ -93,7 +94,8 @@ func (k *Consumer) place(ctx context.Context, readers []*reader) (fresh []*reade
 		return nil, err
 	}
 	for _, r := range fresh {
-		r.moveTo(offsets[r.tp])
+		r.origin = offsets[r.tp]
+		r.moveTo(r.origin)
 	}
 	return fresh, nil
 }

@@ -18,8 +18,9 @@ const (
 	// refreshInterval is the shortest time between two refreshes, however many
 	// ask for one.
 	refreshInterval = 20 * time.Millisecond
-	// unknownTopicGrace is how long a topic that the cluster does not know is asked
-	// for again: another coordinator node may have just created it.
+	// unknownTopicGrace is how long a topic that the cluster does not know, or does not
+	// show to the caller, is asked for again: another coordinator node may have just
+	// created it, or heard of a permission.
 	unknownTopicGrace = 2 * time.Second
 	// maxTopicsPerRequest is the contract's limit.
 	maxTopicsPerRequest = 1000
@@ -45,6 +46,7 @@ type metadata struct {
 type refreshRound struct {
 	done    chan struct{}
 	unknown map[string]bool
+	hidden  map[string]bool // that the caller may not see
 	err     error
 }
 
@@ -108,9 +110,12 @@ func (m *metadata) topic(ctx context.Context, name string) (*topicMeta, error) {
 		if t := m.cached(name); t != nil {
 			return t, nil
 		}
-		if round.err == nil && round.unknown[name] {
+		if round.err == nil && (round.unknown[name] || round.hidden[name]) {
 			if giveUp.IsZero() {
 				giveUp = m.c.rt.Now().Add(unknownTopicGrace)
+			}
+			if m.c.rt.Now().After(giveUp) && round.hidden[name] {
+				return nil, notVisible(name)
 			}
 			if m.c.rt.Now().After(giveUp) {
 				return nil, apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_TOPIC, "", apierrors.KeyTopic, name)
@@ -186,47 +191,88 @@ func (m *metadata) run() {
 		m.mu.Unlock()
 
 		ctx, cancel := m.c.rt.WithTimeout(m.c.ctx, m.c.cfg.requestTimeout)
-		round.unknown, round.err = m.fetchNames(ctx, names)
+		round.unknown, round.hidden, round.err = m.fetchNames(ctx, names)
 		close(round.done)
 		m.c.rt.Sleep(refreshInterval, ctx.Done()) // ends early with the client
 		cancel()
 	}
 }
 
+// coordinatorsMaxAge is how often a client asks who the coordinators are: all that it
+// knows may be replaced one by one while it needs none of them.
+const coordinatorsMaxAge = 30 * time.Second
+
+// followCoordinators keeps the list of coordinators until the client closes.
+func (m *metadata) followCoordinators() {
+	for m.c.rt.Sleep(coordinatorsMaxAge, m.c.ctx.Done()) {
+		ctx, cancel := m.c.rt.WithTimeout(m.c.ctx, m.c.cfg.requestTimeout)
+		_, err := m.c.invoke(ctx, call{}, func(ctx context.Context, cc grpc.ClientConnInterface) error {
+			resp, err := oncelogv1.NewCatalogServiceClient(cc).GetMetadata(ctx, &oncelogv1.GetMetadataRequest{CoordinatorsOnly: true})
+			if err == nil {
+				m.c.coord.suggest(leaderOf(resp), addressesOf(resp.GetCoordinators()), resp.GetCoordinatorsVersion())
+			}
+			return err
+		})
+		cancel()
+		if err != nil && !m.c.isClosed() {
+			m.c.log.Debug("asking for the coordinators", "error", err)
+		}
+	}
+}
+
+func leaderOf(resp *oncelogv1.GetMetadataResponse) string {
+	for _, n := range resp.GetCoordinators() {
+		if n.GetNodeId() == resp.GetCoordinatorLeader() {
+			return n.GetClientAddress()
+		}
+	}
+	return ""
+}
+
+func addressesOf(nodes []*oncelogv1.Node) []string {
+	out := make([]string, 0, len(nodes))
+	for _, n := range nodes {
+		out = append(out, n.GetClientAddress())
+	}
+	return out
+}
+
 // fetch brings a picture of the topics, or of the coordinator alone.
 func (m *metadata) fetch(ctx context.Context, topics []string) error {
-	_, err := m.fetchNames(ctx, topics)
+	_, _, err := m.fetchNames(ctx, topics)
 	return err
 }
 
-func (m *metadata) fetchNames(ctx context.Context, topics []string) (unknown map[string]bool, err error) {
+func (m *metadata) fetchNames(ctx context.Context, topics []string) (unknown, hidden map[string]bool, err error) {
 	var resp *oncelogv1.GetMetadataResponse
 	_, err = m.c.invoke(ctx, call{}, func(ctx context.Context, cc grpc.ClientConnInterface) (err error) {
 		resp, err = oncelogv1.NewCatalogServiceClient(cc).GetMetadata(ctx, &oncelogv1.GetMetadataRequest{Topics: topics})
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	m.apply(resp)
-	unknown = make(map[string]bool, len(resp.GetUnknownTopics()))
-	for _, name := range resp.GetUnknownTopics() {
-		unknown[name] = true
+	return setOf(resp.GetUnknownTopics()), setOf(resp.GetUnauthorizedTopics()), nil
+}
+
+func setOf(names []string) map[string]bool {
+	out := make(map[string]bool, len(names))
+	for _, name := range names {
+		out[name] = true
 	}
-	return unknown, nil
+	return out
+}
+
+// notVisible says that the caller may not see a topic, which may exist or not.
+func notVisible(topic string) error {
+	return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_AUTHORIZATION_FAILED, "this principal may not Describe Topic \""+topic+"\"",
+		apierrors.KeyOperation, "Describe", apierrors.KeyResource, "Topic", apierrors.KeyName, topic, apierrors.KeyTopic, topic)
 }
 
 // apply takes over what is newer than what is known.
 func (m *metadata) apply(resp *oncelogv1.GetMetadataResponse) {
-	var leader string
-	var coordinators []string
-	for _, n := range resp.GetCoordinators() {
-		coordinators = append(coordinators, n.GetClientAddress())
-		if n.GetNodeId() == resp.GetCoordinatorLeader() {
-			leader = n.GetClientAddress()
-		}
-	}
-	m.c.coord.suggest(leader, coordinators)
+	m.c.coord.suggest(leaderOf(resp), addressesOf(resp.GetCoordinators()), resp.GetCoordinatorsVersion())
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -241,7 +287,7 @@ func (m *metadata) apply(resp *oncelogv1.GetMetadataResponse) {
 		for _, t := range resp.GetTopics() {
 			m.topics[t.GetName()] = newTopicMeta(t)
 		}
-		for _, name := range resp.GetUnknownTopics() {
+		for _, name := range slices.Concat(resp.GetUnknownTopics(), resp.GetUnauthorizedTopics()) {
 			delete(m.topics, name)
 		}
 	}

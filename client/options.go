@@ -20,7 +20,10 @@ type config struct {
 	requestTimeout time.Duration
 	backoffMin     time.Duration
 	backoffMax     time.Duration
+	token          *tokenFile
 	dialOptions    []grpc.DialOption
+	hooks          hooks
+	tracer         Tracer
 }
 
 func defaultConfig() config {
@@ -58,9 +61,18 @@ func WithRetryBackoff(first, longest time.Duration) Option {
 }
 
 // WithDialOptions adds options of gRPC, such as interceptors and statistics
-// handlers for tracing, after those of this package.
+// handlers, after those of this package.
 func WithDialOptions(opts ...grpc.DialOption) Option {
 	return func(c *config) { c.dialOptions = append(c.dialOptions, opts...) }
+}
+
+// Options are several options as one.
+func Options(all ...Option) Option {
+	return func(c *config) {
+		for _, o := range all {
+			o(c)
+		}
+	}
 }
 
 // ProducerOption configures InitTransactions and IdempotentProducer. Names and
@@ -109,7 +121,8 @@ func WithDeliveryTimeout(d time.Duration) ProducerOption {
 }
 
 // WithLinger sets how long a record waits for others to share its batch. Flush
-// and Commit send at once. Default 5 ms; 0 sends at once.
+// and Commit send at once, and so is a batch of 32 KiB sent of whose partition
+// nothing is under way. Default 5 ms; 0 sends at once.
 func WithLinger(d time.Duration) ProducerOption { return func(c *producerConfig) { c.linger = d } }
 
 // WithBatchSize sets the size from which a batch is sent without lingering, in

@@ -15,6 +15,11 @@ import (
 // tried again: the node may not have heard of it yet.
 const unknownPartitionGrace = 10 * time.Second
 
+// promptBytes is from what size on a batch does not linger if nothing of its partition
+// is under way: it is worth its overhead, and the shard has nothing to do. Else each
+// transaction of a busy producer would begin with a pause.
+const promptBytes = 32 << 10
+
 // partitionWriter is one partition of a writer. All of it is guarded by the
 // writer's mutex.
 //
@@ -31,6 +36,7 @@ type partitionWriter struct {
 
 	builder *batch.Builder // records that no batch holds yet; nil: none
 	records []*Record      // the same records
+	spans   []*traced      // of the same records; nil: nobody traces
 	held    int            // buffer memory that they take
 	opened  time.Time      // when the first of them was added
 	due     bool           // they have lingered long enough
@@ -57,23 +63,26 @@ type sentBatch struct {
 	base     uint64 // sequence of the first record
 	bytes    []byte
 	records  []*Record
+	spans    []*traced
 	held     int
+	opened   time.Time // when the first record was added
 	deadline time.Time
 	done     bool // acknowledged; waits for its predecessors to be, too
 }
 
 // add puts a record into the current batch, closing a full one first.
-func (pw *partitionWriter) add(r *Record, held int) error {
+func (pw *partitionWriter) add(r *Record, held int, span *traced) error {
+	encoded := r.encode(span.headers(r.Headers))
 	if pw.builder == nil {
 		pw.builder = newBuilder(pw.w.cfg.compression)
 	}
-	size, err := pw.builder.Append(r.encode())
+	size, err := pw.builder.Append(encoded)
 	if errors.Is(err, batch.ErrFull) {
 		if err := pw.closeBatch(); err != nil {
 			return err
 		}
 		pw.builder = newBuilder(pw.w.cfg.compression)
-		size, err = pw.builder.Append(r.encode())
+		size, err = pw.builder.Append(encoded)
 	}
 	if err != nil {
 		return tooLarge(pw, err)
@@ -82,9 +91,15 @@ func (pw *partitionWriter) add(r *Record, held int) error {
 		pw.opened = pw.w.c.rt.Now()
 	}
 	pw.records = append(pw.records, r)
+	if span != nil {
+		pw.spans = append(pw.spans, span)
+	}
 	pw.held += held
-	if size >= pw.w.cfg.batchBytes {
+	switch {
+	case size >= pw.w.cfg.batchBytes:
 		return pw.closeBatch()
+	case size >= promptBytes && len(pw.queue) == 0:
+		pw.due = true
 	}
 	return nil
 }
@@ -100,12 +115,12 @@ func (pw *partitionWriter) closeBatch() error {
 			Topic: pw.tp.Topic, Partition: pw.tp.Partition, Err: err}
 	}
 	pw.queue = append(pw.queue, &sentBatch{
-		base: pw.next, bytes: bytes, records: pw.records, held: pw.held,
+		base: pw.next, bytes: bytes, records: pw.records, spans: pw.spans, held: pw.held, opened: pw.opened,
 		deadline: pw.opened.Add(pw.w.cfg.deliveryTimeout),
 	})
 	pw.next += uint64(len(pw.records))
 	recycleBuilder(pw.builder, pw.w.cfg.compression)
-	pw.builder, pw.records, pw.held, pw.due = nil, nil, 0, false
+	pw.builder, pw.records, pw.spans, pw.held, pw.due = nil, nil, nil, 0, false
 	pw.w.unstick(pw.tp, pw.siblings)
 	return nil
 }
@@ -261,19 +276,21 @@ func (pw *partitionWriter) overdue(last *apierrors.Error) *Error {
 		Topic: pw.tp.Topic, Partition: pw.tp.Partition, Err: err}
 }
 
-// discard drops everything and returns the buffer memory that it took.
-func (pw *partitionWriter) discard() int {
-	freed := pw.held
+// discard drops everything and returns the buffer memory that it took, and the spans
+// of its records.
+func (pw *partitionWriter) discard() (freed int, spans []*traced) {
+	freed, spans = pw.held, pw.spans
 	for _, b := range pw.queue {
 		if !b.done {
 			freed += b.held
+			spans = append(spans, b.spans...)
 		}
 	}
 	if pw.timer != nil {
 		pw.timer.Stop()
 	}
-	pw.builder, pw.records, pw.held, pw.queue, pw.sent, pw.queued = nil, nil, 0, nil, 0, false
-	return freed
+	pw.builder, pw.records, pw.spans, pw.held, pw.queue, pw.sent, pw.queued = nil, nil, nil, 0, nil, 0, false
+	return freed, spans
 }
 
 // inFlight is one batch in one request.
@@ -311,7 +328,13 @@ func (f *inFlight) acknowledge(link *link, result *oncelogv1.AppendResult) {
 	w.wakeFlush()
 	w.c.meta.confirm(pw.shard, link.address)
 	pw.schedule()
+	latency := w.c.rt.Since(f.batch.opened)
 	w.mu.Unlock()
+	endAll(f.batch.spans, nil)
+	w.c.cfg.hooks.batchAcked(BatchEvent{
+		TopicPartition: pw.tp, TxID: w.id, Records: len(f.batch.records), Bytes: len(f.batch.bytes),
+		Duplicate: result.GetDuplicate(), Latency: latency,
+	})
 }
 
 // refuse draws the consequence of a failed append: rewind and try again, or give
@@ -346,6 +369,7 @@ func (f *inFlight) refuse(link *link, e *apierrors.Error) {
 		pw.pause()
 	}
 	w.mu.Unlock()
+	w.c.cfg.hooks.retried(OpAppend, e)
 }
 
 // unreachable says that nothing could be sent to the node that the partition was
@@ -368,7 +392,9 @@ func (pw *partitionWriter) unreachable(l *link, t ticket, e *apierrors.Error) {
 	w.mu.Unlock()
 	if late != nil {
 		w.fail(late)
+		return
 	}
+	w.c.cfg.hooks.retried(OpAppend, e)
 }
 
 // stall is called when the answer takes long: it asks who leads, and sends the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"google.golang.org/grpc"
 
@@ -26,13 +27,19 @@ type positionMove struct {
 	start    int64   // where the consumer goes back to if the transaction is aborted
 	next     int64   // what is committed
 	expected *uint64 // the committed position that this member knew
+	claim    bool    // nothing was consumed: next is where the position stands
 }
 
 // addOffsets adds a batch to what the transaction commits.
 func (t *Tx) addOffsets(b *Batch) error {
 	if b == nil || b.consumer == nil {
-		return invalid("send offsets", "no batch")
+		return invalid(opSendOffsets, "no batch")
 	}
+	return t.addTo(b.consumer, func(o *txOffsets) error { return b.consumer.prepare(o, b) })
+}
+
+// addTo adds to what the transaction commits for a consumer.
+func (t *Tx) addTo(k *Consumer, prepare func(o *txOffsets) error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.sealed || t.state != txOpen {
@@ -40,18 +47,19 @@ func (t *Tx) addOffsets(b *Batch) error {
 	}
 	var o *txOffsets
 	for _, x := range t.offsets {
-		if x.consumer == b.consumer {
+		if x.consumer == k {
 			o = x
 		}
 	}
-	if o == nil {
-		o = &txOffsets{consumer: b.consumer}
+	known := o != nil
+	if !known {
+		o = &txOffsets{consumer: k}
 	}
-	if err := b.consumer.prepare(o, b); err != nil {
+	if err := prepare(o); err != nil {
 		return err
 	}
-	b.consumer.reserve(o)
-	if len(o.batches) == 1 {
+	k.reserve(o)
+	if !known {
 		t.offsets = append(t.offsets, o)
 	}
 	return nil
@@ -78,7 +86,7 @@ func (o *txOffsets) free() {
 // prepare checks that a batch may be committed and notes what that means.
 func (k *Consumer) prepare(o *txOffsets, b *Batch) error {
 	if k.group == "" {
-		return invalid("send offsets", "the consumer has no group")
+		return invalid(opSendOffsets, "the consumer has no group")
 	}
 	if b.committed.Load() {
 		return staleBatch("the batch has been committed before")
@@ -125,6 +133,59 @@ func (k *Consumer) prepare(o *txOffsets, b *Batch) error {
 	return nil
 }
 
+// claim adds partitions to what a transaction commits, without moving their
+// positions.
+func (k *Consumer) claim(o *txOffsets, partitions []TopicPartition) error {
+	if k.group == "" {
+		return invalid(opClaim, "the consumer has no group")
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case k.closed:
+		return ErrClosed
+	case k.stale != nil:
+		return k.stale
+	}
+	if r := gone(o, &Batch{}); r != nil {
+		return staleMember(r)
+	}
+	var moves []positionMove
+	for _, tp := range partitions {
+		r := k.byKey[tp]
+		switch {
+		case r == nil:
+			return &Error{Op: opClaim, Code: codeStaleMember, Class: ClassAbortable, Topic: tp.Topic, Partition: tp.Partition, Err: ErrStaleMember}
+		case r.pending != nil && r.pending != o:
+			return staleBatch(fmt.Sprintf("the transaction with the last batch in %v has not ended", tp))
+		case o.has(r):
+			continue // what is committed for it checks the same
+		}
+		next := r.origin
+		if r.committed != nil {
+			next = int64(*r.committed)
+		}
+		moves = append(moves, positionMove{reader: r, start: r.position, next: next, expected: r.committed, claim: true})
+	}
+	o.moves = append(o.moves, moves...)
+	o.member, o.generation = k.member, k.generation
+	return nil
+}
+
+func (o *txOffsets) has(r *reader) bool {
+	return slices.ContainsFunc(o.moves, func(m positionMove) bool { return m.reader == r })
+}
+
+// PutBack makes the consumer read a batch again that was polled, and was neither
+// committed nor given to a transaction, which would do so if it is aborted. Where
+// the consumer has been moved since, or does not read any more, it does nothing. Of
+// several batches put the first one back first.
+func (k *Consumer) PutBack(b *Batch) {
+	if b != nil && b.consumer == k && !b.committed.Load() {
+		k.putBack(b)
+	}
+}
+
 // putBack makes the consumer read a batch again that nobody has used, unless it
 // has been moved since.
 func (k *Consumer) putBack(b *Batch) {
@@ -160,6 +221,9 @@ func (k *Consumer) putBackLocked(b *Batch) {
 func (o *txOffsets) move(p *batchPart) {
 	for i := range o.moves {
 		if o.moves[i].reader == p.reader {
+			if o.moves[i].claim {
+				o.moves[i].claim, o.moves[i].start = false, p.start
+			}
 			o.moves[i].next = p.next
 			return
 		}
@@ -172,11 +236,11 @@ func (o *txOffsets) move(p *batchPart) {
 // staleMember refuses a batch of a partition that the group has asked back, before
 // anything is sent.
 func staleMember(r *reader) *Error {
-	return &Error{Op: "send offsets", Code: codeStaleMember, Class: ClassAbortable, Topic: r.tp.Topic, Partition: r.tp.Partition, Err: ErrStaleMember}
+	return &Error{Op: opSendOffsets, Code: codeStaleMember, Class: ClassAbortable, Topic: r.tp.Topic, Partition: r.tp.Partition, Err: ErrStaleMember}
 }
 
 func staleBatch(why string) *Error {
-	return &Error{Op: "send offsets", Code: codeStaleBatch, Class: ClassFatal, Err: errors.New(why)}
+	return &Error{Op: opSendOffsets, Code: codeStaleBatch, Class: ClassFatal, Err: errors.New(why)}
 }
 
 // groupOffsets is what the commit carries.
@@ -220,7 +284,9 @@ func (k *Consumer) rewind(o *txOffsets) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, m := range o.moves {
-		m.reader.moveTo(m.start)
+		if !m.claim {
+			m.reader.moveTo(m.start)
+		}
 	}
 	o.free()
 }
@@ -257,6 +323,13 @@ func (k *Consumer) Commit(ctx context.Context, b *Batch) error {
 	if b == nil || b.consumer != k {
 		return invalid(opCommit, "a batch of this consumer is needed")
 	}
+	began := k.c.rt.Now()
+	err := k.commitBatch(ctx, b)
+	k.c.cfg.hooks.positionsCommitted(PositionsEvent{Group: k.group, Took: k.c.rt.Since(began), Err: err})
+	return err
+}
+
+func (k *Consumer) commitBatch(ctx context.Context, b *Batch) error {
 	if !k.commits.LockUntil(k.c.rt, ctx.Done()) {
 		return wrap(opCommit, ctx.Err())
 	}
@@ -278,7 +351,12 @@ func (k *Consumer) Commit(ctx context.Context, b *Batch) error {
 	return k.commitPositions(ctx, o)
 }
 
-const opCommit = "commit offsets"
+// Calls that name themselves in errors.
+const (
+	opCommit      = "commit offsets"
+	opSendOffsets = "send offsets"
+	opClaim       = "claim"
+)
 
 // commitPositions moves the group's positions. The commits lock is held.
 func (k *Consumer) commitPositions(ctx context.Context, o *txOffsets) error {

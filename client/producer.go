@@ -112,6 +112,16 @@ func (p *Producer) Begin(ctx context.Context) (*Tx, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, wrap("begin", err)
 	}
+	tx, err := p.next(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.c.cfg.hooks.txBegun(tx.id)
+	return tx, nil
+}
+
+// next makes the next transaction.
+func (p *Producer) next(ctx context.Context) (*Tx, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
@@ -178,8 +188,12 @@ func (p *Producer) shutdown() {
 // finish ends the producer for good.
 func (p *Producer) finish(e *Error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.fatal == nil {
+	first := p.fatal == nil
+	if first {
 		p.fatal = e
+	}
+	p.mu.Unlock()
+	if first {
+		p.c.cfg.hooks.producerFinished(ProducerEvent{TransactionalID: p.id.TransactionalID, Code: reasonOf(e)})
 	}
 }

@@ -49,7 +49,8 @@ type reader struct {
 	stop      context.CancelFunc
 	from      string // node that the stream comes from; "" while there is none
 
-	known int64 // offsets below it are known to have been written
+	known  int64 // offsets below it are known to have been written
+	origin int64 // where it began
 
 	unknown time.Time // since when nodes have not known the partition, or offset; of run alone
 }
@@ -163,6 +164,9 @@ func (r *reader) fetch(address string, offset int64, seek uint64) (progress bool
 		if err != nil && len(c.batches) == 0 {
 			return progress, err
 		}
+		if n := c.records(); n > 0 {
+			r.k.c.cfg.hooks.fetched(FetchEvent{TopicPartition: r.tp, Group: r.k.group, Records: n, Bytes: c.bytes()})
+		}
 		if !r.push(c, seek) || err != nil {
 			return progress, err
 		}
@@ -270,6 +274,7 @@ func (r *reader) learn(address string, seek uint64, err error) (wait bool) {
 		r.fail(seek, e)
 		return false
 	}
+	r.k.c.cfg.hooks.retried(OpFetch, e)
 	return !r.k.c.meta.lesson(r.shard, r.tp.Topic, address, e)
 }
 

@@ -10,7 +10,7 @@ import (
 
 // Header is a key and a value beside a record. Order and repetition are kept.
 type Header struct {
-	// Key, at most 4,096 bytes.
+	// Key, at most 1,024 bytes.
 	Key string
 	// Value; nil is kept apart from empty.
 	Value []byte
@@ -30,7 +30,7 @@ type Record struct {
 	// Value; nil is a tombstone and kept apart from empty. A whole record takes at
 	// most 1 MiB.
 	Value []byte
-	// Headers, at most 100.
+	// Headers, at most 128; the two of a trace context count, see WithTracer.
 	Headers []Header
 	// Timestamp, in milliseconds on the wire. Zero: Send sets it to the time.
 	Timestamp time.Time
@@ -66,11 +66,11 @@ const (
 	headerOverhead = 16
 )
 
-func (r *Record) encode() batch.Record {
+func (r *Record) encode(headers []Header) batch.Record {
 	out := batch.Record{Key: r.Key, Value: r.Value, Timestamp: r.Timestamp.UnixMilli()}
-	if len(r.Headers) > 0 {
-		out.Headers = make([]batch.Header, len(r.Headers))
-		for i, h := range r.Headers {
+	if len(headers) > 0 {
+		out.Headers = make([]batch.Header, len(headers))
+		for i, h := range headers {
 			out.Headers[i] = batch.Header{Key: h.Key, Value: h.Value}
 		}
 	}

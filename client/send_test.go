@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -322,6 +323,42 @@ func TestLingerSharesBatches(t *testing.T) {
 		must(t, tx.Commit(within(t)))
 		if waited := time.Since(began); waited > 0 {
 			t.Errorf("Commit lingered %v", waited)
+		}
+	})
+}
+
+// A batch that is worth its overhead does not linger while its partition is idle, and
+// does while something is under way.
+func TestIdlePartitionsDoNotWaitForLinger(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fake) {
+		f.topic("t", 1)
+		held := make(chan struct{})
+		var arrived atomic.Int64
+		f.onAppend = func(string, *v1.AppendRequest) fate {
+			arrived.Add(1)
+			return fate{hold: held}
+		}
+		p := f.producer(f.dial(), WithLinger(5*time.Millisecond))
+		tx := f.begin(p)
+		kilobyte := strings.Repeat("v", 1000)
+		began := time.Now()
+		for _, step := range []struct{ records, batches int64 }{{30, 0}, {10, 1}, {100, 1}} {
+			for range step.records {
+				f.send(tx, kilobyte)
+			}
+			synctest.Wait()
+			if n := arrived.Load(); n != step.batches {
+				t.Errorf("after %d more records: %d batches, want %d", step.records, n, step.batches)
+			}
+		}
+		if waited := time.Since(began); waited > 0 {
+			t.Errorf("it took %v", waited)
+		}
+		close(held)
+		must(t, tx.Commit(within(t)))
+		seen := f.seen()
+		if len(seen) != 2 || len(seen[0].bytes) < promptBytes || len(seen[0].bytes) > 2*promptBytes {
+			t.Errorf("%d batches, the first of %d bytes", len(seen), len(seen[0].bytes))
 		}
 	})
 }

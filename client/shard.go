@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"time"
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
@@ -14,6 +15,7 @@ func (c *Client) askShard(ctx context.Context, topic string, shard uint64,
 	ask func(ctx context.Context, s oncelogv1.LogServiceClient) error) error {
 	pauses := c.backoff()
 	var last *apierrors.Error
+	var unknown unknownSince
 	for {
 		switch {
 		case c.isClosed():
@@ -33,7 +35,7 @@ func (c *Client) askShard(ctx context.Context, topic string, shard uint64,
 			if errors.Is(err, ErrClosed) {
 				return ErrClosed
 			}
-			if last = apierrors.From(err); !repeatable(last) {
+			if last = apierrors.From(err); !repeatable(last) && !unknown.lasts(c, last) {
 				return last
 			}
 			moved = c.meta.lesson(shard, topic, address, last)
@@ -46,6 +48,21 @@ func (c *Client) askShard(ctx context.Context, topic string, shard uint64,
 			return &endedError{ctx: ctx.Err(), last: last}
 		}
 	}
+}
+
+// unknownSince is since when nodes say that they do not know a partition. A node from
+// which its shard has moved does, and so does one that has not heard of it yet.
+type unknownSince struct{ at time.Time }
+
+// lasts reports whether e says so and may not be true.
+func (u *unknownSince) lasts(c *Client, e *apierrors.Error) bool {
+	if e.Code != oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION {
+		return false
+	}
+	if u.at.IsZero() {
+		u.at = c.rt.Now()
+	}
+	return c.rt.Since(u.at) < unknownPartitionGrace
 }
 
 func (c *Client) askNode(ctx context.Context, address string, ask func(ctx context.Context, s oncelogv1.LogServiceClient) error) error {

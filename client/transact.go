@@ -95,13 +95,18 @@ func Process(ctx context.Context, in *Consumer, out *Producer, fn func(tx *Tx, b
 			return err
 		}
 		taken := false
-		err = out.attempt(ctx, func(tx *Tx) error {
+		spanned, end := ctx, func(error) {}
+		if out.c.cfg.tracer != nil {
+			spanned, end = out.c.cfg.start(ctx, Span{Kind: SpanProcess, Group: in.group, Records: b.count, Causes: b.causes()})
+		}
+		err = out.attempt(spanned, func(tx *Tx) error {
 			if err := tx.SendOffsets(ctx, b); err != nil {
 				return err
 			}
 			taken = true // from here on an abort takes in back
 			return fn(tx, b)
 		})
+		end(err)
 		if !taken {
 			in.putBack(b)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/internal/task"
@@ -33,6 +34,10 @@ type Tx struct {
 	// Guarded by ending.
 	commit    *oncelogv1.EndTransactionRequest // what every Commit sends
 	uncertain bool                             // a commit may have arrived without an answer
+
+	begun   time.Time
+	endSpan func(error)
+	told    bool // the hooks and the tracer know of the end; guarded by mu
 }
 
 // txState is where a transaction stands.
@@ -49,8 +54,11 @@ const (
 
 func newTx(ctx context.Context, p *Producer, id TxID) *Tx {
 	t := &Tx{p: p, id: id, ending: task.NewLock()}
-	t.ctx, t.cancel = p.c.rt.WithCancelCause(context.WithoutCancel(ctx))
+	t.begun = p.c.rt.Now()
+	ctx, t.endSpan = p.c.cfg.start(context.WithoutCancel(ctx), Span{Kind: SpanTransaction, TxID: id})
+	t.ctx, t.cancel = p.c.rt.WithCancelCause(ctx)
 	t.w = newWriter(p.c, &p.cfg, p.mem, id, p.token, t.doom)
+	t.w.within = t.ctx
 	return t
 }
 
@@ -151,20 +159,40 @@ func (t *Tx) Flush(ctx context.Context) error {
 // same partition is refused elsewhere: the first may yet be aborted.
 // A failed SendOffsets dooms the transaction.
 func (t *Tx) SendOffsets(ctx context.Context, b *Batch) error {
-	if err := t.usable("send offsets"); err != nil {
+	return t.add(ctx, opSendOffsets, func() error { return t.addOffsets(b) })
+}
+
+// Claim makes the commit of the transaction fail with ErrStaleMember unless the
+// consumer owns these partitions then, and moves no position: for a transaction
+// that acts for partitions of which it has read nothing, as a timer does. Without
+// it somebody who has lost them, and does not know, could still write.
+//
+// A failed Claim dooms the transaction.
+func (t *Tx) Claim(ctx context.Context, k *Consumer, partitions ...TopicPartition) error {
+	return t.add(ctx, opClaim, func() error {
+		if k == nil || len(partitions) == 0 {
+			return invalid(opClaim, "a consumer and its partitions are needed")
+		}
+		return t.addTo(k, func(o *txOffsets) error { return k.claim(o, partitions) })
+	})
+}
+
+// add adds positions to what the transaction commits.
+func (t *Tx) add(ctx context.Context, op string, add func() error) error {
+	if err := t.usable(op); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
-		e := t.tag(wrap("send offsets", err))
+		e := t.tag(wrap(op, err))
 		e.Class = ClassAbortable
 		t.doom(e)
 		return e
 	}
-	if err := t.addOffsets(b); err != nil {
+	if err := add(); err != nil {
 		if errors.Is(err, ErrTxDone) {
-			return t.failed("send offsets", "TXN_ENDED", ClassFatal, OutcomeUnknown, ErrTxDone)
+			return t.failed(op, "TXN_ENDED", ClassFatal, OutcomeUnknown, ErrTxDone)
 		}
-		e := t.tag(wrap("send offsets", err))
+		e := t.tag(wrap(op, err))
 		t.doom(e)
 		return e
 	}

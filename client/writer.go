@@ -1,9 +1,11 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/oncelog/oncelog/api/batch"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
@@ -20,6 +22,8 @@ type writer struct {
 	ref   *oncelogv1.TxnRef // identity of every request, with token
 	token []byte
 	id    TxID
+	// within has the span of the transaction; nil: there is none.
+	within context.Context
 	// fatalOnly: a record that is refused before it has a sequence fails its call
 	// alone. So it is for an idempotent producer, whose records are independent.
 	fatalOnly bool
@@ -90,21 +94,45 @@ func (w *writer) accept(ctx context.Context, r *Record) error {
 	if err != nil {
 		return err
 	}
-	// Whoever waits for space must not wait for records that linger in it.
-	n, err := w.mem.acquire(ctx, w.ended, r.memory(), w.sendLingering)
+	n, err := w.acquire(ctx, r.memory())
 	if err != nil {
-		if ended := w.failure(); ended != nil {
-			return ended
-		}
 		return err
 	}
 	if r.Timestamp.IsZero() {
 		r.Timestamp = w.c.rt.Wall()
 	}
+	span := w.startSend(ctx, r)
+	if err := w.place(topic, p, r, n, span); err != nil {
+		w.mem.release(n)
+		span.ended(err)
+		return err
+	}
+	return nil
+}
+
+// acquire takes buffer memory. Whoever waits for it must not wait for records that
+// linger in it.
+func (w *writer) acquire(ctx context.Context, bytes int) (taken int, err error) {
+	var since time.Time
+	taken, err = w.mem.acquire(ctx, w.ended, bytes, func() {
+		since = w.c.rt.Now()
+		w.sendLingering()
+	})
+	if err != nil {
+		err = cmp.Or(w.failure(), err)
+	}
+	if !since.IsZero() {
+		w.c.cfg.hooks.sendBlocked(BlockEvent{Waited: w.c.rt.Since(since), Err: err})
+	}
+	return taken, err
+}
+
+// place puts a record into a batch of its partition; negative: of the one where
+// records stay together.
+func (w *writer) place(topic *topicMeta, p int32, r *Record, held int, span *traced) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err != nil {
-		w.mem.release(n)
 		return w.err
 	}
 	if p < 0 {
@@ -112,8 +140,7 @@ func (w *writer) accept(ctx context.Context, r *Record) error {
 	}
 	r.Partition, r.Offset = p, -1
 	pw := w.partition(topic, p)
-	if err := pw.add(r, n); err != nil {
-		w.mem.release(n)
+	if err := pw.add(r, held, span); err != nil {
 		return err
 	}
 	w.lingerOrSend(pw)
@@ -129,7 +156,7 @@ func (w *writer) choose(topic *topicMeta, r *Record) (int32, error) {
 	}
 	if r.pinned {
 		if r.Partition < 0 || int(r.Partition) >= n {
-			return 0, invalid("send", "partition %d of topic %s: it has %d", r.Partition, topic.name, n)
+			return 0, noPartition("send", TopicPartition{Topic: topic.name, Partition: r.Partition}, n)
 		}
 		return r.Partition, nil
 	}
@@ -309,11 +336,15 @@ func (w *writer) fail(e *Error) {
 		w.linger.Stop()
 	}
 	freed := 0
+	var lost []*traced
 	for _, pw := range w.order {
-		freed += pw.discard()
+		held, spans := pw.discard()
+		freed += held
+		lost = append(lost, spans...)
 	}
 	w.mu.Unlock()
 	w.mem.release(freed)
+	endAll(lost, e)
 	if w.onFail != nil {
 		w.onFail(e)
 	}

@@ -70,8 +70,10 @@ type Cluster struct {
 	logger *slog.Logger
 	net    *network
 
-	coordinators, nodes []*Node
-	own                 *client.Client // of the cluster's own calls
+	coordinators []*Node
+	growing      sync.Mutex // guards nodes
+	nodes        []*Node
+	own          *client.Client // of the cluster's own calls
 
 	mu     sync.Mutex
 	hosts  map[string]*Host
@@ -93,7 +95,7 @@ func Start(t TB, opts ...Option) *Cluster {
 	c.coordinators = c.members(coordinators, cfg.coordinators)
 	c.nodes = c.members(partitions, cfg.nodes)
 	t.Cleanup(c.end)
-	for _, n := range slices.Concat(c.coordinators, c.nodes) {
+	for _, n := range c.all() {
 		n.Start()
 	}
 	c.own = c.Host(observer).Client(client.WithClientID(observer))
@@ -115,7 +117,7 @@ func (c *Cluster) end() {
 		in.Remove()
 	}
 	var all sync.WaitGroup
-	for _, n := range slices.Concat(c.coordinators, c.nodes) {
+	for _, n := range c.all() {
 		all.Go(n.Crash)
 	}
 	all.Wait()
@@ -131,7 +133,26 @@ func (c *Cluster) injected() []*Injected {
 func (c *Cluster) Coordinators() []*Node { return slices.Clone(c.coordinators) }
 
 // Nodes returns the partition nodes, running or not, by id.
-func (c *Cluster) Nodes() []*Node { return slices.Clone(c.nodes) }
+func (c *Cluster) Nodes() []*Node {
+	c.growing.Lock()
+	defer c.growing.Unlock()
+	return slices.Clone(c.nodes)
+}
+
+// AddNode starts another partition node, under the next id. It has nothing until
+// something is created or moved; see client.Admin's Rebalance.
+func (c *Cluster) AddNode() *Node {
+	c.t.Helper()
+	c.growing.Lock()
+	n := newNode(c, partitions, c.nodes[len(c.nodes)-1].id+1, c.nodes[0].raft)
+	c.nodes = append(c.nodes, n)
+	c.growing.Unlock()
+	n.Start()
+	return n
+}
+
+// all returns the nodes of both kinds.
+func (c *Cluster) all() []*Node { return slices.Concat(c.coordinators, c.Nodes()) }
 
 // Seeds are the addresses to give to client.Dial, with [Cluster.Option].
 func (c *Cluster) Seeds() []string {
@@ -173,7 +194,7 @@ const (
 // of a node. Clients that faults are to tell apart run on hosts of their own.
 func (c *Cluster) Host(name string) *Host {
 	c.t.Helper()
-	for _, n := range slices.Concat(c.coordinators, c.nodes) {
+	for _, n := range c.all() {
 		if n.name == name {
 			c.t.Fatalf("clienttest: a host cannot be called %q: that is a node", name)
 		}
@@ -248,7 +269,7 @@ func (c *Cluster) endpoints() []Endpoint {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var all []Endpoint
-	for _, n := range slices.Concat(c.coordinators, c.nodes) {
+	for _, n := range c.all() {
 		all = append(all, n)
 	}
 	for _, h := range c.hosts {

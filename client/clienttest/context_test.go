@@ -3,6 +3,9 @@ package clienttest_test
 import (
 	"context"
 	"errors"
+	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,7 +70,7 @@ var calls = []blocking{
 		_, err := client.Dial(ctx, x.w.Seeds(), x.w.Option())
 		return err
 	}, 0},
-	{"InitTransactions", func(ctx context.Context, x *party) error {
+	{"Client.InitTransactions", func(ctx context.Context, x *party) error {
 		_, err := x.c.InitTransactions(ctx, "other")
 		return err
 	}, 0},
@@ -79,6 +82,10 @@ var calls = []blocking{
 		_, err := x.c.Consume(ctx, "g2", []string{"t"}, client.WithManualAssignment())
 		return err
 	}, 0},
+	{"Client.Consume of a member", func(ctx context.Context, x *party) error {
+		_, err := x.c.Consume(ctx, "g3", []string{"t"})
+		return err
+	}, 3 * time.Second}, // it leaves what it may have joined
 	{"Client.Outcome", func(ctx context.Context, x *party) error {
 		_, err := x.c.Outcome(ctx, x.tx.ID())
 		return err
@@ -116,6 +123,13 @@ var calls = []blocking{
 	{"Consumer.ReadToEnd", func(ctx context.Context, x *party) error {
 		return x.in.ReadToEnd(ctx, func(*client.Batch) error { return nil })
 	}, 0},
+	{"Consumer.ReadTo", func(ctx context.Context, x *party) error {
+		return x.in.ReadTo(ctx, client.Offsets{{Topic: "t"}: 1000}, func(*client.Batch) error { return nil })
+	}, 0},
+	{"Consumer.HiddenLag", func(ctx context.Context, x *party) error {
+		_, err := x.in.HiddenLag(ctx)
+		return err
+	}, 0},
 	{"Consumer.EndOffsets", func(ctx context.Context, x *party) error {
 		_, err := x.in.EndOffsets(ctx)
 		return err
@@ -149,9 +163,154 @@ var calls = []blocking{
 		_, err := x.c.Admin().AbortTransaction(ctx, &oncelogv1.AbortTransactionRequest{TransactionalId: "id"})
 		return err
 	}, 0},
+	{"Admin.ListTopics", func(ctx context.Context, x *party) error {
+		_, err := x.c.Admin().ListTopics(ctx, 10, "")
+		return err
+	}, 0},
+	{"Admin.DescribeTopic", func(ctx context.Context, x *party) error {
+		_, err := x.c.Admin().DescribeTopic(ctx, "t")
+		return err
+	}, 0},
+	{"Admin.Metadata", func(ctx context.Context, x *party) error {
+		_, err := x.c.Admin().Metadata(ctx, "t")
+		return err
+	}, 0},
+	{"Admin.ListTransactions", func(ctx context.Context, x *party) error {
+		_, err := x.c.Admin().ListTransactions(ctx, &oncelogv1.ListTransactionsRequest{})
+		return err
+	}, 0},
+	{"Admin.DescribeTransaction", func(ctx context.Context, x *party) error {
+		_, err := x.c.Admin().DescribeTransaction(ctx, "id")
+		return err
+	}, 0},
+	{"Admin.DescribeProducer", func(ctx context.Context, x *party) error {
+		_, err := x.c.Admin().DescribeProducer(ctx, 1)
+		return err
+	}, 0},
+	{"Admin.FenceProducer", func(ctx context.Context, x *party) error {
+		_, err := x.c.Admin().FenceProducer(ctx, "id")
+		return err
+	}, 0},
+	{"Admin.ListGroups", func(ctx context.Context, x *party) error {
+		_, err := x.c.Admin().ListGroups(ctx, 10, "")
+		return err
+	}, 0},
+	{"Admin.DescribeGroup", func(ctx context.Context, x *party) error {
+		_, err := x.c.Admin().DescribeGroup(ctx, "g")
+		return err
+	}, 0},
+	{"Admin.GroupOffsets", func(ctx context.Context, x *party) error {
+		_, err := x.c.Admin().GroupOffsets(ctx, "g")
+		return err
+	}, 0},
+	{"Admin.ListCoordinators", func(ctx context.Context, x *party) error {
+		_, err := x.c.Admin().ListCoordinators(ctx)
+		return err
+	}, 0},
+	{"Admin.AddCoordinator", func(ctx context.Context, x *party) error {
+		_, err := x.c.Admin().AddCoordinator(ctx, &oncelogv1.AddCoordinatorRequest{})
+		return err
+	}, 0},
+	{"Admin.MoveReplica", func(ctx context.Context, x *party) error {
+		_, err := x.c.Admin().MoveReplica(ctx, 2, 1, 2)
+		return err
+	}, 0},
+	{"Admin.CancelMove", func(ctx context.Context, x *party) error {
+		_, err := x.c.Admin().CancelMove(ctx, 2)
+		return err
+	}, 0},
+	{"Admin.Rebalance", func(ctx context.Context, x *party) error {
+		_, err := x.c.Admin().Rebalance(ctx, false)
+		return err
+	}, 0},
+	{"Admin.AlterTopic", func(ctx context.Context, x *party) error {
+		_, err := x.c.Admin().AlterTopic(ctx, "t", &oncelogv1.TopicConfig{})
+		return err
+	}, 0},
+	{"Admin.DeleteRecords", func(ctx context.Context, x *party) error {
+		_, err := x.c.Admin().DeleteRecords(ctx, client.Offsets{{Topic: "t"}: 1})
+		return err
+	}, 0},
+	{"Admin.DeleteTransactionalID", func(ctx context.Context, x *party) error {
+		return x.c.Admin().DeleteTransactionalID(ctx, "id")
+	}, 0},
+	{"Admin.DeleteGroup", func(ctx context.Context, x *party) error {
+		return x.c.Admin().DeleteGroup(ctx, "g")
+	}, 0},
+	{"Admin.AddAcls", func(ctx context.Context, x *party) error {
+		return x.c.Admin().AddAcls(ctx, &oncelogv1.AclRule{})
+	}, 0},
+	{"Admin.ListAcls", func(ctx context.Context, x *party) error {
+		_, err := x.c.Admin().ListAcls(ctx, nil, 0, "")
+		return err
+	}, 0},
+	{"Admin.RemoveAcls", func(ctx context.Context, x *party) error {
+		_, err := x.c.Admin().RemoveAcls(ctx, nil, true)
+		return err
+	}, 0},
+	{"Admin.MoveLeader", func(ctx context.Context, x *party) error {
+		_, err := x.c.Admin().MoveLeader(ctx, 2, 1)
+		return err
+	}, 0},
+	{"Admin.PeekRecords", func(ctx context.Context, x *party) error {
+		_, err := x.c.Admin().PeekRecords(ctx, client.TopicPartition{Topic: "t"}, 0, client.ReadCommitted, 1, 1000)
+		return err
+	}, 0},
+	{"Admin.WatchTransactions", func(ctx context.Context, x *party) error {
+		return x.c.Admin().WatchTransactions(ctx, &oncelogv1.WatchTransactionsRequest{}, func(*oncelogv1.WatchTransactionsResponse) error { return nil })
+	}, 0},
+	{"Admin.CreateBackup", func(ctx context.Context, x *party) error {
+		return x.c.Admin().CreateBackup(ctx, &oncelogv1.CreateBackupRequest{}, func(*oncelogv1.CreateBackupResponse) error { return nil })
+	}, 0},
+	{"Admin.RemoveCoordinator", func(ctx context.Context, x *party) error {
+		return x.c.Admin().RemoveCoordinator(ctx, 3)
+	}, 0},
+	{"Admin.DrainNode", func(ctx context.Context, x *party) error {
+		return x.c.Admin().DrainNode(ctx, 1, false)
+	}, 0},
+	{"Admin.RemoveNode", func(ctx context.Context, x *party) error {
+		return x.c.Admin().RemoveNode(ctx, 1)
+	}, 0},
+	{"Admin.ReplaceDisk", func(ctx context.Context, x *party) error {
+		return x.c.Admin().ReplaceDisk(ctx, 1)
+	}, 0},
 	{"Admin.ResetGroupOffsets", func(ctx context.Context, x *party) error {
 		return x.c.Admin().ResetGroupOffsets(ctx, "g", client.Offsets{{Topic: "t"}: 0})
 	}, 0},
+}
+
+// elsewhere are the calls that take a context and are not among them, and why.
+var elsewhere = map[string]string{
+	"Producer.Begin":          "asks nobody",
+	"Tx.SendOffsets":          "asks nobody",
+	"Tx.Claim":                "asks nobody",
+	"Tx.Abort":                "goes on for 10 s: TestAbort, TestClosesAreBounded",
+	"IdempotentProducer.Send": "the same as Tx.Send",
+	"Admin.NodeStatus":        "asks one node once: that it does not answer is an answer",
+	"Admin.Diagnostics":       "asks one node once: that it does not answer is an answer",
+	"Admin.ReadShardBackup":   "asks one node once: a backup that a node breaks off has failed",
+}
+
+// TestEveryCallIsAmongThem: a new call that takes a context is tested to honour it.
+func TestEveryCallIsAmongThem(t *testing.T) {
+	t.Parallel()
+	wanted := reflect.TypeFor[context.Context]()
+	for _, x := range []any{
+		&client.Client{}, &client.Producer{}, &client.IdempotentProducer{}, &client.Tx{}, &client.Consumer{}, &client.Admin{},
+	} {
+		of := reflect.TypeOf(x)
+		for i := range of.NumMethod() {
+			m := of.Method(i)
+			if m.Type.NumIn() < 2 || m.Type.In(1) != wanted {
+				continue
+			}
+			name := of.Elem().Name() + "." + m.Name
+			among := slices.ContainsFunc(calls, func(c blocking) bool { return c.name == name || strings.HasPrefix(c.name, name+" ") })
+			if _, excused := elsewhere[name]; among == excused {
+				t.Errorf("%s is among the calls: %t; excused: %t", name, among, excused)
+			}
+		}
+	}
 }
 
 // absences are the ways in which a cluster can be gone.

@@ -31,6 +31,7 @@
 //	-----------------------------     --------------------------------------------------
 //	a node loses power, comes back    Node.Crash, Node.Start
 //	an operator restarts a node       Node.Stop, Node.Start
+//	a node is added, loses its disk   Cluster.AddNode, Node.ReplaceDisk
 //	a node, or a client, hangs        Node.Pause, Host.Pause, then Resume
 //	leadership moves                  Node.HandOver; Cluster.CoordinatorLeader, Leader
 //	the network is cut, one way       Cluster.Cut, CutOneWay, Isolate, then Heal

@@ -93,7 +93,7 @@ func (c *Cluster) Leader(topic string, partition int32) *Node {
 		c.t.Fatalf("clienttest: topic %s has no partition %d", topic, partition)
 	}
 	shard := t.GetPartitions()[partition].GetShardId()
-	return c.leader("somebody leads the partition", c.nodes, raftstore.GroupID(shard))
+	return c.leader("somebody leads the partition", c.Nodes(), raftstore.GroupID(shard))
 }
 
 func (c *Cluster) leader(what string, among []*Node, group raftstore.GroupID) (leader *Node) {

@@ -9,6 +9,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 
+	apierrors "github.com/oncelog/oncelog/api/errors"
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/coordinator"
 	"github.com/oncelog/oncelog/internal/dial"
 	"github.com/oncelog/oncelog/internal/task"
@@ -181,7 +183,7 @@ func (n *Node) handOver(ctx context.Context, g *raftstore.Group) {
 	var looks pauses
 	for g.Leadership().IsLeader {
 		for _, to := range g.Status().Members {
-			if uint64(to) != n.id && g.TransferLeader(ctx, to) == nil {
+			if uint64(to.Process()) != n.id && g.TransferLeader(ctx, to) == nil {
 				return
 			}
 		}
@@ -246,8 +248,25 @@ func (n *Node) openStore(l *life) (*raftstore.Store, error) {
 	return store, nil
 }
 
-// fatal is told when a node cannot go on.
+// ReplaceDisk gives a node that does not run an empty disk. It is refused by the
+// cluster until client.Admin's ReplaceDisk, or RemoveNode, was called for it.
+func (n *Node) ReplaceDisk() {
+	n.cluster.t.Helper()
+	n.changing.Lock(nil)
+	defer n.changing.Unlock()
+	if n.Running() {
+		n.cluster.t.Fatalf("clienttest: %s runs; stop it before its disk is replaced", n.name)
+	}
+	n.disk = newDisk(n.gate)
+}
+
+// fatal is told when a node cannot go on. One that was removed ends; that is no
+// failure.
 func (n *Node) fatal(l *life, err error) {
+	if apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_NODE_REMOVED {
+		go n.Crash()
+		return
+	}
 	if !task.Closed(l.ended) {
 		n.cluster.t.Errorf("clienttest: %s cannot go on: %v", n.name, err)
 	}
