@@ -26,6 +26,9 @@ type Rules struct {
 	// Members: a process that commits positions of a group takes partitions over when
 	// it reads where the group stands, as Consume does, and from whoever had them.
 	Members bool `json:"members,omitempty"`
+	// Compacted are topics of which older records of a key may go, by the number of
+	// their keys, see [Value.Key].
+	Compacted map[string]int `json:"compacted,omitempty"`
 }
 
 // Flow is a read-process-write stage: a group reads From, and for each of its

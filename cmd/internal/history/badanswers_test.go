@@ -64,6 +64,19 @@ func TestBadAnswers(t *testing.T) {
 				s.end(f.Commit, "f", Fenced)
 			})
 		}, "linearizable"},
+		{"an init makes two epochs although its first attempt is remembered", func(s *scene) { s.duel(requestsKept - 1) }, "linearizable"},
+	})
+}
+
+// duel is a call of InitTransactions that raises the epoch of "one" at once, hears
+// nothing of it, and once more after others have.
+func (s *scene) duel(others uint32) {
+	s.more(func() {
+		slow := s.zombie.Init("one") // epoch 2
+		for epoch := range others {
+			s.init(s.rec.Session(8), "x", "one", TxID{Producer: 1, Epoch: 3 + epoch}, TxID{}, Unknown)
+		}
+		slow.Done(1, 3+others, TxID{}, Unknown)
 	})
 }
 
@@ -89,6 +102,7 @@ func TestAllowedAnswers(t *testing.T) {
 				fence.Done(1, 3, TxID{}, Unknown)
 			})
 		}, ""},
+		{"an init that was repeated when its first attempt was forgotten", func(s *scene) { s.duel(requestsKept) }, ""},
 		{"an abort of which nothing had left the client", func(s *scene) {
 			s.more(func() {
 				f := s.worker.Begin("flow", TxID{3, 0, 3})

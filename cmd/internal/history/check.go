@@ -109,6 +109,10 @@ type part struct {
 	name Partition
 	log  *Log   // nil: no audit
 	ref  []seen // what read_committed shows: see buildReferences
+	// newest is the offset of the newest visible record of each key in the log of a
+	// partition that is compacted; nil: it is not.
+	newest map[string]int64
+	keys   int
 }
 
 // seen is a record of a partition at an offset.

@@ -22,6 +22,10 @@ const (
 	goodWindow = 100     // calls after which a search may end
 )
 
+// requestsKept is how many requests of InitTransactions a coordinator remembers per
+// id, at least. One that is repeated after so many others is new to it.
+const requestsKept = 16
+
 // operation is a call to the coordinator about one producer.
 type operation struct {
 	call    uint64
@@ -177,26 +181,28 @@ func (c *checker) bound(k *key) {
 }
 
 // spareRaises notes which answers a raise of the epoch may explain that nobody was
-// told of: one by a call without an answer, at any time, or by a Fence while it is
+// told of: one by a call without an answer, at any time; by a Fence while it is
 // under way, of which the first attempt did it and the last was told the epoch of
-// whoever had come since.
+// whoever had come since; or by an Init while it is under way, of which the last
+// attempt did it once more, so many others after the first that it was forgotten.
 func (c *checker) spareRaises(k *key) {
 	unanswered := math.MaxInt // the first such call
-	var fences []*call
+	var raisers []*call
 	for i := range c.calls {
 		r := &c.calls[i]
 		switch {
 		case r.tid != k.tid || r.kind != KindInit && r.kind != KindFence:
 		case r.outcome != Committed:
 			unanswered = min(unanswered, r.at)
-		case r.kind == KindFence:
-			fences = append(fences, r)
+		default:
+			raisers = append(raisers, r)
 		}
 	}
 	for i := range k.ops {
 		op := &k.ops[i]
-		op.spareRaises = unanswered < op.to || slices.ContainsFunc(fences, func(f *call) bool {
-			return f.at < op.to && f.answer > op.from
+		op.spareRaises = unanswered < op.to || slices.ContainsFunc(raisers, func(r *call) bool {
+			return r.at < op.to && r.answer > op.from &&
+				(r.kind == KindFence || c.h.Events[r.answer].TxID.Epoch >= op.epoch+requestsKept)
 		})
 	}
 }

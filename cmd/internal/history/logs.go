@@ -13,6 +13,7 @@ func (c *checker) readLogs() {
 		if log == nil {
 			continue
 		}
+		c.parts[i].readKeys(c.h.Rules.Compacted)
 		for j := range log.Records {
 			l := &log.Records[j]
 			t, r := c.find(l.Value)
@@ -203,6 +204,9 @@ func (c *checker) checkRecords() {
 				continue // nobody looked, or retention has removed it
 			}
 			c.checkAck(t, r, p)
+			if !r.stored && p.superseded(Value{ValueID: ValueID{t.n, uint32(j)}}, r.ack) {
+				continue
+			}
 			switch {
 			case t.plain:
 				if r.ackAt >= 0 && !r.stored && !p.gone(r) {
@@ -216,6 +220,29 @@ func (c *checker) checkRecords() {
 		}
 		c.checkTorn(t)
 	}
+}
+
+// readKeys finds the newest visible record of each key, if the topic is compacted.
+func (p *part) readKeys(compacted map[string]int) {
+	if p.keys = compacted[p.name.Topic]; p.keys == 0 {
+		return
+	}
+	p.newest = map[string]int64{}
+	for _, l := range p.log.Records {
+		if l.Status == StatusVisible {
+			p.newest[string(l.Value.Key(p.keys))] = l.Offset
+		}
+	}
+}
+
+// superseded reports whether compaction may have removed a record at an offset, or,
+// below 0, at one that nobody was told: the log has a newer one of its key.
+func (p *part) superseded(v Value, offset int64) bool {
+	if p.newest == nil {
+		return false
+	}
+	at, ok := p.newest[string(v.Key(p.keys))]
+	return ok && at > offset
 }
 
 // gone reports whether retention may have removed a record that nobody has: it
@@ -301,6 +328,9 @@ func (c *checker) checkTorn(t *txn) {
 		p := &c.parts[r.part]
 		undecided := r.stored && r.status == StatusOpen && !c.h.Rules.Healed
 		if r.refused || undecided || p.log == nil || p.gone(r) || r.stored && r.status == StatusVisible {
+			continue
+		}
+		if !r.stored && p.superseded(Value{ValueID: ValueID{t.n, uint32(j)}}, r.ack) {
 			continue
 		}
 		c.violate(t.about(Atomic, AnomalyTorn, "%s, but record %d is %s, and %d of its %d are visible",

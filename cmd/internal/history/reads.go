@@ -32,7 +32,7 @@ func (c *checker) buildReferences() {
 		p := c.partitions[e.Partition]
 		log := c.parts[p].log
 		for _, s := range e.Read.Seen {
-			if log == nil || s.Offset < log.Start {
+			if log == nil || s.Offset < log.Start || c.parts[p].newest != nil {
 				shown[p] = append(shown[p], seen{s.Offset, s.Value})
 			}
 		}
@@ -40,6 +40,10 @@ func (c *checker) buildReferences() {
 	for i, s := range shown {
 		slices.SortStableFunc(s, func(a, b seen) int { return compareOffsets(a.offset, b.offset) })
 		s = slices.CompactFunc(s, func(a, b seen) bool { return a.offset == b.offset })
+		if c.parts[i].newest != nil {
+			c.parts[i].ref = c.compactedReference(&c.parts[i], s)
+			continue
+		}
 		c.parts[i].ref = append(s, c.parts[i].ref...)
 		for _, x := range s {
 			if t, r := c.find(x.value); t != nil && r.part == i && !r.stored {
@@ -48,6 +52,39 @@ func (c *checker) buildReferences() {
 			}
 		}
 	}
+}
+
+// compactedReference puts what was shown of a partition that is compacted together
+// with what its log has. What was shown and has gone has a newer record of its key.
+func (c *checker) compactedReference(p *part, shown []seen) []seen {
+	ref := slices.Clone(p.ref)
+	for _, x := range shown {
+		_, there := slices.BinarySearchFunc(p.ref, x.offset, func(l seen, offset int64) int { return compareOffsets(l.offset, offset) })
+		if there {
+			continue // compared with each run
+		}
+		ref = append(ref, x)
+		if t, r := c.find(x.value); t != nil && c.parts[r.part].name == p.name && !r.stored {
+			t.visible++ // which proves that it was committed
+		}
+		if x.offset >= p.log.Start && !p.superseded(x.value, x.offset) {
+			c.violate(Violation{
+				Invariant: Durable, Anomaly: AnomalyLostWrite, Txn: x.value.Txn,
+				Text: fmt.Sprintf("record %d was shown and is gone, without a newer one of its key", x.value.Index),
+			}.in(p.name, x.offset))
+		}
+	}
+	slices.SortFunc(ref, func(a, b seen) int { return compareOffsets(a.offset, b.offset) })
+	return ref
+}
+
+// compactedAway reports whether a record of the reference may have gone before a run.
+func (p *part) compactedAway(s seen) bool {
+	if p.newest == nil {
+		return false
+	}
+	_, there := slices.BinarySearchFunc(p.log.Records, s.offset, func(l LogRecord, offset int64) int { return compareOffsets(l.Offset, offset) })
+	return !there
 }
 
 // checkReads compares what every reader was shown with the final logs (I1, I2, I3,
@@ -191,6 +228,9 @@ func (r *readCheck) merge(n int, reference func(int) seen) {
 }
 
 func (r *readCheck) missing(s seen) {
+	if r.c.parts[r.part].compactedAway(s) {
+		return
+	}
 	r.violate(Readable, AnomalyLostWrite, Seen{s.offset, s.value}, "record %d is in the log, and was not shown in the run from %d to %d",
 		s.value.Index, r.e.Read.From, r.e.Read.Next)
 }
@@ -201,6 +241,8 @@ func (r *readCheck) extra(s Seen) {
 	t, sent := r.c.find(s.Value)
 	switch {
 	case t == nil || !t.plain && t.outcome != Committed && r.e.Read.Isolation == ReadCommitted:
+	case r.c.parts[r.part].compactedAway(seen{s.Offset, s.Value}) && r.e.Read.Isolation == ReadUncommitted:
+		// Aborted since, or there is a newer one.
 	case sent.stored && sent.offset == s.Offset && sent.status == StatusVisible: // in the wrong order
 	case sent.stored && sent.offset != s.Offset:
 		r.violate(Readable, AnomalyOffsets, s, "shown here, and the log has it at offset %d", sent.offset)

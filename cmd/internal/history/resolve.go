@@ -55,7 +55,7 @@ func (c *checker) told(t *txn) answer {
 
 // nothingVisible reports whether the logs show that a transaction was not
 // committed: it has sent records, and none of them is visible, open, or removed
-// by retention.
+// by retention or compaction.
 func (c *checker) nothingVisible(t *txn) bool {
 	if t.visible > 0 || t.open > 0 {
 		return false
@@ -63,7 +63,7 @@ func (c *checker) nothingVisible(t *txn) bool {
 	sent := 0
 	for i := range t.records {
 		r := &t.records[i]
-		if log := c.parts[r.part].log; log == nil || log.Start > 0 {
+		if log := c.parts[r.part].log; log == nil || log.Start > 0 || c.parts[r.part].newest != nil {
 			return false
 		}
 		if !r.refused {

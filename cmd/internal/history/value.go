@@ -51,6 +51,11 @@ type Value struct {
 	Source Source `json:"s,omitzero"`
 }
 
+// Key is the key of the record in a topic with so many of them.
+func (v Value) Key(keys int) []byte {
+	return fmt.Appendf(nil, "key%d", (v.Txn*31+uint64(v.Index))%uint64(keys))
+}
+
 const valueVersion = 1
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

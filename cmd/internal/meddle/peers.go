@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/oncelog/oncelog/api/level"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 )
 
@@ -13,7 +14,7 @@ func (m *meddler) wrongFromNode() {
 	register, registered := oncelogv1.NodeService_RegisterNode_FullMethodName, &oncelogv1.RegisterNodeResponse{}
 	beat, beaten := oncelogv1.NodeService_Heartbeat_FullMethodName, &oncelogv1.HeartbeatResponse{}
 	node := func(bend func(r *oncelogv1.RegisterNodeRequest)) *oncelogv1.RegisterNodeRequest {
-		r := &oncelogv1.RegisterNodeRequest{NodeId: 1, InstanceId: "stranger", ClientAddress: "stranger.client", PeerAddress: "stranger.peer"}
+		r := &oncelogv1.RegisterNodeRequest{NodeId: 1, InstanceId: "stranger", ClientAddress: "stranger.client", PeerAddress: "stranger.peer", MaxFormatLevel: level.Newest}
 		bend(r)
 		return r
 	}

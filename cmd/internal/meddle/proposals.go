@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"iter"
 
+	"github.com/oncelog/oncelog/api/acl"
+	"github.com/oncelog/oncelog/api/level"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/coordinator/catalog"
 	"github.com/oncelog/oncelog/coordinator/group"
@@ -89,8 +91,20 @@ func (m *meddler) keys() {
 	}
 }
 
+// rules: permissions come and go, and are nobody's business where they are off.
+func (m *meddler) rules() {
+	rule := acl.Rule{Principal: "meddler", Kind: acl.Topic, Pattern: acl.Prefixed, Name: "meddle.", Operation: acl.All, Permission: acl.Deny}
+	bad := rule
+	bad.Operation = 99
+	m.proposeCatalog(catalog.AddACLs{At: m.now(), Rules: []acl.Rule{rule, bad}}, catalog.CodeInvalidACL)
+	m.proposeCatalog(catalog.AddACLs{At: m.now(), Rules: []acl.Rule{rule}}, catalog.CodeOK)
+	m.proposeCatalog(catalog.AddACLs{At: m.now(), Rules: make([]acl.Rule, catalog.MaxRulesPerCommand+1)}, catalog.CodeLimitExceeded)
+	m.proposeCatalog(catalog.RemoveACLs{At: m.now(), Rules: []acl.Rule{rule, rule}}, catalog.CodeOK)
+}
+
 // settings: other defaults for new topics.
 func (m *meddler) settings() {
+	m.rules()
 	m.defaults = true
 	m.proposeCatalog(catalog.UpdateSettings{At: m.now(), Settings: catalog.Settings{ShardsPerNode: 1000}}, catalog.CodeInvalidSettings)
 	m.proposeCatalog(catalog.InitCluster{At: m.now(), ClusterID: "another"}, catalog.CodeOK) // the first one holds
@@ -174,7 +188,7 @@ func (m *meddler) shardsGo() {
 func (m *meddler) phantoms() {
 	const phantom = 99
 	m.ask(coordinatorPeer, oncelogv1.NodeService_RegisterNode_FullMethodName, &oncelogv1.RegisterNodeRequest{
-		NodeId: phantom, InstanceId: "phantom", ClientAddress: "phantom.client", PeerAddress: "phantom.peer",
+		NodeId: phantom, InstanceId: "phantom", ClientAddress: "phantom.client", PeerAddress: "phantom.peer", MaxFormatLevel: level.Newest,
 	}, &oncelogv1.RegisterNodeResponse{}, ok)
 	m.proposeCatalog(catalog.UnregisterNode{At: m.now(), ID: 1 << 40}, catalog.CodeUnknownNode)
 	m.proposeCatalog(catalog.UnregisterNode{At: m.now(), ID: 1}, catalog.CodeNodeInUse, catalog.CodeOK, catalog.CodeUnknownNode)
@@ -254,6 +268,7 @@ func (m *meddler) unlikelyCommands() {
 		for _, c := range []txn.InitProducer{
 			{TransactionalID: long, RequestID: txn.RequestID{1}}, {TransactionalID: p.id, Timeout: 1, RequestID: txn.RequestID{1}}, {TransactionalID: p.id},
 			{TransactionalID: p.id, RequestID: txn.RequestID{1}, Owner: long + long}, {},
+			{TransactionalID: long, RequestID: txn.RequestID{1}, Owner: "meddler", Exclusive: true},
 		} {
 			m.proposeTxn(c)
 		}
@@ -388,14 +403,17 @@ func (m *meddler) configurations() {
 		a, _ := m.append(p, nil, appends(p, &oncelogv1.TxnRef{ProducerId: pr.pid}, pr.token, 0, big), big, batchTooLarge, ok|ifLoose)
 		later := m.newGround(8, 3)
 		m.wait(2 * retryPause)
-		m.lost = false // whatever was said meanwhile, the rules must become wide again
+		// Whatever was said meanwhile, the rules must become wide again, and stay so: a
+		// late copy may make them narrow once more, for everybody who comes after.
+		m.lost = false
 		for range settleTries {
-			if m.configure(p.shard, m.Shard); !m.shaky {
+			if m.configure(p.shard, m.Shard); !m.shaky && !m.unsure {
 				break
 			}
+			m.wait(retryPause)
 		}
 		if m.unsure {
-			m.lost = true // a late copy may make them narrow once more
+			m.lost = true
 			return
 		}
 		if len(later.parts) > 0 {

@@ -91,7 +91,7 @@ func (m *meddler) operatorBySDK() {
 		_, err = a.DescribeProducers(h.ctx, at)
 		h.said("describe producers", err)
 		_, err = a.DescribeProducers(h.ctx, client.TopicPartition{Topic: topic, Partition: 9})
-		h.refused("describe producers of no partition", err, "INVALID_ARGUMENT")
+		h.refused("describe producers of no partition", err, "UNKNOWN_PARTITION")
 
 		group := m.name("g")
 		h.said("reset positions", a.ResetGroupOffsets(h.ctx, group, client.Offsets{at: 7}))

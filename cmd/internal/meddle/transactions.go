@@ -121,7 +121,9 @@ func (m *meddler) stillWriting(g *ground, t *transaction) {
 	records := m.records(1)
 	may := []answer{txnEnded, staleTxn}
 	if !applied || t.next[p] == 0 {
-		may = append(may, ok) // the shard has not heard of it, or is none of its shards
+		// The shard has not heard of it, or perhaps of others before it, or is none of
+		// its shards.
+		may = append(may, ok, throttled|forNow)
 	}
 	if a, _ := m.append(p, t, appends(p, t.ref, t.token, t.next[p], records), records, may...); a == ok {
 		t.next[p]++

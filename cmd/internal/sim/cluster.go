@@ -37,6 +37,12 @@ type node struct {
 	lost    int
 	refused bool
 	spoke   bool // as a member nevertheless
+	// restored: an operator had it come back. forgot are the lives, by group, that it
+	// had on the disks before this one.
+	restored bool
+	forgot   map[raftstore.GroupID]uint32
+	// joins: the node came later. replaced: another one is to take its place.
+	joins, replaced bool
 }
 
 // cluster is the servers of one simulation, started from the same constructors
@@ -55,9 +61,13 @@ type cluster struct {
 	applied map[groupKey]archive
 	// died is told of a node that stopped itself, checkpoint of what nodes write as
 	// their state.
-	died       func(n *node, why error)
-	spoke      func(n *node, what string)
-	checkpoint func(n *node, g raftstore.GroupID, s raftstore.Snapshot)
+	died  func(n *node, why error)
+	spoke func(n *node, what string)
+	// replace has another coordinator take the place of one. lastCoordinator is the
+	// highest number of one; none is used twice.
+	replace         func(n *node, how replacement)
+	lastCoordinator uint64
+	checkpoint      func(n *node, g raftstore.GroupID, s raftstore.Snapshot)
 }
 
 // sizes are the settings of servers that a seed draws.
@@ -70,6 +80,7 @@ type sizes struct {
 	ElectionTicks            int
 	Fsync                    time.Duration
 	ExpireGrace              time.Duration
+	NodeTimeout              time.Duration // 0: the default
 	// RequestIDsKept is txn.Config's: late copies of InitProducer come from no
 	// further back where clients fight over an id many times a second.
 	RequestIDsKept int
@@ -78,6 +89,7 @@ type sizes struct {
 	// RetentionInterval is partition.Config's; 0: the default.
 	RetentionInterval time.Duration
 	RelocateBytes     uint64 // partition.Config's; 0: the default
+	CompactionKeys    int    // likewise
 	Limits            limits
 }
 
@@ -87,8 +99,8 @@ func newCluster(w *World, n *network, s sizes, r Reach, log *slog.Logger) *clust
 		leaders: map[groupKey]*node{}, applied: map[groupKey]archive{}, died: func(*node, error) {},
 		spoke: func(*node, string) {}, checkpoint: func(*node, raftstore.GroupID, raftstore.Snapshot) {},
 	}
-	for i := range s.Coordinators {
-		c.coords = append(c.coords, c.newNode("c", uint64(i+1)))
+	for range s.Coordinators {
+		c.coords = append(c.coords, c.newNode("c", c.nextCoordinator()))
 	}
 	for i := range s.Partitions {
 		c.parts = append(c.parts, c.newNode("p", uint64(i+1)))
@@ -105,6 +117,11 @@ func (c *cluster) newNode(kind string, id uint64) *node {
 	return n
 }
 
+func (c *cluster) nextCoordinator() uint64 {
+	c.lastCoordinator++
+	return c.lastCoordinator
+}
+
 // nodes returns all servers.
 func (c *cluster) nodes() []*node { return append(append([]*node(nil), c.coords...), c.parts...) }
 
@@ -115,19 +132,23 @@ func (c *cluster) start() {
 	}
 }
 
-func (n *node) clientAddress() string { return n.proc.name + ".client" }
-func (n *node) peerAddress() string   { return n.proc.name + ".peer" }
+func (n *node) clientAddress() string { return n.proc.name + ".client:1" }
+func (n *node) peerAddress() string   { return n.proc.name + ".peer:1" }
+
+// founders are the coordinators that the cluster began with: all that clients and
+// nodes are told of.
+func (c *cluster) founders() []*node { return c.coords[:c.sizes.Coordinators] }
 
 // seeds are the addresses that clients are given.
 func (c *cluster) seeds() (out []string) {
-	for _, n := range c.coords {
+	for _, n := range c.founders() {
 		out = append(out, n.clientAddress())
 	}
 	return out
 }
 
 func (c *cluster) peerSeeds() (out []string) {
-	for _, n := range c.coords {
+	for _, n := range c.founders() {
 		out = append(out, n.peerAddress())
 	}
 	return out
@@ -186,9 +207,9 @@ func (n *node) fatal(err error) {
 func (n *node) logger() *slog.Logger { return n.c.log.With("node", n.proc.name) }
 
 // openStore opens the Raft store on the node's disk.
-func (n *node) openStore(peers []*node) (*raftstore.Store, error) {
+func (n *node) openStore(peers func() []*node) (*raftstore.Store, error) {
 	byID := func(id raftstore.NodeID) *node {
-		for _, p := range peers {
+		for _, p := range peers() {
 			if p.id == uint64(id) {
 				return p
 			}
@@ -208,7 +229,7 @@ func (n *node) openStore(peers []*node) (*raftstore.Store, error) {
 				return nil
 			},
 			stores: func(p *Proc) *raftstore.Store {
-				for _, peer := range peers {
+				for _, peer := range peers() {
 					if peer.proc == p {
 						return peer.store
 					}
@@ -227,22 +248,27 @@ func (n *node) openStore(peers []*node) (*raftstore.Store, error) {
 }
 
 func (n *node) startCoordinator() error {
-	store, err := n.openStore(n.c.coords)
+	store, err := n.openStore(func() []*node { return n.c.coords })
 	if err != nil {
 		return err
 	}
 	members := make([]coordinator.Member, 0, len(n.c.coords))
-	for _, m := range n.c.coords {
+	list := n.c.founders()
+	if n.joins {
+		list = append([]*node{n}, list...)
+	}
+	for _, m := range list {
 		members = append(members, coordinator.Member{ID: m.id, ClientAddress: m.clientAddress(), PeerAddress: m.peerAddress()})
 	}
 	dialer := n.c.net.dialer(n.proc)
 	n.coordinator, err = coordinator.New(coordinator.Config{
-		NodeID: n.id, Members: members, Store: store, Runtime: task.New(n.proc),
+		NodeID: n.id, Members: members, Join: n.joins, Store: store, Runtime: task.New(n.proc),
 		Files: directory{n.disk, n.proc}, LogID: n.logID(),
 		DialPeer:        func(address string) (grpc.ClientConnInterface, error) { return dialer(address) },
 		Txn:             n.c.sizes.rules(),
 		Settings:        catalog.Settings{ShardsPerNode: n.c.sizes.ShardsPerNode},
 		SnapshotEntries: n.c.sizes.CoordinatorSnapshot,
+		NodeTimeout:     n.c.sizes.NodeTimeout,
 		ExpireGrace:     n.c.sizes.ExpireGrace, IDExpiration: n.c.sizes.Limits.IDExpiration, IdleInterval: time.Second,
 		Logger: n.logger(), Version: "sim",
 	})
@@ -265,10 +291,10 @@ func (n *node) startPartition() error {
 	p, err := partition.New(partition.Config{
 		NodeID: n.id, ClientAddress: n.clientAddress(), PeerAddress: n.peerAddress(),
 		Files: directory{n.disk, n.proc}, Coordinator: client, Runtime: task.New(n.proc),
-		OpenStore:       func(string) (*raftstore.Store, error) { return n.openStore(n.c.parts) },
+		OpenStore:       func(string) (*raftstore.Store, error) { return n.openStore(func() []*node { return n.c.parts }) },
 		SnapshotEntries: n.c.sizes.ShardSnapshot, EnlistInterval: n.c.sizes.EnlistInterval,
 		CheckProducersInterval: n.c.sizes.CheckProducers, RetentionInterval: n.c.sizes.RetentionInterval,
-		RelocateBytes: n.c.sizes.RelocateBytes, Shard: n.c.sizes.Limits.Shard,
+		RelocateBytes: n.c.sizes.RelocateBytes, CompactionKeys: n.c.sizes.CompactionKeys, Shard: n.c.sizes.Limits.Shard,
 		Logger: n.logger(), Version: "sim",
 	})
 	if err != nil {

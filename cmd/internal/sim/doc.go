@@ -17,6 +17,7 @@
 //	cluster.go    the servers, from the constructors that the binary uses
 //	client.go     the clients, from cmd/internal/workload
 //	meddler.go    one more, from cmd/internal/meddle, who does everything that is wrong
+//	operator.go   another, who moves replicas and drains, removes and replaces nodes
 //	checkpoints.go  what nodes write as their state, and whole logs carried out again
 //	plan.go       what a seed decides: sizes, weather, faults, work
 //	nemesis.go    the faults
@@ -37,6 +38,6 @@
 //
 // Tasks of one process are interrupted only where they wait, so data races are
 // for the race detector. Pebble, gRPC's transport, TLS and the command line have
-// tests of their own and the chaos runner. The membership of a Raft group does not
-// change: the servers cannot do that yet.
+// tests of their own and the chaos runner. The coordinators' membership does not
+// change.
 package sim

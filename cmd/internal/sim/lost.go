@@ -9,7 +9,6 @@ import (
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/raftstore"
-	"github.com/oncelog/oncelog/raftstore/memlog"
 )
 
 // loseDisk: a node comes back with its id and an empty disk. It has forgotten its
@@ -55,7 +54,7 @@ func (m *nemesis) loseDisk(f fault) {
 	n := choose(f.Victim, group)
 	m.note("%s: %s", f.Kind, n.proc.name)
 	n.crash(true)
-	n.disk.log, n.disk.files = memlog.New(nil), map[string][]byte{}
+	n.forget()
 	n.lost++
 	n.down = true
 	m.until(f.For, func() {
@@ -82,9 +81,12 @@ type memberOnly struct {
 
 // Send implements raftstore.Transport.
 func (t memberOnly) Send(to raftstore.NodeID, msgs []raftstore.Message) error {
-	if t.n.lost > 0 && len(msgs) > 0 {
-		t.n.c.spoke(t.n, fmt.Sprintf("%s lost its disk and sends %v in term %d of group %d",
-			t.n.proc.name, msgs[0].Raft.GetType(), msgs[0].Raft.GetTerm(), msgs[0].Group))
+	for _, m := range msgs {
+		life, was := t.n.forgot[m.Group]
+		if was && raftstore.NodeID(m.Raft.GetFrom()).Life() <= life {
+			t.n.c.spoke(t.n, fmt.Sprintf("%s lost its disk and sends %v in term %d of group %d, as what it was before",
+				t.n.proc.name, m.Raft.GetType(), m.Raft.GetTerm(), m.Group))
+		}
 	}
 	return t.Transport.Send(to, msgs)
 }
@@ -92,7 +94,7 @@ func (t memberOnly) Send(to raftstore.NodeID, msgs []raftstore.Message) error {
 // lostNodes complains of nodes that lost their disk and were not refused.
 func (s *simulation) lostNodes() {
 	for _, n := range s.cluster.nodes() {
-		if n.lost > 0 && !n.refused {
+		if n.lost > 0 && !n.refused && !n.restored {
 			s.complain("I12 election", n.proc.name+" lost its disk and was not refused")
 		}
 	}

@@ -109,6 +109,10 @@ func (m *nemesis) strike(f fault) {
 				victim.proc.unpause()
 			}
 		})
+	case replaceCoordinator:
+		victim = choose(f.Victim, m.c.founders())
+		m.note("%s: %s", f.Kind, victim.proc.name)
+		m.c.replace(victim, drawnReplacement(f.Victim))
 	case splitNodes, splitOneWay:
 		m.split(f)
 	case cutPeers:
@@ -321,8 +325,13 @@ func (m *nemesis) moveLeader(f fault) {
 	m.w.at(0, leader.proc, func() {
 		leader.proc.Go(func() {
 			g, err := store.Group(raftstore.GroupID(key.id))
-			if err == nil && g.TransferLeader(context.Background(), raftstore.NodeID(to.id)) == nil {
-				m.reach.hit(leaderMoved)
+			if err != nil {
+				return
+			}
+			for _, member := range g.Status().Members {
+				if uint64(member.Process()) == to.id && g.TransferLeader(context.Background(), member) == nil {
+					m.reach.hit(leaderMoved)
+				}
 			}
 		})
 	})

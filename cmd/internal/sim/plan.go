@@ -19,6 +19,8 @@ type Plan struct {
 	Work    work
 	// Meddling: somebody tries everything besides.
 	Meddling meddling
+	// Operating: replicas move, and nodes come and go.
+	Operating operating
 }
 
 // fault is one thing that goes wrong.
@@ -124,10 +126,14 @@ func Draw(seed uint64) Plan {
 	}
 	p.Work = drawWork(r)
 	drawMembership(&p)
+	drawHurries(&p)
 	p.Faults = drawFaults(r, p.Horizon)
 	drawMeddling(&p) // retention and lost disks look whether there is somebody who meddles
 	drawRetention(&p)
+	drawCompaction(&p)
+	drawOperator(&p)
 	drawLostDisk(&p)
+	drawReplacement(&p)
 	return p
 }
 
@@ -183,6 +189,13 @@ func (p Plan) String() string {
 	if !p.Work.kept() {
 		fmt.Fprintf(&b, "  records may go after %v and beyond %d bytes (0: never), looked at every %v; relocated from %d bytes on\n",
 			p.Work.Retention, p.Work.RetentionBytes, p.Sizes.RetentionInterval, p.Sizes.RelocateBytes)
+	}
+	if p.Work.Compacted > 0 {
+		fmt.Fprintf(&b, "  a topic of %d keys is compacted, looked at every %v, %d keys at a time (0: all); relocated from %d bytes on\n",
+			p.Work.Compacted, p.Sizes.RetentionInterval, p.Sizes.CompactionKeys, p.Sizes.RelocateBytes)
+	}
+	if p.Operating.Acts > 0 {
+		fmt.Fprintf(&b, "  an operator does %d things, at most %v apart\n", p.Operating.Acts, p.Operating.Pause)
 	}
 	for i, f := range p.Faults {
 		fmt.Fprintf(&b, "  %3d  %8.3fs %s for %v\n", i, f.At.Seconds(), f.Kind, f.For.Round(time.Millisecond))

@@ -18,19 +18,23 @@ type Reach map[string]uint64
 
 // What the world does.
 const (
-	lateMessage       = "a message came late"
-	duplicateRequest  = "a request came twice"
-	answerLost        = "an answer was lost"
-	streamBroken      = "a stream broke"
-	snapshotLost      = "a part of a Raft snapshot was lost"
-	snapshotDelivered = "a Raft snapshot was installed"
-	writesLost        = "a power cut met unsynced writes"
-	writeFailed       = "a write failed"
-	diskFull          = "a disk was full"
-	leaderMoved       = "a leader handed over"
-	damageRefused     = "a damaged checkpoint was refused"
-	lostRefused       = "a node that lost its disk was refused"
-	logReplayed       = "a whole log was carried out again"
+	lateMessage        = "a message came late"
+	duplicateRequest   = "a request came twice"
+	answerLost         = "an answer was lost"
+	streamBroken       = "a stream broke"
+	snapshotLost       = "a part of a Raft snapshot was lost"
+	snapshotDelivered  = "a Raft snapshot was installed"
+	writesLost         = "a power cut met unsynced writes"
+	writeFailed        = "a write failed"
+	diskFull           = "a disk was full"
+	leaderMoved        = "a leader handed over"
+	damageRefused      = "a damaged checkpoint was refused"
+	lostRefused        = "a node that lost its disk was refused"
+	coordinatorJoined  = "a coordinator took the place of another"
+	removedStopped     = "a coordinator that was replaced stopped"
+	coordinatorRemoved = "a coordinator was removed after another was added"
+	additionCalledOff  = "the addition of a coordinator was called off"
+	logReplayed        = "a whole log was carried out again"
 )
 
 // What the servers answer.
@@ -52,7 +56,7 @@ const (
 func wanted() []string {
 	out := []string{
 		lateMessage, duplicateRequest, answerLost, streamBroken, snapshotLost, snapshotDelivered, writesLost, writeFailed,
-		diskFull, leaderMoved, damageRefused, lostRefused, logReplayed, appendRepeated, markerRepeated, enlistDecided, enlistStray, previousTold, offsetsDecided,
+		diskFull, leaderMoved, damageRefused, lostRefused, coordinatorJoined, coordinatorRemoved, additionCalledOff, removedStopped, logReplayed, appendRepeated, markerRepeated, enlistDecided, enlistStray, previousTold, offsetsDecided,
 	}
 	for _, r := range []oncelogv1.AbortReason{
 		oncelogv1.AbortReason_ABORT_REASON_CLIENT, oncelogv1.AbortReason_ABORT_REASON_TIMEOUT,
@@ -69,8 +73,12 @@ func wanted() []string {
 	} {
 		out = append(out, answeredPrefix+apierrors.Name(c))
 	}
-	out = append(out, "shard: log start MOVED", "shard: log start DROPPED", "shard: relocation RELOCATED")
-	out = append(out, struckPrefix+string(loseDisk))
+	out = append(out, "shard: log start MOVED", "shard: log start DROPPED", "shard: relocation RELOCATED",
+		"shard: rewrite REWRITTEN", "shard: rewrite STALE", "shard: rewrite ENDED")
+	out = append(out, struckPrefix+string(loseDisk), struckPrefix+string(replaceCoordinator), replicaMoved, diskReplaced, nodeLeft)
+	for _, what := range operations {
+		out = append(out, operatedPrefix+what)
+	}
 	for _, k := range swarm {
 		out = append(out, struckPrefix+string(k.kind))
 	}
@@ -97,6 +105,9 @@ func wanted() []string {
 // the first one, or instead of it.
 var beforeTheFirst = []catalog.Code{
 	catalog.CodeInvalidCommand, catalog.CodeNotInitialized, catalog.CodeInvalidClusterID,
+	// Five shards move from one node, which is more than these worlds have; a leader
+	// keeps this from the log; and an operator who is as wrong as that is not played.
+	catalog.CodeTooManyMoves, catalog.CodeUnexpectedMembers, catalog.CodeNoMajority,
 }
 
 func reasonName(r oncelogv1.AbortReason) string {

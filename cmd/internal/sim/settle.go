@@ -29,7 +29,7 @@ func (s *simulation) settle() {
 		return
 	}
 	var final *history.Audit
-	err := s.act("audit", settleLimit+settleLimit, func(ctx context.Context, c *sdk.Client) (err error) {
+	err := s.act("audit", 3*settleLimit, func(ctx context.Context, c *sdk.Client) (err error) {
 		r := task.From(ctx)
 		cfg := audit.Config{
 			Client: c, Runtime: r, Groups: s.plan.Work.groups(),
@@ -45,8 +45,14 @@ func (s *simulation) settle() {
 			s.complain("I11 liveness", fmt.Sprintf("%v after everything was healed: %v", settleLimit, err))
 			return nil
 		}
+		if left := s.placed(ctx, c); left != "" {
+			s.complain("I11 liveness", left)
+		}
 		if left := s.members(ctx, c); left != "" {
 			s.complain("I11 liveness", left)
+		}
+		if missing := s.replacements(ctx, c); missing != "" {
+			s.complain("I11 liveness", missing)
 		}
 		final, err = audit.Collect(ctx, cfg)
 		return err
@@ -132,7 +138,9 @@ func (s *simulation) stopNodes() []history.ReplicaState {
 	}
 	var out []history.ReplicaState
 	for _, n := range s.cluster.nodes() {
-		out = append(out, n.replicaStates()...)
+		if !n.refused { // whose log stands still
+			out = append(out, n.replicaStates()...)
+		}
 	}
 	return out
 }

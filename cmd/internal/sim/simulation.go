@@ -15,6 +15,7 @@ import (
 	sdk "github.com/oncelog/oncelog/client"
 	"github.com/oncelog/oncelog/cmd/internal/history"
 	"github.com/oncelog/oncelog/cmd/internal/workload"
+	"github.com/oncelog/oncelog/coordinator"
 	"github.com/oncelog/oncelog/internal/task"
 )
 
@@ -29,10 +30,12 @@ type simulation struct {
 	history *history.Recorder
 	all     []*client
 	meddler *meddler // nil: there is none
-	log     *slog.Logger
-	found   []Violation
-	stats   Stats
-	keep    func(*history.History) // told of what was judged; nil: nobody
+	// operator moves replicas; nil: there is none.
+	operator *operator
+	log      *slog.Logger
+	found    []Violation
+	stats    Stats
+	keep     func(*history.History) // told of what was judged; nil: nobody
 	// progress counts transactions that have come to an end, by client.
 	progress map[*client]int
 }
@@ -91,6 +94,7 @@ func newSimulation(p Plan, log *slog.Logger) *simulation {
 	s.reach.hit(workloadsPrefix + p.Work.Workload)
 	s.cluster = newCluster(s.w, s.net, p.Sizes, s.reach, log)
 	s.cluster.died, s.cluster.checkpoint = s.nodeDied, s.checkpoint
+	s.cluster.replace = s.replace
 	s.cluster.spoke = func(n *node, what string) {
 		if !n.spoke {
 			n.spoke = true
@@ -116,12 +120,20 @@ func (s *simulation) complain(invariant, text string) {
 // nodeDied is told of a node that stopped itself: right after a failed write, or
 // for good after it lost its disk, wrong otherwise. Somebody starts it again.
 func (s *simulation) nodeDied(n *node, why error) {
-	if n.refusedForGood(why) {
+	switch {
+	case n.refusedForGood(why):
 		s.reach.hit(lostRefused)
+		n.refused = true
+		if n.kind == "c" {
+			s.replace(n, replacement{})
+		}
+		return
+	case n.replaced && errors.Is(why, coordinator.ErrRemoved):
+		s.reach.hit(removedStopped)
 		n.refused = true
 		return
 	}
-	if !n.disk.failedOnce {
+	if !n.disk.failedOnce && !s.removed(n, why) {
 		s.complain("node stopped", n.proc.name+": "+why.Error())
 	}
 	n.disk.failedOnce = false
@@ -139,6 +151,7 @@ func (s *simulation) run() {
 		s.newClient(cfg)
 	}
 	s.startMeddler()
+	s.startOperator()
 	s.nemesis.begin(s.plan.Faults)
 	s.runUntil(begin+s.plan.Horizon, nil)
 	if s.over() {
@@ -247,6 +260,9 @@ func (s *simulation) lives() (out []*life) {
 	}
 	if s.meddler != nil {
 		out = append(out, &s.meddler.life)
+	}
+	if s.operator != nil {
+		out = append(out, &s.operator.life)
 	}
 	return out
 }

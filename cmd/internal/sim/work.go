@@ -22,9 +22,13 @@ type work struct {
 	Abort      workload.Share
 	Pad        int // most bytes added to a record
 	InFlight   int // batches under way per partition; 0: the SDK's
+	Hurries    workload.Share
 	// Retention of the topics; 0: for ever.
 	Retention      time.Duration
 	RetentionBytes int64
+	// Compacted is how many keys the records of a topic have that is compacted; 0: there
+	// is none.
+	Compacted int
 	// Subscribe has the chain done by members that the groups give partitions to:
 	// with this session timeout and max poll interval, with instance ids or not, by
 	// the range assignor or the sticky one.
@@ -36,6 +40,9 @@ type work struct {
 // keptTopic is a topic beside those that keep little, which keeps all: what it has
 // is relocated.
 const keptTopic = "kept"
+
+// compactedTopic is a topic beside the others that is compacted by key.
+const compactedTopic = "compacted"
 
 // Workloads of a seed.
 const (
@@ -79,6 +86,21 @@ func drawRetention(p *Plan) {
 	p.Sizes.RelocateBytes = pick(r, uint64(500), 5000, 0)
 }
 
+// drawCompaction has some plans write to a topic that is compacted. Its chance is its
+// own, too.
+func drawCompaction(p *Plan) {
+	r := rand.New(rand.NewPCG(p.Seed, 0x636f6d70))
+	if p.Work.Workload == workProcess || p.Work.Workload == workMeddle || r.IntN(3) > 0 {
+		return
+	}
+	p.Work.Compacted = pick(r, 2, 10, 50)
+	p.Sizes.CompactionKeys = pick(r, 0, 3)
+	p.Sizes.RetentionInterval = pick(r, 100*time.Millisecond, time.Second)
+	if p.Sizes.RelocateBytes == 0 {
+		p.Sizes.RelocateBytes = pick(r, uint64(5000), 0)
+	}
+}
+
 // kept reports whether the topics keep what is written to them for ever.
 func (w work) kept() bool { return w.Retention == 0 && w.RetentionBytes == 0 }
 
@@ -86,6 +108,10 @@ func (w work) kept() bool { return w.Retention == 0 && w.RetentionBytes == 0 }
 func (w work) config(topic string) *oncelogv1.TopicConfig {
 	c := &oncelogv1.TopicConfig{}
 	if topic == keptTopic {
+		return c
+	}
+	if topic == compactedTopic {
+		c.CleanupPolicy = oncelogv1.CleanupPolicy_CLEANUP_POLICY_COMPACT
 		return c
 	}
 	if w.Retention > 0 {
@@ -111,6 +137,17 @@ func drawMembership(p *Plan) {
 	p.Work.Range = r.IntN(4) == 0
 }
 
+// drawHurries has the clients of some worlds not wait for the answers to their
+// commits. Without them a commit remains unknown only when its coordinators are away
+// for all of CallTimeout, and then it mostly has not arrived. It draws on its own, and so
+// that the seeds with which mutants begin ("seen at") are the worlds that they were.
+func drawHurries(p *Plan) {
+	r := rand.New(rand.NewPCG(p.Seed, 0x68757317))
+	if r.IntN(6) == 0 {
+		p.Work.Hurries = pick(r, workload.Share(0.05), 0.3)
+	}
+}
+
 func (w work) topic(name string) workload.Topic {
 	return workload.Topic{Name: name, Partitions: w.Partitions}
 }
@@ -120,11 +157,19 @@ func (w work) topics() []workload.Topic {
 	if w.Workload == workProcess {
 		return []workload.Topic{w.topic("level0"), w.topic("level1"), w.topic("level2"), w.topic("level3")}
 	}
+	out := []workload.Topic{w.topic("records")}
 	if !w.kept() {
-		return []workload.Topic{w.topic("records"), w.topic(keptTopic)}
+		out = append(out, w.topic(keptTopic))
 	}
-	return []workload.Topic{w.topic("records")}
+	if w.Compacted > 0 {
+		out = append(out, w.compacted())
+	}
+	return out
 }
+
+// compacted is the topic that is compacted: of few partitions, so that it has
+// segments.
+func (w work) compacted() workload.Topic { return workload.Topic{Name: compactedTopic, Partitions: 2} }
 
 // levels of the chain of read-process-write.
 const levels = 3
@@ -149,6 +194,9 @@ func (w work) groups() []string {
 // rules is what the workload promises to the checkers.
 func (w work) rules(healed bool) history.Rules {
 	r := history.Rules{Healed: healed}
+	if w.Compacted > 0 {
+		r.Compacted = map[string]int{compactedTopic: w.Compacted}
+	}
 	switch w.Workload {
 	case workTransfer:
 		r.Banks = []string{"records"}
@@ -164,7 +212,7 @@ func (w work) rules(healed bool) history.Rules {
 func (w work) producer(k workload.Kind, topic string, ids ...string) workload.Config {
 	return workload.Config{
 		Kind: k, IDs: ids, Output: w.topic(topic), Think: w.Think, Aborts: w.Abort, Pad: w.Pad, MaxInFlight: w.InFlight,
-		Flushes: 0.3, Asks: 0.1, Gaps: 0.3, Overtime: 0.01,
+		Flushes: 0.3, Asks: 0.1, Gaps: 0.3, Overtime: 0.01, Hurries: w.Hurries,
 		TransactionTimeout: w.Timeout, DeliveryTimeout: w.Timeout, CallTimeout: 8 * time.Second,
 	}
 }
@@ -223,6 +271,18 @@ func (w work) configs() []workload.Config {
 		seldom.Think = time.Second
 		add(seldom)
 		add(w.reader(keptTopic, false))
+	}
+	if w.Compacted > 0 {
+		for _, kind := range []workload.Kind{workload.Append, workload.Plain} {
+			c := w.producer(kind, compactedTopic, "compacting")
+			c.Output, c.Keys, c.Pad, c.Think = w.compacted(), w.Compacted, 300, 100*time.Millisecond
+			add(c)
+		}
+		for _, uncommitted := range []bool{false, true} {
+			c := w.reader(compactedTopic, uncommitted)
+			c.Input, c.Trimmed, c.Restarts = w.compacted(), false, 0.2
+			add(c)
+		}
 	}
 	return out
 }

@@ -89,6 +89,9 @@ type Config struct {
 	// MaxRecords is the largest number of records per partition in a transaction, and
 	// of a Poll. Default 3; of a Poll 20.
 	MaxRecords int `json:"max_records,omitempty"`
+	// Keys is how many keys the records of Output have, see [history.Value.Key]. 0: they
+	// have none.
+	Keys int `json:"keys,omitempty"`
 	// Pad is the largest size in bytes of some of the values. 0: all are small.
 	Pad int `json:"pad,omitempty"`
 	// Think is the mean pause between two transactions, or two Polls of Read.
@@ -108,6 +111,11 @@ type Config struct {
 	// Gaps is the share of commits without an answer after which the client gives up
 	// and begins anew, and lets InitTransactions settle it.
 	Gaps Share `json:"gaps,omitempty"`
+	// Hurries is the share of commits that the client gives hardly any time, at most
+	// Hurry (default 40 ms), and asks for again or gives up like any that got no
+	// answer: applications whose callers do not wait.
+	Hurries Share         `json:"hurries,omitempty"`
+	Hurry   time.Duration `json:"hurry,omitempty"`
 	// Restarts is the share of Polls after which a consumer begins anew: Read at the
 	// start or anywhere, Process and Follow where the group stands.
 	Restarts Share `json:"restarts,omitempty"`
@@ -142,6 +150,7 @@ func (c *Config) check() error {
 	setDefault(&c.TransactionTimeout, 5*time.Second)
 	setDefault(&c.DeliveryTimeout, 10*time.Second)
 	setDefault(&c.CallTimeout, 10*time.Second)
+	setDefault(&c.Hurry, 40*time.Millisecond)
 	setDefault(&c.Session, 3*time.Second)
 	setDefault(&c.MaxPoll, 5*time.Minute)
 	switch {
@@ -168,7 +177,7 @@ func (c *Config) check() error {
 	case slices.ContainsFunc(c.Assigned, func(p int32) bool { return p < 0 || p >= c.Input.Partitions }):
 		return fmt.Errorf("client %d: partitions %v of %d", c.Client, c.Assigned, c.Input.Partitions)
 	}
-	for _, s := range []Share{c.Aborts, c.Flushes, c.Overtime, c.Asks, c.Gaps, c.Restarts, c.Steals} {
+	for _, s := range []Share{c.Aborts, c.Flushes, c.Overtime, c.Asks, c.Gaps, c.Hurries, c.Restarts, c.Steals} {
 		if s < 0 || s > 1 {
 			return fmt.Errorf("client %d: a share of %v: 0 to 1", c.Client, s)
 		}

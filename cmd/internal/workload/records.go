@@ -85,6 +85,9 @@ func (w *worker) send(ctx context.Context, t *history.Txn, some []*draft, send f
 	for i, d := range some {
 		d.value = t.Send(d.partition, d.amount, d.source)
 		d.record = (&client.Record{Topic: d.partition.Topic, Value: d.value.Encode(w.size())}).WithPartition(d.partition.Index)
+		if w.cfg.Keys > 0 {
+			d.record.Key = d.value.Key(w.cfg.Keys)
+		}
 		records[i] = d.record
 	}
 	return w.bounded(ctx, func(ctx context.Context) error { return send(ctx, records...) })

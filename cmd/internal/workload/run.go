@@ -155,7 +155,12 @@ const retryPause = 20 * time.Millisecond
 
 // bounded makes one call.
 func (w *worker) bounded(ctx context.Context, call func(ctx context.Context) error) error {
-	ctx, cancel := w.Runtime.WithTimeout(ctx, w.cfg.CallTimeout)
+	return w.within(ctx, w.cfg.CallTimeout, call)
+}
+
+// within makes one call that may take so long.
+func (w *worker) within(ctx context.Context, limit time.Duration, call func(ctx context.Context) error) error {
+	ctx, cancel := w.Runtime.WithTimeout(ctx, limit)
 	defer cancel()
 	return call(ctx)
 }

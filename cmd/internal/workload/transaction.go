@@ -221,7 +221,7 @@ func (w *worker) commit(ctx context.Context, t *transaction) (life, error) {
 		if err := w.at(ctx, Ending); err != nil {
 			return anew, err
 		}
-		err := w.bounded(ctx, t.Commit)
+		err := w.within(ctx, w.patience(), t.Commit)
 		outcome := endOf(err)
 		call.Done(outcome, codeOf(err))
 		if err == nil {
@@ -242,6 +242,15 @@ func (w *worker) commit(ctx context.Context, t *transaction) (life, error) {
 			return w.abort(ctx, t, err)
 		}
 	}
+}
+
+// patience draws how long a commit may take.
+func (w *worker) patience() time.Duration {
+	// Without hurries nothing is drawn, and the rest of the work is what it was.
+	if w.cfg.Hurries == 0 || !w.hits(w.cfg.Hurries) {
+		return w.cfg.CallTimeout
+	}
+	return time.Duration(1 + w.Rand.Int64N(int64(w.cfg.Hurry)))
 }
 
 // unknown is what a client does that got no answer to its commit: goOn calls it
