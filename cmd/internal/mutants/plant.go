@@ -73,12 +73,17 @@ func (h *hunter) goTool(ctx context.Context, args ...string) (out string, err er
 // failedTest finds the tests at the top that have failed.
 var failedTest = regexp.MustCompile(`(?m)^--- FAIL: (\S+)`)
 
-// test runs the tests that are to find a mutant, without it and with it.
+// test runs the tests that are to find a mutant, without it and with it. Vet is
+// for lint.
 func (h *hunter) test(ctx context.Context, p planting, r *result) error {
-	if out, err := h.goTool(ctx, "test", r.test); err != nil {
+	args := []string{"test", "-vet=off", "-run", "^(" + strings.Join(r.expect, "|") + ")$"}
+	switch out, err := h.goTool(ctx, append(args, r.test)...); {
+	case err != nil:
 		return fmt.Errorf("%s fails without the mutant, too: %w\n%s", r.test, err, head(out))
+	case strings.Contains(out, "no tests to run"):
+		return fmt.Errorf("%s has none of the tests %s", r.test, strings.Join(r.expect, ", "))
 	}
-	out, err := h.goTool(ctx, "test", "-overlay", p.overlay, r.test)
+	out, err := h.goTool(ctx, append(args, "-failfast", "-overlay", p.overlay, r.test)...)
 	if err == nil || ctx.Err() != nil {
 		return ctx.Err()
 	}

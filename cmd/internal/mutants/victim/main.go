@@ -8,7 +8,6 @@ import (
 	"flag"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"runtime/metrics"
 	"sync/atomic"
 	"time"
@@ -43,7 +42,7 @@ func main() {
 	if *verbose {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	debug.SetGCPercent(400) // a seed is short, and its garbage is its own
+	sim.CollectRarely()
 	out := json.NewEncoder(os.Stdout)
 	var began, current atomic.Int64
 	began.Store(time.Now().UnixNano())
