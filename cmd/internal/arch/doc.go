@@ -12,6 +12,7 @@
 //	size_test.go     lengths of files and functions, with a ratchet for exceptions
 //	names_test.go    package comments, exported names, package names, top-level folders
 //	modules_test.go  direct dependencies, each with a reason
+//	docs_test.go     code and links in docs
 //
 // What a linter knows is left to golangci-lint (.golangci.yml).
 package arch

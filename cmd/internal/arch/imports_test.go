@@ -45,6 +45,10 @@ var importRules = []importRule{
 		why: "the cores build on it",
 	},
 	{
+		dir: "api/acl", may: []string{"cmp", "slices", "strings"},
+		why: "cores decide by it, so it is as pure as they are",
+	},
+	{
 		dir: "api/oncelog/v1", may: []string{"std", "google.golang.org/grpc/...", "google.golang.org/protobuf/..."},
 		why: "generated",
 	},
@@ -61,18 +65,23 @@ var importRules = []importRule{
 	},
 	{dir: "coordinator/txn", may: pureImports, tests: scenarioFiles, why: whyPure},
 	{dir: "coordinator/group", may: pureImports, tests: scenarioFiles, why: whyPure},
-	{dir: "coordinator/catalog", may: pureImports, why: whyPure},
+	{dir: "coordinator/catalog", may: slices.Concat(pureImports, []string{"./api/acl"}), why: whyPure},
+	{dir: "coordinator/membership", may: pureImports, why: whyPure},
 	{dir: "partition/pstate", may: pureImports, tests: scenarioFiles, why: whyPure},
 	{
+		dir: "partition/compact", may: []string{"std", "./api/batch"},
+		why: "what is left of a batch follows from its records and the keys alone",
+	},
+	{
 		dir: "coordinator/...", may: []string{
-			"std", "./api/...", "./internal/datafile", "./internal/task", "./coordinator/...", "./raftstore", "google.golang.org/grpc/...", "google.golang.org/protobuf/...",
+			"std", "./api/...", "./internal/access", "./internal/datafile", "./internal/task", "./internal/trace", "./coordinator/...", "./raftstore", "google.golang.org/grpc/...", "google.golang.org/protobuf/...",
 		},
 		tests: []string{"./raftstore/..."},
 		why:   whySides,
 	},
 	{
 		dir: "partition/...", may: []string{
-			"std", "./api/...", "./internal/datafile", "./internal/dial", "./internal/task", "./partition/...", "./raftstore", "google.golang.org/grpc/...", "google.golang.org/protobuf/...",
+			"std", "./api/...", "./internal/access", "./internal/datafile", "./internal/dial", "./internal/task", "./internal/trace", "./partition/...", "./raftstore", "google.golang.org/grpc/...", "google.golang.org/protobuf/...",
 		},
 		tests: []string{"./raftstore/..."},
 		why:   whySides,
@@ -106,6 +115,10 @@ var importRules = []importRule{
 		why: "everything that waits builds on it",
 	},
 	{
+		dir: "internal/trace", may: []string{"std", "./api/..."},
+		why: "nodes tell of spans and know no tracing system: cmd/internal/tracing does",
+	},
+	{
 		dir: "internal/datafile", may: []string{"std", "./api/codec"},
 		why: "both kinds of node keep their small files with it",
 	},
@@ -114,18 +127,72 @@ var importRules = []importRule{
 		why: "the tests of every package build on it",
 	},
 	{
+		dir: "internal/pki", may: []string{"std"},
+		why: "nodes, commands and tests make and read certificates with it",
+	},
+	{
+		dir: "internal/access", may: []string{"std", "./api/..."},
+		why: "coordinator and partition decide by it, and neither may know the other",
+	},
+	{
 		dir: "internal/dial", may: []string{"std", "google.golang.org/grpc"},
 		why: "the client, a partition node's client of the coordinator and the simulator meet in it",
+	},
+	{
+		dir: "internal/pgserver", may: []string{"std"},
+		why: "tests of whatever writes to PostgreSQL start one with it",
 	},
 	{
 		dir: "client/clienttest/...", may: []string{"all"},
 		why: "a real cluster in memory",
 	},
 	{
+		dir: "client/streams/internal/engine", may: slices.Concat(pureImports, []string{
+			"bytes", "time", "./client", "./client/streams/state", "./client/streams/internal/sorted",
+		}),
+		tests: []string{"./internal/golden"},
+		why: "a task is what its records and times make it, so that the test driver and the workers run the same code; of " +
+			"the client it has the record, of package time the type",
+	},
+	{
+		dir: "client/streams/internal/sorted", may: []string{"bytes", "slices"},
+		why: "a map",
+	},
+	{
+		dir: "client/streams/state", may: []string{"errors", "slices", "sync", "./client/streams/internal/sorted"},
+		tests: []string{"./client/streams/state/statetest"},
+		why:   "what a backend has to do, and the one in memory: users bring others",
+	},
+	{
+		dir: "client/streams/state/pebblestate", may: []string{"std", "./client/streams/state", "github.com/cockroachdb/pebble/v2/..."},
+		tests: []string{"./client/streams/state/statetest"},
+		why:   "the only package of the client with a storage engine: who wants files imports it",
+	},
+	{
+		dir: "client/metrics", may: []string{"std", "./client", "github.com/prometheus/client_golang/..."},
+		tests: []string{"./client/clienttest"},
+		why:   "the only package of the client that knows Prometheus, so that whoever does not import it does not link it",
+	},
+	{
+		dir: "client/otel", may: []string{
+			"std", "./api/oncelog/v1", "./client", "google.golang.org/grpc/...", "go.opentelemetry.io/otel/...",
+			"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc",
+		},
+		tests: []string{"./client/clienttest"},
+		why:   "the only package of the client that knows OpenTelemetry, so that whoever does not import it does not link it",
+	},
+	{
+		dir: "client/sink/postgres", may: []string{
+			"std", "./api/...", "./client", "./client/sink", "github.com/jackc/pgx/v5/...",
+		},
+		tests: []string{"./client/...", "./internal/pgserver"},
+		why:   "the only package that knows the database, so that whoever does not import it does not link it",
+	},
+	{
 		dir: "client/...", may: []string{
 			"std", "./api/...", "./internal/...", "./client/...", "google.golang.org/grpc/...", "google.golang.org/protobuf/...",
 		},
-		tests: []string{"./client/clienttest/..."},
+		tests: []string{"./client/clienttest/...", "github.com/cockroachdb/pebble/v2/vfs"},
 		why:   "users import the client: it brings them the contract and gRPC, never a server or a storage engine",
 	},
 	{

@@ -12,7 +12,7 @@ import (
 )
 
 // cores are the pure state machines.
-var cores = []string{"coordinator/txn", "coordinator/group", "coordinator/catalog", "partition/pstate"}
+var cores = []string{"coordinator/txn", "coordinator/group", "coordinator/catalog", "coordinator/membership", "partition/pstate"}
 
 // anyOrder marks a loop over a map whose result does not depend on the order,
 // and says why: `// a sum: the order does not matter`.

@@ -71,9 +71,10 @@ var readTree = sync.OnceValues(func() ([]*file, error) {
 		}
 		rel = filepath.ToSlash(rel)
 		if d.IsDir() {
-			// testdata is nobody's package; dot folders are other modules.
-			hidden := strings.HasPrefix(d.Name(), ".") && rel != "."
-			if hidden || d.Name() == "testdata" || slices.Contains(ignored, rel) {
+			// testdata is nobody's package; other modules have rules of their own.
+			_, err := os.Stat(filepath.Join(p, "go.mod"))
+			other := rel != "." && (err == nil || strings.HasPrefix(d.Name(), "."))
+			if other || d.Name() == "testdata" || slices.Contains(ignored, rel) {
 				return fs.SkipDir
 			}
 			return nil

@@ -25,6 +25,11 @@ var machineOnly = map[string]string{
 	"raftstore/memtransport":  "tests that run stores on goroutines",
 	"raftstore/logtest":       "a suite of tests",
 	"client/clienttest":       "a cluster for tests, on goroutines",
+
+	"client/streams/state/statetest": "a suite of tests",
+	"client/sink/sinktest":           "a suite of tests",
+	"client/sink/postgres":           "a real database",
+	"client/metrics":                 "called by scrapes, on goroutines",
 }
 
 // whyRuntime is printed with every violation.

@@ -214,6 +214,10 @@ func readTopic(ctx context.Context, cfg Config, topic string) ([]history.Log, er
 		}
 		start := int64(after[p.GetPartition()].GetStartOffset())
 		committed, uncommitted = from(committed, start), from(uncommitted, start)
+		if p := t.GetConfig().GetCleanupPolicy(); p == oncelogv1.CleanupPolicy_CLEANUP_POLICY_COMPACT ||
+			p == oncelogv1.CleanupPolicy_CLEANUP_POLICY_COMPACT_DELETE {
+			committed = both(committed, uncommitted)
+		}
 		at := ends[p.GetPartition()]
 		out = append(out, history.LogFromReads(log, history.Ends{
 			Start: start, Stable: int64(at.GetStableEnd()), End: int64(at.GetAppliedEnd()),
@@ -225,6 +229,15 @@ func readTopic(ctx context.Context, cfg Config, topic string) ([]history.Log, er
 // from leaves out what is below the log start.
 func from(records []history.LogRecord, start int64) []history.LogRecord {
 	return slices.DeleteFunc(records, func(r history.LogRecord) bool { return r.Offset < start })
+}
+
+// both leaves out what compaction has removed between two reads.
+func both(records, later []history.LogRecord) []history.LogRecord {
+	left := make(map[int64]bool, len(later))
+	for _, r := range later {
+		left[r.Offset] = true
+	}
+	return slices.DeleteFunc(records, func(r history.LogRecord) bool { return !left[r.Offset] })
 }
 
 // readAll reads a partition from its start to the end that the isolation level

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
@@ -41,6 +42,9 @@ type Config struct {
 	Coordinators, Partitions int
 	// Env is added to the environment of every node, as KEY=value.
 	Env []string
+	// Credentials are for connections to nodes that Env gives certificates. Nil: nodes
+	// serve in plain text.
+	Credentials credentials.TransportCredentials
 	// Wire, if there, is called before the first node starts, when all have their
 	// addresses. What it returns of a node is added to that node's environment and
 	// may override all of it.
@@ -51,7 +55,11 @@ type Config struct {
 
 // Cluster is a running cluster.
 type Cluster struct {
-	cfg   Config
+	cfg Config
+	// members and peers are the coordinators, as nodes are told of them.
+	members, peers []string
+
+	mu    sync.Mutex
 	nodes []*Node
 }
 
@@ -64,6 +72,7 @@ type Node struct {
 	Client, Peer string
 
 	binary  string
+	creds   credentials.TransportCredentials
 	dir     string
 	env     []string
 	started func(n *Node, pid int)
@@ -108,35 +117,21 @@ func (c *Cluster) plan() error {
 		return err
 	}
 	add := func(role Role, id int) *Node {
-		n := &Node{
-			Role: role, ID: uint64(id), Client: ports[0], Peer: ports[1],
-			binary: c.cfg.Binary, dir: filepath.Join(c.cfg.Dir, fmt.Sprintf("%s-%d", role, id)), started: c.cfg.Started,
-		}
+		n := c.newNode(role, uint64(id), ports[0], ports[1])
 		ports = ports[2:]
 		c.nodes = append(c.nodes, n)
 		return n
 	}
-	var members, peers []string
 	for id := 1; id <= c.cfg.Coordinators; id++ {
 		n := add(Coordinator, id)
-		members = append(members, fmt.Sprintf("%d=%s/%s", id, n.Client, n.Peer))
-		peers = append(peers, n.Peer)
+		c.members = append(c.members, fmt.Sprintf("%d=%s/%s", id, n.Client, n.Peer))
+		c.peers = append(c.peers, n.Peer)
 	}
 	for id := 1; id <= c.cfg.Partitions; id++ {
 		add(Partition, id)
 	}
 	for _, n := range c.nodes {
-		n.env = append(append(foreignEnv(os.Environ()), c.cfg.Env...),
-			fmt.Sprintf("ONCELOG_NODE_ID=%d", n.ID),
-			"ONCELOG_DATA_DIR="+n.dir,
-			"ONCELOG_CLIENT_LISTEN="+n.Client,
-			"ONCELOG_PEER_LISTEN="+n.Peer,
-		)
-		if n.Role == Coordinator {
-			n.env = append(n.env, "ONCELOG_MEMBERS="+strings.Join(members, ","))
-		} else {
-			n.env = append(n.env, "ONCELOG_COORDINATORS="+strings.Join(peers, ","))
-		}
+		n.env = c.environ(n)
 	}
 	if c.cfg.Wire == nil {
 		return nil
@@ -146,6 +141,79 @@ func (c *Cluster) plan() error {
 		n.env = append(n.env, env...) // the last one of a name counts
 	}
 	return err
+}
+
+func (c *Cluster) newNode(role Role, id uint64, clientAddress, peerAddress string) *Node {
+	creds := c.cfg.Credentials
+	if creds == nil {
+		creds = insecure.NewCredentials()
+	}
+	return &Node{
+		Role: role, ID: id, Client: clientAddress, Peer: peerAddress,
+		binary: c.cfg.Binary, creds: creds, dir: filepath.Join(c.cfg.Dir, fmt.Sprintf("%s-%d", role, id)), started: c.cfg.Started,
+	}
+}
+
+// environ returns the environment of a node's process.
+func (c *Cluster) environ(n *Node) []string {
+	env := append(append(foreignEnv(os.Environ()), c.cfg.Env...),
+		fmt.Sprintf("ONCELOG_NODE_ID=%d", n.ID),
+		"ONCELOG_DATA_DIR="+n.dir,
+		"ONCELOG_CLIENT_LISTEN="+n.Client,
+		"ONCELOG_PEER_LISTEN="+n.Peer,
+	)
+	if c.cfg.Credentials == nil {
+		env = append(env, "ONCELOG_INSECURE=true")
+	}
+	if n.Role == Coordinator {
+		return append(env, "ONCELOG_MEMBERS="+strings.Join(c.members, ","))
+	}
+	return append(env, "ONCELOG_COORDINATORS="+strings.Join(c.peers, ","))
+}
+
+// AddPartition starts another partition node, under the next id, and returns when it
+// serves.
+func (c *Cluster) AddPartition(ctx context.Context) (*Node, error) {
+	ports, err := freePorts(2)
+	if err != nil {
+		return nil, err
+	}
+	id := uint64(1)
+	for c.Node(Partition, id) != nil {
+		id++
+	}
+	n := c.newNode(Partition, id, ports[0], ports[1])
+	n.env = c.environ(n)
+	if err := n.Start(); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	c.nodes = append(c.nodes, n)
+	c.mu.Unlock()
+	return n, n.AwaitServing(ctx)
+}
+
+// Join makes a coordinator that joins the cluster, knowing where seed is, at its own
+// addresses or, if it is to take the place of another one, at that one's. It is not
+// started, nor added to the members.
+func (c *Cluster) Join(id uint64, seed, place *Node) (*Node, error) {
+	var clientAddress, peerAddress string
+	if place != nil {
+		clientAddress, peerAddress = place.Client, place.Peer
+	} else {
+		ports, err := freePorts(2)
+		if err != nil {
+			return nil, err
+		}
+		clientAddress, peerAddress = ports[0], ports[1]
+	}
+	n := c.newNode(Coordinator, id, clientAddress, peerAddress)
+	n.env = append(c.environ(n), "ONCELOG_JOIN=true",
+		fmt.Sprintf("ONCELOG_MEMBERS=%d=%s/%s,%d=%s/%s", n.ID, n.Client, n.Peer, seed.ID, seed.Client, seed.Peer)) // the last one counts
+	c.mu.Lock()
+	c.nodes = append(c.nodes, n)
+	c.mu.Unlock()
+	return n, nil
 }
 
 // foreignEnv leaves out settings of oncelog: what is set for the user's own
@@ -174,12 +242,16 @@ func freePorts(count int) ([]string, error) {
 	return addresses, nil
 }
 
-// Nodes returns all nodes, coordinators first.
-func (c *Cluster) Nodes() []*Node { return c.nodes }
+// Nodes returns all nodes, coordinators first, in the order in which they came.
+func (c *Cluster) Nodes() []*Node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.nodes)
+}
 
 // Node returns one node; nil when there is none.
 func (c *Cluster) Node(role Role, id uint64) *Node {
-	for _, n := range c.nodes {
+	for _, n := range c.Nodes() {
 		if n.Role == role && n.ID == id {
 			return n
 		}
@@ -191,7 +263,7 @@ func (c *Cluster) Node(role Role, id uint64) *Node {
 // dials.
 func (c *Cluster) Servers() []string {
 	var out []string
-	for _, n := range c.nodes {
+	for _, n := range c.Nodes() {
 		if n.Role == Coordinator {
 			out = append(out, n.Client)
 		}
@@ -212,7 +284,7 @@ func (c *Cluster) ShardLeader(ctx context.Context, shard uint64) (*Node, error) 
 
 func (c *Cluster) leader(ctx context.Context, role Role, group uint64) (*Node, error) {
 	for {
-		for _, n := range c.nodes {
+		for _, n := range c.Nodes() {
 			if n.Role != role || !n.Running() {
 				continue
 			}
@@ -235,7 +307,7 @@ func (c *Cluster) leader(ctx context.Context, role Role, group uint64) (*Node, e
 // Stop ends all nodes: politely, then not.
 func (c *Cluster) Stop(ctx context.Context) {
 	var wg sync.WaitGroup
-	for _, n := range c.nodes {
+	for _, n := range c.Nodes() {
 		wg.Go(func() { n.Stop(ctx) })
 	}
 	wg.Wait()
@@ -262,6 +334,17 @@ func (n *Node) Start() error {
 	return nil
 }
 
+// Change has the node run another program from its next start on, unless binary is
+// empty, and adds to its environment, as KEY=value: the last one of a name counts.
+func (n *Node) Change(binary string, env ...string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if binary != "" {
+		n.binary = binary
+	}
+	n.env = append(n.env, env...)
+}
+
 // String names the node, as in "coordinator 2".
 func (n *Node) String() string { return fmt.Sprintf("%s %d", n.Role, n.ID) }
 
@@ -270,6 +353,22 @@ func (n *Node) LogFile() string { return filepath.Join(n.dir, "node.log") }
 
 // DataDir is where the node keeps its data.
 func (n *Node) DataDir() string { return n.dir }
+
+// ReplaceDisk deletes the data of a node that does not run.
+func (n *Node) ReplaceDisk() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.process != nil {
+		return fmt.Errorf("%s is running", n)
+	}
+	entries, err := os.ReadDir(n.dir)
+	for _, e := range entries {
+		if path := filepath.Join(n.dir, e.Name()); path != n.LogFile() {
+			err = errors.Join(err, os.RemoveAll(path))
+		}
+	}
+	return err
+}
 
 // Running reports whether the node has a process.
 func (n *Node) Running() bool {
@@ -371,7 +470,7 @@ func (n *Node) Status(ctx context.Context) (*oncelogv1.GetStatusResponse, error)
 }
 
 func (n *Node) dial() (*grpc.ClientConn, error) {
-	return grpc.NewClient("passthrough:///"+n.Client, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	return grpc.NewClient("passthrough:///"+n.Client, grpc.WithTransportCredentials(n.creds))
 }
 
 // LogTail returns the end of the node's log.

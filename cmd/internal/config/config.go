@@ -36,7 +36,20 @@ const (
 
 // Logger returns a logger that writes to w.
 func (l Log) Logger(w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: l.Level}
+	logger, _ := l.Adjustable(w)
+	return logger
+}
+
+// Adjustable returns a logger that writes to w, and its level, which may be changed
+// while it is used.
+func (l Log) Adjustable(w io.Writer) (*slog.Logger, *slog.LevelVar) {
+	level := &slog.LevelVar{}
+	level.Set(l.Level)
+	return l.logger(w, level), level
+}
+
+func (l Log) logger(w io.Writer, level slog.Leveler) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
 	if l.Format == FormatJSON {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
@@ -51,6 +64,54 @@ type Raft struct {
 	HeartbeatTicks int
 	MinFreeBytes   uint64
 }
+
+// TLS says how a node's connections are secured.
+type TLS struct {
+	// Cert, Key and CA are files; empty: the node serves in plain text, which Insecure
+	// has to allow.
+	Cert, Key, CA string
+	// ClientCA is the file of the CAs of clients; empty: CA.
+	ClientCA string
+	// ClientAuth says whether clients need a certificate.
+	ClientAuth string // ClientAuthRequire, ClientAuthRequest or ClientAuthNone
+	Insecure   bool
+}
+
+// What is asked of clients.
+const (
+	ClientAuthRequire = "require"
+	ClientAuthRequest = "request"
+	ClientAuthNone    = "none"
+)
+
+// Access says who clients are, and who decides what they may do.
+type Access struct {
+	// Authorization is AuthorizationNone or AuthorizationACL.
+	Authorization string
+	// SuperUsers are principals that may do everything.
+	SuperUsers []string
+	// TokenKeys is a file with the keys of bearer tokens; empty: there are no tokens.
+	TokenKeys string
+	// TokenIssuer and TokenAudience are what a token must name.
+	TokenIssuer, TokenAudience string
+}
+
+// Limits bound what clients may use of a node.
+type Limits struct {
+	// MaxConnections and MaxConnectionsPerAddress are of the client address.
+	MaxConnections, MaxConnectionsPerAddress int
+}
+
+func defaultLimits() Limits { return Limits{MaxConnections: 10_000, MaxConnectionsPerAddress: 1_000} }
+
+// Who decides what clients may do.
+const (
+	AuthorizationNone = "none"
+	AuthorizationACL  = "acl"
+)
+
+// Enabled reports whether connections are secured.
+func (t *TLS) Enabled() bool { return t.Cert != "" }
 
 // Member is one coordinator node.
 type Member struct {
@@ -71,8 +132,18 @@ type Coordinator struct {
 	ClientListen string
 	PeerListen   string
 	Members      []Member
+	Join         bool
+	TLS          TLS
+	Access       Access
+	Limits       Limits
 	Raft         Raft
-	Log          Log
+	// MaxFormatLevel is package level's; 0: the newest.
+	MaxFormatLevel uint32
+	// MetricsListen is where metrics are read; empty: nowhere.
+	MetricsListen string
+	// TracingEndpoint is the URL of a collector of spans; empty: none.
+	TracingEndpoint string
+	Log             Log
 
 	TransactionTimeoutDefault time.Duration
 	TransactionTimeoutMax     time.Duration
@@ -88,9 +159,18 @@ type Partition struct {
 	PeerListen      string
 	AdvertiseClient string // empty: ClientListen
 	AdvertisePeer   string // empty: PeerListen
+	MetricsListen   string // empty: no metrics
+	TracingEndpoint string // empty: no spans
 	Coordinators    []string
+	TLS             TLS
+	Access          Access
+	Limits          Limits
 	Raft            Raft
+	MaxFormatLevel  uint32 // package level's; 0: the newest
 	Log             Log
+
+	// AuthorizationMaxStaleness is how long the node decides by rules that may be old.
+	AuthorizationMaxStaleness time.Duration
 
 	EnlistDelay    time.Duration
 	EnlistInterval time.Duration
@@ -104,7 +184,12 @@ type Dev struct {
 	Replicas int
 	Host     string
 	BasePort int
-	Log      Log
+	Insecure bool // allows a host that is not loopback
+	// MetricsListen is where the metrics of all nodes are read; empty: nowhere.
+	MetricsListen string
+	// TracingEndpoint is the URL of a collector of the spans of all nodes; empty: none.
+	TracingEndpoint string
+	Log             Log
 }
 
 // Client configures every command that talks to a cluster.
@@ -112,6 +197,10 @@ type Client struct {
 	Servers []string
 	Timeout time.Duration
 	Output  string // OutputTable, OutputJSON or OutputYAML
+	// CA, Cert and Key are files. Without CA connections are in plain text.
+	CA, Cert, Key string
+	// Token is a file with a bearer token; empty: none.
+	Token string
 }
 
 // Forms of output.
@@ -131,6 +220,9 @@ func DefaultCoordinator() *Coordinator {
 		DataDir:                   "data/coordinator",
 		ClientListen:              "127.0.0.1:7100",
 		PeerListen:                "127.0.0.1:7101",
+		TLS:                       TLS{ClientAuth: ClientAuthRequire},
+		Access:                    Access{Authorization: AuthorizationNone},
+		Limits:                    defaultLimits(),
 		Raft:                      defaultRaft(),
 		Log:                       Log{Level: slog.LevelInfo, Format: FormatText},
 		TransactionTimeoutDefault: time.Minute,
@@ -143,11 +235,16 @@ func DefaultCoordinator() *Coordinator {
 // DefaultPartition returns the defaults; NodeID and Coordinators have none.
 func DefaultPartition() *Partition {
 	return &Partition{
-		DataDir:        "data/partition",
-		ClientListen:   "127.0.0.1:7200",
-		PeerListen:     "127.0.0.1:7201",
-		Raft:           defaultRaft(),
-		Log:            Log{Level: slog.LevelInfo, Format: FormatText},
+		DataDir:                   "data/partition",
+		ClientListen:              "127.0.0.1:7200",
+		PeerListen:                "127.0.0.1:7201",
+		TLS:                       TLS{ClientAuth: ClientAuthRequire},
+		Access:                    Access{Authorization: AuthorizationNone},
+		Limits:                    defaultLimits(),
+		Raft:                      defaultRaft(),
+		Log:                       Log{Level: slog.LevelInfo, Format: FormatText},
+		AuthorizationMaxStaleness: 5 * time.Minute,
+
 		EnlistDelay:    20 * time.Millisecond,
 		EnlistInterval: 3 * time.Second,
 
@@ -224,15 +321,15 @@ func (d *Dev) Cluster() (coordinators []Coordinator, partitions []Partition) {
 	}
 	for i, m := range members {
 		c := *DefaultCoordinator()
-		c.NodeID, c.Members, c.Log = m.ID, members, d.Log
-		c.ClientListen, c.PeerListen = m.ClientAddress, m.PeerAddress
+		c.NodeID, c.Members, c.Log, c.TLS.Insecure = m.ID, members, d.Log, true
+		c.ClientListen, c.PeerListen, c.TracingEndpoint = m.ClientAddress, m.PeerAddress, d.TracingEndpoint
 		c.DataDir = filepath.Join(d.DataDir, fmt.Sprintf("coordinator-%d", m.ID))
 		coordinators = append(coordinators, c)
 
 		p := *DefaultPartition()
 		port := d.BasePort + partitionPorts + 2*i
-		p.NodeID, p.Coordinators, p.Log = m.ID, peers, d.Log
-		p.ClientListen, p.PeerListen = address(port), address(port+1)
+		p.NodeID, p.Coordinators, p.Log, p.TLS.Insecure = m.ID, peers, d.Log, true
+		p.ClientListen, p.PeerListen, p.TracingEndpoint = address(port), address(port+1), d.TracingEndpoint
 		p.DataDir = filepath.Join(d.DataDir, fmt.Sprintf("partition-%d", m.ID))
 		partitions = append(partitions, p)
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,18 +26,29 @@ func load(t *testing.T, file string, environ, args []string) (*config.Coordinato
 	return c, loadInto(t, c, file, environ, args)
 }
 
+// loadInto lets a node that is given no certificate serve in plain text.
 func loadInto(t *testing.T, s config.Section, file string, environ, args []string) error {
 	t.Helper()
-	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
-	config.AddFlags(flags, s)
-	if err := flags.Parse(args); err != nil {
-		t.Fatal(err)
-	}
 	path := ""
 	if file != "" {
 		path = writeFile(t, file)
 	}
-	return config.Load(s, config.Sources{File: path, Environ: environ, Flags: flags})
+	given := strings.ToLower(file + strings.Join(slices.Concat(environ, args), " "))
+	_, dev := s.(*config.Dev)
+	if !dev && !strings.Contains(given, "tls") {
+		environ = append(slices.Clone(environ), "ONCELOG_INSECURE=true")
+	}
+	return config.Load(s, config.Sources{File: path, Environ: environ, Flags: flags(t, s, args)})
+}
+
+func flags(t *testing.T, s config.Section, args []string) *pflag.FlagSet {
+	t.Helper()
+	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	config.AddFlags(fs, s)
+	if err := fs.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return fs
 }
 
 func writeFile(t *testing.T, text string) string {
@@ -88,12 +100,17 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 	t.Parallel()
 	given := map[string]string{
 		"node_id": "7", "data_dir": "/d", "client_listen": "10.0.0.7:1", "peer_listen": "10.0.0.7:2",
-		"members": "7=10.0.0.7:1/10.0.0.7:2", "tick_interval": "20ms", "election_ticks": "50", "heartbeat_ticks": "3",
+		"members": "7=10.0.0.7:1/10.0.0.7:2,8=10.0.0.8:1/10.0.0.8:2", "tick_interval": "20ms", "election_ticks": "50", "heartbeat_ticks": "3",
 		"min_free_bytes": "3MiB", "transaction_timeout_default": "2m", "transaction_timeout_max": "3m",
 		"transactional_id_expiration": "48h", "shards_per_node": "4", "log_level": "debug", "log_format": "json",
 		"advertise_client": "10.0.0.8:1", "advertise_peer": "10.0.0.8:2", "coordinators": "10.0.0.9:2",
 		"enlist_delay": "30ms", "enlist_interval": "5s", "retention_check_interval": "2s", "replicas": "3", "host": "10.0.0.7", "base_port": "9000",
-		"servers": "10.0.0.9:1", "timeout": "9s", "output": "json",
+		"servers": "10.0.0.9:1", "timeout": "9s", "output": "json", "tls_cert": "/c", "tls_key": "/k", "tls_ca": "/a",
+		"tls_client_ca": "/ca", "tls_client_auth": "none", "insecure": "true", "join": "true", "metrics_listen": "10.0.0.7:3",
+		"tracing_endpoint": "https://10.0.0.9:4317",
+		"max_format_level": "1",
+		"authorization":    "acl", "super_users": "ann,bob", "token_keys": "/j", "token_issuer": "us", "token_audience": "oncelog",
+		"authorization_max_staleness": "1m", "max_connections": "20", "max_connections_per_address": "11", "token_file": "/t",
 	}
 	for i, name := range []string{"coordinator", "partition", "dev", "client"} {
 		t.Run(name, func(t *testing.T) {
@@ -104,13 +121,16 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 			var environ, args []string
 			for _, k := range config.Keys(config.Sections()[i]) {
 				text := given[k.Name]
+				if k.Name == "insecure" && name != "dev" {
+					continue // not with certificates: TestTLS
+				}
 				if text == "" || text == k.Value() {
 					t.Fatalf("%s: give the test a value that is not the default %q", k.Name, k.Value())
 				}
 				want = append(want, k.Name+"="+text)
 				file.WriteString("  " + k.Name + ": \"" + text + "\"\n")
 				environ = append(environ, k.Env()+"="+text)
-				args = append(args, "--"+k.Flag(), text)
+				args = append(args, "--"+k.Flag()+"="+text)
 			}
 			for source, load := range map[string]func(config.Section) error{
 				"file":        func(s config.Section) error { return loadInto(t, s, file.String(), nil, nil) },
@@ -124,6 +144,9 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 				}
 				var got []string
 				for _, k := range config.Keys(s) {
+					if k.Name == "insecure" && name != "dev" {
+						continue
+					}
 					got = append(got, k.Name+"="+k.Value())
 				}
 				if !reflect.DeepEqual(got, want) {
@@ -170,6 +193,11 @@ func TestWrongSettingsSaySo(t *testing.T) {
 			[]string{`ONCELOG_TICK_INTERVAL: tick_interval is "50": it has no unit: write 50ms`},
 		},
 		{
+			"a word that is neither", "coordinator:\n" + ok + "  join: perhaps\n", nil, nil,
+			[]string{`join is "perhaps": it must be one of true, false`},
+		},
+		{"nobody to join", "coordinator:\n" + ok, nil, []string{"--join"}, []string{"members has this node only, which is to join a cluster"}},
+		{
 			"value in a flag", "coordinator:\n" + ok, nil, []string{"--client-listen=7100"},
 			[]string{`--client-listen: client_listen is "7100": it must be host:port`},
 		},
@@ -207,6 +235,9 @@ func TestWrongSettingsSaySo(t *testing.T) {
 			[]string{"transaction_timeout_default is 1m, longer than transaction_timeout_max (30s)"},
 		},
 		{"one port for both", "coordinator:\n" + ok, nil, []string{"--peer-listen=127.0.0.1:7100"}, []string{"peer_listen is \"127.0.0.1:7100\", as client_listen is"}},
+		{"a collector without a scheme", "coordinator:\n" + ok, nil, []string{"--tracing-endpoint=127.0.0.1:4317"}, []string{"tracing_endpoint", "must be http://host:port or https://host:port"}},
+		{"a collector with a path", "coordinator:\n" + ok, nil, []string{"--tracing-endpoint=http://c:4318/v1/traces"}, []string{"must be http://host:port or https://host:port"}},
+		{"one port for metrics", "coordinator:\n" + ok, nil, []string{"--metrics-listen=127.0.0.1:7101"}, []string{"metrics_listen is \"127.0.0.1:7101\", on which calls are served"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -308,8 +339,9 @@ func TestDefaultsFileIsValid(t *testing.T) {
 	}
 	c := config.DefaultCoordinator()
 	want := config.DefaultCoordinator()
+	want.TLS.Insecure = true
 	want.NodeID, want.Members = 1, []config.Member{{ID: 1, ClientAddress: "10.0.0.1:7100", PeerAddress: "10.0.0.1:7101"}}
-	if err := loadInto(t, c, text.String(), []string{"ONCELOG_NODE_ID=1", "ONCELOG_MEMBERS=" + member}, nil); err != nil {
+	if err := loadInto(t, c, text.String(), []string{"ONCELOG_NODE_ID=1", "ONCELOG_MEMBERS=" + member, "ONCELOG_INSECURE=true"}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(c, want) {
@@ -391,7 +423,7 @@ func TestDevClusterIsValid(t *testing.T) {
 func TestWarnings(t *testing.T) {
 	t.Parallel()
 	c := config.DefaultCoordinator()
-	c.Members = make([]config.Member, 3)
+	c.Members, c.TLS.Insecure = make([]config.Member, 3), true
 	if w := config.Warnings(c); len(w) != 0 {
 		t.Errorf("defaults warn: %v", w)
 	}
@@ -400,6 +432,73 @@ func TestWarnings(t *testing.T) {
 	w := strings.Join(config.Warnings(c), "\n")
 	if !strings.Contains(w, "2 coordinator nodes") || !strings.Contains(w, "peer_listen is 10.0.0.1:7101, which is not loopback") {
 		t.Errorf("warnings: %s", w)
+	}
+	c.TLS = config.TLS{Cert: "c", Key: "k", CA: "a", ClientAuth: config.ClientAuthNone}
+	c.Access.Authorization = config.AuthorizationNone
+	if w := config.Warnings(c); len(w) != 2 || !strings.Contains(w[1], "tls_client_auth is none") {
+		t.Errorf("with certificates: %q", w)
+	}
+	c.Access.Authorization = config.AuthorizationACL
+	if w := config.Warnings(c); len(w) != 1 {
+		t.Errorf("with permissions: %q", w)
+	}
+}
+
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	environ := []string{"ONCELOG_NODE_ID=1", "ONCELOG_COORDINATORS=a:1"}
+	for name, tt := range map[string]struct {
+		args []string
+		want []string // in the error; none: no error
+	}{
+		"nothing":              {[]string{"--tls-client-auth=require"}, []string{"tls_cert is missing", "--insecure"}},
+		"everything":           {[]string{"--tls-cert=c", "--tls-key=k", "--tls-ca=a"}, nil},
+		"plain text":           {[]string{"--insecure"}, nil},
+		"both":                 {[]string{"--insecure", "--tls-cert=c", "--tls-key=k", "--tls-ca=a"}, []string{"insecure is true, and there are certificates"}},
+		"a part":               {[]string{"--tls-cert=c"}, []string{"tls_ca is missing", "tls_key is missing"}},
+		"a CA of clients only": {[]string{"--tls-client-ca=c"}, []string{"tls_ca is missing", "tls_cert is missing", "tls_key is missing"}},
+		"no such word":         {[]string{"--insecure=perhaps"}, []string{"must be one of true, false"}},
+		"permissions":          {[]string{"--tls-cert=c", "--tls-key=k", "--tls-ca=a", "--authorization=acl", "--super-users=ann"}, nil},
+		"permissions in plain text": {
+			[]string{"--insecure", "--authorization=acl", "--super-users=ann", "--token-keys=j", "--token-issuer=i", "--token-audience=a"},
+			[]string{"authorization is acl, and the node is insecure", "token_keys is of no use"},
+		},
+		"permissions of nobody":  {[]string{"--tls-cert=c", "--tls-key=k", "--tls-ca=a", "--authorization=acl"}, []string{"super_users is empty"}},
+		"everybody a super user": {[]string{"--insecure", "--super-users=ann,*"}, []string{"cannot be super users"}},
+		"half of tokens":         {[]string{"--tls-cert=c", "--tls-key=k", "--tls-ca=a", "--token-keys=j"}, []string{"token_issuer is missing", "token_audience is missing"}},
+		"no such rule":           {[]string{"--insecure", "--tls-client-auth=maybe"}, []string{"require", "none"}},
+	} {
+		p := config.DefaultPartition()
+		err := config.Load(p, config.Sources{Environ: environ, Flags: flags(t, p, tt.args)})
+		if err == nil && len(tt.want) > 0 || err != nil && len(tt.want) == 0 {
+			t.Errorf("%s: %v, want %q", name, err, tt.want)
+		}
+		for _, want := range tt.want {
+			if err != nil && !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want %q", name, err, want)
+			}
+		}
+	}
+	for name, tt := range map[string]struct {
+		args []string
+		want string
+	}{
+		"CA only":             {[]string{"--tls-ca=a"}, ""},
+		"all":                 {[]string{"--tls-ca=a", "--tls-cert=c", "--tls-key=k"}, ""},
+		"a key alone":         {[]string{"--tls-ca=a", "--tls-key=k"}, "tls_cert is missing"},
+		"a token":             {[]string{"--tls-ca=a", "--token-file=t"}, ""},
+		"a token alone":       {[]string{"--token-file=t"}, "token_file needs tls_ca"},
+		"a certificate alone": {[]string{"--tls-cert=c", "--tls-key=k"}, "tls_ca is missing"},
+	} {
+		c := config.DefaultClient()
+		if err := loadInto(t, c, "", nil, tt.args); (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("client, %s: %v, want %q", name, err, tt.want)
+		}
+	}
+	for host, ok := range map[string]bool{"127.0.0.1": true, "10.0.0.7": false} {
+		if err := loadInto(t, config.DefaultDev(), "", nil, []string{"--host", host}); (err == nil) != ok {
+			t.Errorf("dev on %s: %v", host, err)
+		}
 	}
 }
 

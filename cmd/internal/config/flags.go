@@ -16,7 +16,10 @@ func AddFlags(fs *pflag.FlagSet, s Section, names ...string) {
 			continue
 		}
 		_, isList := k.value.(list)
-		fs.VarP(&flagValue{initial: k.Value(), kind: flagKind(k), list: isList}, k.Flag(), k.shorthand, flagUsage(k))
+		f := fs.VarPF(&flagValue{initial: k.Value(), kind: flagKind(k), list: isList}, k.Flag(), k.shorthand, flagUsage(k))
+		if _, isBool := k.value.(boolValue); isBool {
+			f.NoOptDefVal = "true" // --join is --join=true
+		}
 	}
 }
 
@@ -49,6 +52,10 @@ func flagKind(k Key) string {
 		return v.unit()
 	case textValue:
 		return "string"
+	case pathValue:
+		return "file"
+	case boolValue:
+		return "bool"
 	default:
 		return "n"
 	}

@@ -45,22 +45,109 @@ func (k Key) Value() string { return k.value.String() }
 func Keys(s Section) []Key { return s.keys() }
 
 const (
-	docNodeID      = "Number of this node, unique among the nodes of its kind and never reused."
-	docCoordinator = docNodeID + " A node that lost its disk has lost its votes: on an empty directory the others refuse it, " +
-		"and go on without it. Members cannot be replaced yet."
-	docPartition = docNodeID + " A node that lost its disk has lost its votes: under its old number it is refused. " +
-		"Under a new one it gets new shards; those of the old number go on with their other replicas."
+	docNodeID      = "Number of this node, unique among the nodes of its kind."
+	docCoordinator = docNodeID + " Never reused. A node that lost its disk has lost its votes: on an empty directory the others refuse it, " +
+		"and go on without it. Replace it by a node with another number: `oncelog coordinator replace`."
+	docPartition = docNodeID + " A node that lost its disk has lost its votes: it is refused under its number until " +
+		"'oncelog node replace-disk' or 'node remove' was called for that, and may join under a new one at any time."
 	docDataDir = "Where the node keeps everything. One directory belongs to one node. Its disk must honour fsync."
-	docNoTLS   = " There is no TLS and no authentication yet: whoever reaches this address can do everything, so bind it " +
-		"to loopback or to a private network."
 )
+
+// metricsKey is the setting of the address on which a process shows its metrics.
+func metricsKey(to *string) Key {
+	return Key{
+		Name: "metrics_listen",
+		Doc: "Address on which Prometheus reads metrics, over plain HTTP at /metrics; empty: nowhere. /healthz says whether " +
+			"the process serves. It is read-only, and tells whoever reaches it the names of topics.",
+		value: addressValue{to, optionallyListening},
+	}
+}
+
+// tracingKey is the setting of the collector that spans are sent to.
+func tracingKey(to *string) Key {
+	return Key{
+		Name: "tracing_endpoint",
+		Doc: "URL of the OpenTelemetry collector (OTLP over gRPC) that spans of appends, decisions and markers are sent to, such as " +
+			"http://127.0.0.1:4317; empty: nothing is traced. Only what a client has begun to trace, and has sampled, is. They hold " +
+			"numbers and codes, no records.",
+		value: urlValue{to},
+	}
+}
 
 func (l *Log) logKeys() []Key {
 	return []Key{
-		{Name: "log_level", Doc: "What is logged: this and what is more important.", value: levelValue{&l.Level}},
+		{Name: "log_level", Doc: "What is logged: this and what is more important. A running process that gets SIGUSR1 logs at debug, and with the next one at this again.", value: levelValue{&l.Level}},
 		{
 			Name: "log_format", Doc: "Form of the log: text for people, json for programs.",
 			value: choiceValue{&l.Format, []string{FormatText, FormatJSON}},
+		},
+	}
+}
+
+func (t *TLS) tlsKeys() []Key {
+	return []Key{
+		{
+			Name: "tls_cert", Doc: "File with the node's certificate, in PEM, for both addresses and for its connections to other nodes. " +
+				"Its organization is oncelog:nodes, and it names the hosts under which the node is reached: `oncelog cert node` makes " +
+				"one. Files that change are read again at the next handshake.",
+			value: pathValue{&t.Cert},
+		},
+		{Name: "tls_key", Doc: "File with the key of tls_cert, in PEM.", value: pathValue{&t.Key}},
+		{
+			Name: "tls_ca", Doc: "File with the certificates that are trusted, in PEM. To change them put old and new ones in it on all " +
+				"nodes, then the new certificates, then take the old ones out.",
+			value: pathValue{&t.CA},
+		},
+		{
+			Name: "tls_client_ca", Doc: "File with the certificates that are trusted for clients, if they are not those of tls_ca.",
+			value: pathValue{&t.ClientCA},
+		},
+		{
+			Name: "tls_client_auth", Doc: "Whether clients must show a certificate: require; request, for clients that show tokens instead; or none, which " +
+				"encrypts and asks for no certificates. Nodes always must.",
+			value: choiceValue{&t.ClientAuth, []string{ClientAuthRequire, ClientAuthRequest, ClientAuthNone}},
+		},
+		{
+			Name: "insecure", Doc: "Serves in plain text, to whoever reaches the node, who can then do everything. Needed when there is no " +
+				"tls_cert; for tests, and networks that nobody else is on.",
+			value: boolValue{&t.Insecure},
+		},
+	}
+}
+
+func (a *Access) accessKeys() []Key {
+	return []Key{
+		{
+			Name: "authorization", Doc: "Who decides what clients may do: none, so that everybody may do everything, or acl: the rules that " +
+				"`oncelog acl` keeps, and what none of them allows is denied. Coordinators get it first, then partition nodes.",
+			value: choiceValue{&a.Authorization, []string{AuthorizationNone, AuthorizationACL}},
+		},
+		{
+			Name: "super_users", Doc: "Principals that may do everything, whatever the rules say, so that nobody can lock everybody out: common " +
+				"names of certificates, or subjects of tokens. The same on all nodes.",
+			value: principalsValue{&a.SuperUsers},
+		},
+		{
+			Name: "token_keys", Doc: "File with the public keys of bearer tokens (JWT), as a JSON Web Key Set. A client that sends a token is who the " +
+				"token says, whatever certificate it has. Read again when it changes.",
+			value: pathValue{&a.TokenKeys},
+		},
+		{Name: "token_issuer", Doc: "Who must have issued a token: its claim iss.", value: wordValue{&a.TokenIssuer}},
+		{Name: "token_audience", Doc: "Whom a token must be for: one of its claim aud.", value: wordValue{&a.TokenAudience}},
+	}
+}
+
+func (l *Limits) limitKeys() []Key {
+	return []Key{
+		{
+			Name: "max_connections", Doc: "Connections of clients at a time. Those beyond are closed at once, and the log says so. A node needs " +
+				"as many open files, and those of its log.",
+			value: intValue{&l.MaxConnections, 10, 1_000_000},
+		},
+		{
+			Name: "max_connections_per_address", Doc: "Connections at a time from one host, so that one does not take all. Raise it where many clients " +
+				"come through one address.",
+			value: intValue{&l.MaxConnectionsPerAddress, 10, 1_000_000},
 		},
 	}
 }
@@ -93,28 +180,51 @@ func (r *Raft) raftKeys() []Key {
 	}
 }
 
+// formatKey is the level of formats up to which a node takes part.
+func formatKey(to *uint32) Key {
+	return Key{
+		Name: "max_format_level",
+		Doc: "Highest level of formats that the node takes part in; 0: the newest that the program knows. The cluster writes " +
+			"a newer level once all nodes read it, and then there is no way back to an older program: a limit on one node keeps " +
+			"it open while a new program is tried. A node is refused by a cluster of a higher level.",
+		value: uint32Value{to, 0, 65535},
+	}
+}
+
 func (c *Coordinator) keys() []Key {
 	keys := []Key{
-		{Name: "node_id", Doc: docCoordinator, Required: true, Example: "1", value: uintValue{&c.NodeID, 1, 1 << 62}},
+		{Name: "node_id", Doc: docCoordinator, Required: true, Example: "1", value: uintValue{&c.NodeID, 1, 1<<32 - 1}},
 		{Name: "data_dir", Doc: docDataDir, value: textValue{&c.DataDir, "path"}},
 		{
-			Name: "client_listen", Doc: "Address on which clients are served." + docNoTLS,
+			Name: "client_listen", Doc: "Address on which clients are served.",
 			value: addressValue{&c.ClientListen, listening},
 		},
 		{
 			Name: "peer_listen", Doc: "Address on which other nodes are served: Raft, and what partition nodes ask. Clients " +
-				"must not reach it." + docNoTLS,
+				"must not reach it.",
 			value: addressValue{&c.PeerListen, listening},
 		},
 		{
 			Name: "members", flag: "member", Required: true, Example: "[1=127.0.0.1:7100/127.0.0.1:7101]",
 			Doc: "All coordinator nodes, this one included, the same list on each: number, address for clients, address for " +
-				"nodes, as others reach them. One, three or five: an even number survives no more failures than one less. In the " +
-				"file also as a list of {id, client_address, peer_address}.",
+				"nodes, as others reach them. One, three or five: an even number survives no more failures than one less. Once " +
+				"the cluster has begun it keeps this list itself: a node then takes its own addresses from here, and asks the " +
+				"others who the members are. In the file also as a list of {id, client_address, peer_address}.",
 			value: membersValue{&c.Members},
 		},
+		{
+			Name: "join",
+			Doc: "This node joins a cluster that is there, after `oncelog coordinator add` or `replace`; members are then this " +
+				"node and any others of the cluster. A node that has joined ignores it.",
+			value: boolValue{&c.Join},
+		},
 	}
+	keys = append(keys, c.TLS.tlsKeys()...)
+	keys = append(keys, c.Access.accessKeys()...)
+	keys = append(keys, c.Limits.limitKeys()...)
+	keys = append(keys, metricsKey(&c.MetricsListen), tracingKey(&c.TracingEndpoint))
 	keys = append(keys, c.Raft.raftKeys()...)
+	keys = append(keys, formatKey(&c.MaxFormatLevel))
 	keys = append(keys,
 		Key{
 			Name:  "transaction_timeout_default",
@@ -144,15 +254,15 @@ func (c *Coordinator) keys() []Key {
 
 func (p *Partition) keys() []Key {
 	keys := []Key{
-		{Name: "node_id", Doc: docPartition, Required: true, Example: "1", value: uintValue{&p.NodeID, 1, 1 << 62}},
+		{Name: "node_id", Doc: docPartition, Required: true, Example: "1", value: uintValue{&p.NodeID, 1, 1<<32 - 1}},
 		{Name: "data_dir", Doc: docDataDir, value: textValue{&p.DataDir, "path"}},
 		{
-			Name: "client_listen", Doc: "Address on which clients are served." + docNoTLS,
+			Name: "client_listen", Doc: "Address on which clients are served.",
 			value: addressValue{&p.ClientListen, listening},
 		},
 		{
 			Name: "peer_listen", Doc: "Address on which other nodes are served: Raft, and the coordinator's markers. Clients " +
-				"must not reach it." + docNoTLS,
+				"must not reach it.",
 			value: addressValue{&p.PeerListen, listening},
 		},
 		{
@@ -171,8 +281,19 @@ func (p *Partition) keys() []Key {
 			value: addressesValue{&p.Coordinators},
 		},
 	}
+	keys = append(keys, p.TLS.tlsKeys()...)
+	keys = append(keys, p.Access.accessKeys()...)
+	keys = append(keys, p.Limits.limitKeys()...)
+	keys = append(keys, metricsKey(&p.MetricsListen), tracingKey(&p.TracingEndpoint))
 	keys = append(keys, p.Raft.raftKeys()...)
+	keys = append(keys, formatKey(&p.MaxFormatLevel))
 	keys = append(keys,
+		Key{
+			Name: "authorization_max_staleness",
+			Doc: "How long the node goes on with the rules about permissions that it has when it hears nothing from the coordinator; then it " +
+				"serves super users only. Within this time a permission that was taken away is gone, wherever the network is cut.",
+			value: durationValue{&p.AuthorizationMaxStaleness, 10 * time.Second, 24 * time.Hour},
+		},
 		Key{
 			Name: "enlist_delay",
 			Doc: "How long a new transaction may stay before the coordinator is told of it. One that is committed sooner never " +
@@ -204,7 +325,7 @@ func (d *Dev) keys() []Key {
 			value: intValue{&d.Replicas, 1, 7},
 		},
 		{
-			Name: "host", Doc: "Address on which all nodes listen." + docNoTLS,
+			Name: "host", Doc: "Address on which all nodes listen.",
 			value: textValue{&d.Host, "IP address or host name"},
 		},
 		{
@@ -212,6 +333,13 @@ func (d *Dev) keys() []Key {
 				"one above that; partition nodes begin 100 above coordinators.",
 			value: intValue{&d.BasePort, 1024, 65000},
 		},
+		{
+			Name: "insecure", Doc: "Allows a host that is not loopback. A development cluster speaks plain text, and whoever reaches it can " +
+				"do everything.",
+			value: boolValue{&d.Insecure},
+		},
+		metricsKey(&d.MetricsListen),
+		tracingKey(&d.TracingEndpoint),
 	}
 	return append(keys, d.Log.logKeys()...)
 }
@@ -232,6 +360,21 @@ func (c *Client) keys() []Key {
 		{
 			Name: "output", shorthand: "o", Doc: "Form of what is printed: table for people, json or yaml for programs.",
 			value: choiceValue{&c.Output, []string{OutputTable, OutputJSON, OutputYAML}},
+		},
+		{
+			Name: "tls_ca", Doc: "File with the certificates that are trusted, in PEM, for a cluster that speaks TLS. Without it connections are " +
+				"in plain text.",
+			value: pathValue{&c.CA},
+		},
+		{
+			Name: "tls_cert", Doc: "File with the certificate that is shown to the cluster, in PEM; `oncelog cert client` makes one. Its common name " +
+				"is the principal.",
+			value: pathValue{&c.Cert},
+		},
+		{Name: "tls_key", Doc: "File with the key of tls_cert, in PEM.", value: pathValue{&c.Key}},
+		{
+			Name: "token_file", Doc: "File with a bearer token (JWT), which says who this is; sent over TLS only. Read again when it changes.",
+			value: pathValue{&c.Token},
 		},
 	}
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -20,19 +21,72 @@ func (r *Raft) check() []Problem {
 }
 
 // samePort finds two listeners on one address. Port 0 is another one each time.
-func samePort(client, peer string) []Problem {
-	if client != peer || strings.HasSuffix(client, ":0") {
-		return nil
+func samePort(client, peer, metrics string) (problems []Problem) {
+	same := func(a, b string) bool { return a == b && !strings.HasSuffix(a, ":0") }
+	if same(client, peer) {
+		problems = append(problems, problem("peer_listen", "is %q, as client_listen is: clients must not reach what nodes ask; give it "+
+			"a port of its own", peer))
 	}
-	return []Problem{problem("peer_listen", "is %q, as client_listen is: clients must not reach what nodes ask; give it "+
-		"a port of its own", peer)}
+	if same(metrics, client) || same(metrics, peer) {
+		problems = append(problems, problem("metrics_listen", "is %q, on which calls are served: give it a port of its own", metrics))
+	}
+	return problems
+}
+
+// together finds settings of one certificate of which some are missing.
+func together(values map[string]string, why string) (problems []Problem) {
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		if values[key] == "" {
+			problems = append(problems, problem(key, "is missing: %s", why))
+		}
+	}
+	return problems
+}
+
+func (t *TLS) check() []Problem {
+	files := map[string]string{"tls_cert": t.Cert, "tls_key": t.Key, "tls_ca": t.CA}
+	given := t.Cert+t.Key+t.CA+t.ClientCA != ""
+	switch {
+	case given && t.Insecure:
+		return []Problem{problem("insecure", "is true, and there are certificates as well: say the one or give the other")}
+	case given:
+		return together(files, "tls_cert, tls_key and tls_ca belong together")
+	case !t.Insecure:
+		return []Problem{problem("tls_cert", "is missing: give tls_cert, tls_key and tls_ca (`oncelog cert` makes such files), or say "+
+			"--insecure to serve in plain text whoever reaches the node")}
+	}
+	return nil
+}
+
+// check finds settings of permissions that lock everybody out, or nobody.
+func (a *Access) check(t *TLS) (out []Problem) {
+	if a.Authorization == AuthorizationACL && t.Insecure {
+		out = append(out, problem("authorization", "is acl, and the node is insecure: in plain text nobody can show who he is; give tls_cert"))
+	}
+	if a.Authorization == AuthorizationACL && len(a.SuperUsers) == 0 {
+		out = append(out, problem("super_users", "is empty, and authorization is acl: nobody could add the first rule"))
+	}
+	if a.TokenKeys+a.TokenIssuer+a.TokenAudience == "" {
+		return out
+	}
+	if t.Insecure {
+		out = append(out, problem("token_keys", "is of no use where the node is insecure: tokens are taken over TLS only"))
+	}
+	return append(out, together(map[string]string{
+		"token_keys": a.TokenKeys, "token_issuer": a.TokenIssuer, "token_audience": a.TokenAudience,
+	}, "token_keys, token_issuer and token_audience belong together")...)
 }
 
 func (c *Coordinator) check() []Problem {
-	problems := append(c.Raft.check(), samePort(c.ClientListen, c.PeerListen)...)
+	problems := append(c.Raft.check(), samePort(c.ClientListen, c.PeerListen, c.MetricsListen)...)
+	problems = append(problems, c.TLS.check()...)
+	problems = append(problems, c.Access.check(&c.TLS)...)
 	if !slices.ContainsFunc(c.Members, func(m Member) bool { return m.ID == c.NodeID }) {
 		problems = append(problems, problem("node_id", "is %d, which is not among the members (%s): give every coordinator "+
 			"node the same list of all of them", c.NodeID, membersValue{&c.Members}))
+	}
+	if c.Join && len(c.Members) == 1 {
+		problems = append(problems, problem("members", "has this node only, which is to join a cluster: name others of it, too"))
 	}
 	if len(c.Members) > maxMembers {
 		problems = append(problems, problem("members", "has %d nodes, more than %d: a larger Raft group only gets slower",
@@ -59,7 +113,9 @@ func (c *Coordinator) check() []Problem {
 const maxMembers = 9
 
 func (p *Partition) check() []Problem {
-	problems := append(p.Raft.check(), samePort(p.ClientListen, p.PeerListen)...)
+	problems := append(p.Raft.check(), samePort(p.ClientListen, p.PeerListen, p.MetricsListen)...)
+	problems = append(problems, p.TLS.check()...)
+	problems = append(problems, p.Access.check(&p.TLS)...)
 	problems = append(problems, advertised("advertise_client", p.AdvertiseClient, "client_listen", p.ClientListen)...)
 	return append(problems, advertised("advertise_peer", p.AdvertisePeer, "peer_listen", p.PeerListen)...)
 }
@@ -80,32 +136,57 @@ func (d *Dev) check() []Problem {
 	if err := checkAddress(net.JoinHostPort(d.Host, "1"), dialled); err != nil {
 		return []Problem{problem("host", "is %q: it %v", d.Host, err)}
 	}
+	if !d.Insecure && !loopback(d.Host) {
+		return []Problem{problem("host", "is %q, which is not loopback, and a development cluster speaks plain text: whoever reaches it can "+
+			"do everything; say --insecure if that is meant", d.Host)}
+	}
 	return nil
 }
 
-func (c *Client) check() []Problem { return nil }
+func (c *Client) check() []Problem {
+	switch {
+	case c.Token != "" && c.CA == "":
+		return []Problem{problem("token_file", "needs tls_ca: a token is sent over TLS only")}
+	case c.Cert == "" && c.Key == "":
+		return nil
+	default:
+		return together(map[string]string{"tls_ca": c.CA, "tls_cert": c.Cert, "tls_key": c.Key},
+			"a client with a certificate needs tls_ca, tls_cert and tls_key")
+	}
+}
 
 // Warnings returns what works and is unwise, one sentence each, for the log of
 // a node that starts.
 func Warnings(s Section) []string {
 	var out []string
-	listen := map[string]string{}
+	listen, unasked := map[string]string{}, ""
+	node := func(client, peer string, t *TLS, a *Access) {
+		if t.Insecure {
+			listen["client_listen"], listen["peer_listen"] = client, peer
+		}
+		if !t.Insecure && t.ClientAuth != ClientAuthRequire && a.Authorization == AuthorizationNone {
+			unasked = t.ClientAuth
+		}
+	}
 	switch s := s.(type) {
 	case *Coordinator:
-		listen["client_listen"], listen["peer_listen"] = s.ClientListen, s.PeerListen
-		if len(s.Members)%2 == 0 {
+		node(s.ClientListen, s.PeerListen, &s.TLS, &s.Access)
+		if len(s.Members)%2 == 0 && !s.Join {
 			out = append(out, fmt.Sprintf("%d coordinator nodes survive no more failures than %d", len(s.Members), len(s.Members)-1))
 		}
 	case *Partition:
-		listen["client_listen"], listen["peer_listen"] = s.ClientListen, s.PeerListen
+		node(s.ClientListen, s.PeerListen, &s.TLS, &s.Access)
 	case *Dev:
 		listen["host"] = s.Host
 	}
 	for _, key := range []string{"client_listen", "peer_listen", "host"} {
 		if address := listen[key]; address != "" && !loopback(address) {
-			out = append(out, fmt.Sprintf("%s is %s, which is not loopback, and there is no TLS and no authentication yet: "+
-				"whoever reaches it can do everything", key, address))
+			out = append(out, fmt.Sprintf("%s is %s, which is not loopback, and the node is insecure: whoever reaches it can do everything",
+				key, address))
 		}
+	}
+	if unasked != "" {
+		out = append(out, "tls_client_auth is "+unasked+", and authorization is none: whoever reaches client_listen can do everything that clients can")
 	}
 	return out
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,6 +58,51 @@ func (v textValue) set(texts []string) error {
 		return fmt.Errorf("must not be empty: give a %s", v.what)
 	}
 	*v.to = text
+	return nil
+}
+
+// pathValue is the name of a file, or nothing.
+type pathValue struct{ to *string }
+
+func (v pathValue) String() string { return *v.to }
+func (v pathValue) unit() string   { return "path of a file, or empty" }
+
+func (v pathValue) set(texts []string) (err error) {
+	*v.to, err = one(texts)
+	return err
+}
+
+// wordValue is a text that may be empty.
+type wordValue struct{ to *string }
+
+func (v wordValue) String() string { return *v.to }
+func (v wordValue) unit() string   { return "text, or empty" }
+
+func (v wordValue) set(texts []string) (err error) {
+	*v.to, err = one(texts)
+	return err
+}
+
+// maxSuperUsers bounds a list that every call is compared with.
+const maxSuperUsers = 100
+
+// principalsValue is a list of principals, which may be empty.
+type principalsValue struct{ to *[]string }
+
+func (principalsValue) isList()          {}
+func (v principalsValue) String() string { return strings.Join(*v.to, ",") }
+func (v principalsValue) unit() string   { return "list of principals" }
+
+func (v principalsValue) set(texts []string) error {
+	if len(texts) > maxSuperUsers {
+		return fmt.Errorf("has %d names, more than %d", len(texts), maxSuperUsers)
+	}
+	for _, text := range texts {
+		if text == "" || len(text) > 255 || text == "*" || text == "anonymous" {
+			return fmt.Errorf("has %q: give names of 1 to 255 bytes; everybody and anonymous cannot be super users", text)
+		}
+	}
+	*v.to = texts
 	return nil
 }
 
@@ -211,6 +257,25 @@ func (v bytesValue) set(texts []string) error {
 	return errors.New("must be a number of bytes such as 1048576, 512KiB, 256MiB or 2GiB")
 }
 
+type boolValue struct{ to *bool }
+
+func (v boolValue) String() string { return strconv.FormatBool(*v.to) }
+func (v boolValue) unit() string   { return "true|false" }
+
+func (v boolValue) set(texts []string) error {
+	text, err := one(texts)
+	if err != nil {
+		return err
+	}
+	switch text {
+	case "true", "false":
+		*v.to = text == "true"
+		return nil
+	default:
+		return errors.New("must be one of true, false")
+	}
+}
+
 type choiceValue struct {
 	to      *string
 	choices []string
@@ -256,9 +321,10 @@ func (v levelValue) set(texts []string) error {
 type addressUse uint8
 
 const (
-	dialled   addressUse = iota // others connect to it: a real host and port
-	listening                   // port 0 takes a free one, an empty host all interfaces
-	optional                    // dialled, or empty
+	dialled             addressUse = iota // others connect to it: a real host and port
+	listening                             // port 0 takes a free one, an empty host all interfaces
+	optional                              // dialled, or empty
+	optionallyListening                   // listening, or empty
 )
 
 type addressValue struct {
@@ -269,7 +335,7 @@ type addressValue struct {
 func (v addressValue) String() string { return *v.to }
 
 func (v addressValue) unit() string {
-	if v.use == optional {
+	if v.use == optional || v.use == optionallyListening {
 		return "host:port, or empty"
 	}
 	return "host:port"
@@ -291,7 +357,7 @@ func (v addressValue) set(texts []string) error {
 const maxAddressBytes = 255
 
 func checkAddress(text string, use addressUse) error {
-	if text == "" && use == optional {
+	if text == "" && (use == optional || use == optionallyListening) {
 		return nil
 	}
 	host, port, err := net.SplitHostPort(text)
@@ -304,7 +370,7 @@ func checkAddress(text string, use addressUse) error {
 		return fmt.Errorf("has %d bytes, more than %d", len(text), maxAddressBytes)
 	case err != nil:
 		return errors.New("must end with a port number from 1 to 65535")
-	case use == listening:
+	case use == listening || use == optionallyListening:
 		return nil
 	case n == 0:
 		return errors.New("must have a port from 1 to 65535: nobody can connect to port 0")
@@ -355,7 +421,7 @@ func (v membersValue) String() string {
 func (v membersValue) set(texts []string) error {
 	var members []Member
 	for _, text := range texts {
-		m, err := parseMember(text)
+		m, err := ParseMember(text)
 		if err != nil {
 			return fmt.Errorf("has %q, which %w", text, err)
 		}
@@ -368,7 +434,8 @@ func (v membersValue) set(texts []string) error {
 	return nil
 }
 
-func parseMember(text string) (Member, error) {
+// ParseMember reads ID=CLIENT_ADDRESS/PEER_ADDRESS.
+func ParseMember(text string) (Member, error) {
 	id, addresses, ok := strings.Cut(text, "=")
 	client, peer, both := strings.Cut(addresses, "/")
 	if !ok || !both {
@@ -390,4 +457,31 @@ func (membersValue) fields() []string { return []string{"id", "client_address", 
 
 func (membersValue) join(f map[string]string) string {
 	return f["id"] + "=" + f["client_address"] + "/" + f["peer_address"]
+}
+
+// maxURLBytes bounds a URL.
+const maxURLBytes = 2048
+
+// urlValue is the http or https URL of a collector, or nothing.
+type urlValue struct{ to *string }
+
+func (v urlValue) String() string { return *v.to }
+func (v urlValue) unit() string   { return "URL, or empty" }
+
+func (v urlValue) set(texts []string) error {
+	text, err := one(texts)
+	if err != nil {
+		return err
+	}
+	u, err := url.Parse(text)
+	switch {
+	case text == "":
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Port() == "" ||
+		u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery+u.Fragment != "":
+		return errors.New("must be http://host:port or https://host:port, such as http://127.0.0.1:4317")
+	case len(text) > maxURLBytes:
+		return fmt.Errorf("must have %d bytes at most", maxURLBytes)
+	}
+	*v.to = text
+	return nil
 }

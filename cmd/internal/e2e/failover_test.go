@@ -14,6 +14,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/oncelog/oncelog/api/level"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/client"
 	"github.com/oncelog/oncelog/cmd/internal/cluster"
@@ -355,7 +356,7 @@ func TestWipedNodeIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = oncelogv1.NewNodeServiceClient(w.conn(t, leader.Peer)).RegisterNode(t.Context(), &oncelogv1.RegisterNodeRequest{
-		NodeId: n.ID, InstanceId: "another-disk", ClientAddress: n.Client, PeerAddress: n.Peer,
+		NodeId: n.ID, InstanceId: "another-disk", ClientAddress: n.Client, PeerAddress: n.Peer, MaxFormatLevel: level.Newest,
 	})
 	wantCode(t, "another disk under an old id", err, oncelogv1.ErrorCode_ERROR_CODE_NODE_ID_IN_USE)
 	_, err = oncelogv1.NewNodeServiceClient(w.conn(t, leader.Peer)).RegisterNode(t.Context(), &oncelogv1.RegisterNodeRequest{

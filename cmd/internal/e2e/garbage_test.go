@@ -45,7 +45,9 @@ func methods(t *testing.T, w *world) []method {
 		"CatalogService": {c.Client}, "TransactionService": {c.Client}, "GroupService": {c.Client},
 		"StatusService": {c.Client, p.Client}, "LogService": {p.Client},
 		"NodeService": {c.Peer}, "ShardService": {p.Peer}, "RaftService": {c.Peer, p.Peer},
-		"MemberService": {c.Peer},
+		"MemberService": {c.Peer}, "CoordinatorService": {c.Client}, "PlacementService": {c.Client}, "AclService": {c.Client},
+		"BackupService": {c.Client}, "ShardBackupService": {p.Client},
+		"DebugService": {c.Client, p.Client},
 	}
 	var all []method
 	protoregistry.GlobalFiles.RangeFilesByPackage("oncelog.v1", func(f protoreflect.FileDescriptor) bool {
@@ -187,22 +189,30 @@ var fillers = map[string]filler{
 
 // welcome are answers without an error that garbage may get.
 func welcome(kind string, m method) bool {
+	switch m.desc.Name() {
+	case "Rebalance", "GetFormatLevel":
+		return true // the one has a switch, the other asks for nothing
+	case "RemoveAcls":
+		if kind != "huge" && kind != "negative" {
+			return true // all, or those of somebody who has none
+		}
+	}
 	switch name := m.desc.Name(); kind {
 	case "missing":
 		// Nothing has to be said to these, or nothing is asked of them.
 		switch name {
-		case "InitProducer", "GetMetadata", "DescribeCluster", "ListTopics", "ListGroups", "ListTransactions", "GetStatus",
-			"AppendStream", "DescribePartitions", "ListOffsets", "DeleteRecords", "Enlist", "CheckProducers", "WriteMarkers", "Exchange":
+		case "InitProducer", "GetMetadata", "DescribeCluster", "ListTopics", "ListGroups", "ListTransactions", "GetStatus", "GetDiagnostics", "WatchTransactions",
+			"ListCoordinators", "ListAcls", "AppendStream", "DescribePartitions", "ListOffsets", "DeleteRecords", "Enlist", "CheckProducers", "WriteMarkers", "Exchange", "CreateBackup":
 			return true
 		}
 	case "unheard of", "many", "huge", "negative":
 		switch name {
 		// Questions about what is not there have an answer without an error.
-		case "GetStatus", "DescribeCluster", "GetMetadata", "GetOutcome", "ListTransactions", "ListGroups", "ListTopics",
-			"LeaveGroup", "CheckProducers", "AppendStream":
+		case "GetStatus", "GetDiagnostics", "WatchTransactions", "DescribeCluster", "GetMetadata", "GetOutcome", "ListTransactions", "ListGroups", "ListTopics",
+			"ListCoordinators", "LeaveGroup", "CheckProducers", "AppendStream", "AddAcls":
 			return true
 		// Refusals are inside the answer.
-		case "WriteMarkers", "Enlist":
+		case "WriteMarkers", "Enlist", "OpenBackup":
 			return true
 		// A name that nobody has used yet is a good name for something new.
 		case "CreateTopic", "InitProducer":
@@ -267,6 +277,13 @@ func newBystander(t *testing.T, w *world) bystander {
 	send(t, tx, b.topic, "open")
 	w.awaitOpen(t, tx.ID())
 	b.tx = tx.ID()
+	eventually(t, "the coordinator has announced itself", func() error { // which changes the list of coordinators
+		list, err := c.Admin().ListCoordinators(ctx)
+		if err == nil && list.GetMembers()[0].GetInstanceId() == "" {
+			err = errors.New("it has not")
+		}
+		return err
+	})
 	return b
 }
 
@@ -378,8 +395,11 @@ func TestFlippedBitsForEveryRPC(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for _, m := range methods(t, w) {
-		if m.desc.Parent().Name() == "RaftService" || m.desc.Name() == "Heartbeat" {
-			continue // a heartbeat waits as it is told
+		switch {
+		case m.desc.Parent().Name() == "RaftService":
+			continue
+		case m.desc.Name() == "Heartbeat", m.desc.Name() == "WatchTransactions":
+			continue // they wait as they are told
 		}
 		msg := newMessage(t, m)
 		fillers["unheard of"].fill(msg.ProtoReflect(), 0)

@@ -32,6 +32,13 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if job := os.Getenv(sinkVariable); job != "" {
+		if err := runSink(job); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if task := os.Getenv(memberVariable); task != "" {
 		if err := runMember(task); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -74,13 +81,15 @@ func runNode(role cluster.Role) error {
 // startTimeout bounds the start of a cluster.
 const startTimeout = time.Minute
 
-// startCluster starts nodes that are this very program.
+// startCluster starts nodes that are this very program, unless cfg names another.
 func startCluster(ctx context.Context, cfg cluster.Config) (*cluster.Cluster, error) {
 	binary, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	cfg.Binary = binary
+	if cfg.Binary == "" {
+		cfg.Binary = binary
+	}
 	cfg.Env = append(cfg.Env, nodeVariable+"=1")
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -134,8 +143,11 @@ func (s *sharedWorld) stop() error {
 // values of cfg take the defaults, three nodes of each kind.
 func ownCluster(t *testing.T, cfg cluster.Config) *world {
 	t.Helper()
-	cfg.Dir = t.TempDir()
-	if *keep {
+	switch {
+	case cfg.Dir != "": // with data that a test has made
+	case !*keep:
+		cfg.Dir = t.TempDir()
+	default:
 		var err error
 		if cfg.Dir, err = os.MkdirTemp("", "oncelog-e2e-"); err != nil {
 			t.Fatal(err)

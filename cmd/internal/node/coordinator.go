@@ -6,16 +6,19 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/cmd/internal/config"
+	"github.com/oncelog/oncelog/cmd/internal/metrics"
+	"github.com/oncelog/oncelog/cmd/internal/tracing"
 	"github.com/oncelog/oncelog/coordinator"
 	"github.com/oncelog/oncelog/coordinator/catalog"
 	"github.com/oncelog/oncelog/internal/datafile"
@@ -32,13 +35,20 @@ const coordinatorRaft = "coordinator"
 type Coordinator struct {
 	process
 	coordinator *coordinator.Coordinator
-	transport   *rafttransport.Transport
-	store       *raftstore.Store
+	// addresses is coordinator, once it is there, for the transport.
+	addresses atomic.Pointer[coordinator.Coordinator]
+	transport *rafttransport.Transport
+	store     *raftstore.Store
 }
 
 // StartCoordinator starts a coordinator node. Ports of 0 are taken freely, which
 // is of use only in a cluster of one.
-func StartCoordinator(cfg *config.Coordinator, log *slog.Logger) (_ *Coordinator, err error) {
+func StartCoordinator(cfg *config.Coordinator, log *slog.Logger) (*Coordinator, error) {
+	return startCoordinator(cfg, nil, log)
+}
+
+// startCoordinator adds the metrics of the node to all, if that is not nil.
+func startCoordinator(cfg *config.Coordinator, all *metrics.Registry, log *slog.Logger) (_ *Coordinator, err error) {
 	log = log.With("role", "coordinator", "node_id", cfg.NodeID)
 	n := &Coordinator{process: newProcess(log)}
 	defer func() {
@@ -49,28 +59,51 @@ func StartCoordinator(cfg *config.Coordinator, log *slog.Logger) (_ *Coordinator
 	if err := ownedBy(cfg.DataDir, partitionFile, "partition node"); err != nil {
 		return nil, err
 	}
+	security, err := secure(&cfg.TLS, log)
+	if err != nil {
+		return nil, err
+	}
+	if n.tracing, err = tracing.Open(cfg.TracingEndpoint, metrics.RoleCoordinator, cfg.NodeID, Version(), log); err != nil {
+		return nil, err
+	}
+	gate, authority, err := gate(&cfg.Access, log)
+	if err != nil {
+		return nil, err
+	}
 	var logID string
-	if n.store, n.transport, logID, err = openCoordinatorStore(cfg, log, n.fail); err != nil {
+	if n.store, n.transport, logID, err = n.openStore(cfg, security); err != nil {
 		return nil, err
 	}
 	n.coordinator, err = coordinator.New(coordinator.Config{
-		NodeID: cfg.NodeID, Members: coordinatorMembers(cfg.Members),
+		NodeID: cfg.NodeID, Members: coordinatorMembers(cfg.Members), Join: cfg.Join,
 		Files: datafile.Directory(cfg.DataDir), LogID: logID,
-		Store: n.store, DialPeer: dialPeer, Logger: log, Version: Version(),
+		Store: n.store, DialPeer: security.dialPeer, Logger: log, Tracer: n.tracing.Tracer(), Version: Version(), MaxFormatLevel: cfg.MaxFormatLevel,
 		DefaultTimeout: cfg.TransactionTimeoutDefault, MaxTimeout: cfg.TransactionTimeoutMax,
 		IDExpiration: cfg.TransactionalIDExpiration,
 		Settings:     catalog.Settings{ShardsPerNode: cfg.ShardsPerNode},
+		Access:       authority,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := n.listen(cfg.ClientListen, cfg.PeerListen); err != nil {
+	if err := n.monitor(cfg.MetricsListen, all, metrics.RoleCoordinator, cfg.NodeID); err != nil {
 		return nil, err
 	}
+	n.addresses.Store(n.coordinator)
+	gate.Authorize = n.coordinator.Authorize
+	if err := n.listen(cfg.ClientListen, cfg.PeerListen, security, gate, cfg.Limits); err != nil {
+		return nil, err
+	}
+	if n.metrics.node != nil {
+		n.metrics.node.Coordinator(n.coordinator, n.store)
+	}
 	n.coordinator.RegisterClient(n.client.server)
+	oncelogv1.RegisterDebugServiceServer(n.client.server, &diagnostics{settings: cfg, register: func(r *metrics.Registry) {
+		r.Node(metrics.RoleCoordinator, cfg.NodeID, Version()).Coordinator(n.coordinator, n.store)
+	}})
 	n.coordinator.RegisterPeer(n.peer.server)
 	oncelogv1.RegisterRaftServiceServer(n.peer.server,
-		rafttransport.NewServer(raftstore.NodeID(cfg.NodeID), coordinatorRaft, n.store))
+		rafttransport.NewServer(raftstore.NodeID(cfg.NodeID), coordinatorRaft, n.store).WithInstances(n.instance))
 	n.serve()
 	go n.watch()
 	go n.followDisk(n.store, oncelogv1.TransactionService_ServiceDesc.ServiceName)
@@ -106,22 +139,37 @@ func (n *Coordinator) Close(ctx context.Context) {
 				n.log.Debug("closing peer connections", "error", err)
 			}
 		}
+		n.stopTracing(ctx)
 		n.log.Info("stopped")
 	})
 }
 
-func openCoordinatorStore(cfg *config.Coordinator, log *slog.Logger, failed func(error)) (*raftstore.Store, *rafttransport.Transport, string, error) {
+// openStore opens the log, with a transport that finds the members where the
+// coordinator says, and before that where the settings do.
+func (n *Coordinator) openStore(cfg *config.Coordinator, s security) (*raftstore.Store, *rafttransport.Transport, string, error) {
 	addresses := map[raftstore.NodeID]string{}
 	for _, m := range cfg.Members {
 		addresses[raftstore.NodeID(m.ID)] = m.PeerAddress
 	}
 	resolve := func(id raftstore.NodeID) (string, bool) {
+		if c := n.addresses.Load(); c != nil {
+			return c.PeerAddress(id)
+		}
 		a, ok := addresses[id]
 		return a, ok
 	}
 	return openStore(storeConfig{
-		node: cfg.NodeID, cluster: coordinatorRaft, dir: cfg.DataDir, raft: cfg.Raft, resolve: resolve, failed: failed, log: log,
+		node: cfg.NodeID, cluster: coordinatorRaft, dir: cfg.DataDir, raft: cfg.Raft, creds: s.dial, resolve: resolve, instance: n.instance,
+		failed: n.fail, log: n.log,
 	})
+}
+
+// instance names the data directory of a member, as the transport wants to know it.
+func (n *Coordinator) instance(id raftstore.NodeID) string {
+	if c := n.addresses.Load(); c != nil {
+		return c.Instance(id)
+	}
+	return ""
 }
 
 // storeConfig is what both kinds of node tell about their log.
@@ -130,9 +178,12 @@ type storeConfig struct {
 	cluster string
 	dir     string
 	raft    config.Raft
+	creds   credentials.TransportCredentials // of connections to other nodes
 	resolve func(raftstore.NodeID) (string, bool)
-	failed  func(error)
-	log     *slog.Logger
+	// instance may be nil.
+	instance func(raftstore.NodeID) string
+	failed   func(error)
+	log      *slog.Logger
 	// separateFrom is pebblelog's SeparateValuesFrom.
 	separateFrom int
 }
@@ -149,9 +200,9 @@ func openStore(c storeConfig) (_ *raftstore.Store, _ *rafttransport.Transport, i
 		return nil, nil, "", err
 	}
 	transport := rafttransport.New(rafttransport.Config{
-		Self: raftstore.NodeID(c.node), ClusterID: c.cluster, Resolve: c.resolve,
+		Self: raftstore.NodeID(c.node), ClusterID: c.cluster, Resolve: c.resolve, Instance: c.instance,
 		DialOptions: []grpc.DialOption{
-			grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithTransportCredentials(c.creds),
 			grpc.WithKeepaliveParams(peerKeepalive),
 		},
 		Logger: c.log,
@@ -182,9 +233,9 @@ var peerKeepalive = keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 
 // dialPeer connects to another node in the background. A node that comes back
 // must be found within an election, so gRPC's pauses, which grow to minutes,
 // are kept short.
-func dialPeer(address string) (grpc.ClientConnInterface, error) {
+func (s security) dialPeer(address string) (grpc.ClientConnInterface, error) {
 	return grpc.NewClient("passthrough:///"+address,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(s.dial),
 		grpc.WithDisableRetry(),
 		grpc.WithKeepaliveParams(peerKeepalive),
 		grpc.WithConnectParams(grpc.ConnectParams{

@@ -68,7 +68,7 @@ func TestDamagedDirectories(t *testing.T) {
 		{"coordinator", "nothing", func(string) error { return nil }, nil, ""},
 		{"partition", "nothing", func(string) error { return nil }, nil, ""},
 		{"coordinator", "log deleted", remove("log"), raftstore.ErrCorrupt, "is not the one that this node had"},
-		{"partition", "log deleted", remove("log"), raftstore.ErrCorrupt, "the log of shard 2 is gone; join as a new node"},
+		{"partition", "log deleted", remove("log"), raftstore.ErrCorrupt, "the log of shard 2 is gone"},
 		{"coordinator", "*.log deleted", remove("log/*.log"), raftstore.ErrCorrupt, ".log, a write-ahead log, is missing"},
 		{"partition", "*.log deleted", remove("log/*.log"), raftstore.ErrCorrupt, ".log, a write-ahead log, is missing"},
 		{"partition", "write-ahead log cut", cut("log/*.log"), raftstore.ErrCorrupt, ".log, a write-ahead log, has "},

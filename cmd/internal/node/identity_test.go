@@ -42,11 +42,19 @@ func TestCoordinatorDirectoryBelongsToOneNode(t *testing.T) {
 	if err := start(coordinatorConfig(dir, 2, 2)); apierrors.CodeOf(err) != oncelogv1.ErrorCode_ERROR_CODE_NODE_ID_IN_USE {
 		t.Errorf("another node's directory: %v", err)
 	}
-	if err := start(coordinatorConfig(dir, 1, 1, 2, 3)); err == nil || !strings.Contains(err.Error(), "cannot be changed yet") {
-		t.Errorf("another list of members: %v", err)
+	if err := start(coordinatorConfig(dir, 1, 1, 2, 3)); err != nil {
+		t.Errorf("another list of members, who are in the log: %v", err)
 	}
 	if err := start(coordinatorConfig(dir, 1, 1)); err != nil {
 		t.Errorf("its own directory again: %v", err)
+	}
+
+	early := t.TempDir()
+	if err := start(coordinatorConfig(early, 1, 1, 2, 3)); err != nil {
+		t.Fatal(err)
+	}
+	if err := start(coordinatorConfig(early, 1, 1, 2)); err == nil || !strings.Contains(err.Error(), "a cluster that begins with") {
+		t.Errorf("another list of members, who have no log yet: %v", err)
 	}
 
 	if err := os.WriteFile(filepath.Join(dir, "coordinator"), []byte("{"), 0o600); err != nil {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,11 +33,18 @@ func TestDevClusterCommits(t *testing.T) {
 
 			ready, done := make(chan struct{}), make(chan error, 1)
 			running, stop := context.WithCancel(ctx)
-			go func() { done <- node.RunDev(running, cfg, testLog(), func() { close(ready) }) }()
+			said := &said{}
+			log := slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: slog.LevelWarn}))
+			go func() { done <- node.RunDev(running, cfg, log, func() { close(ready) }) }()
 			defer func() {
+				said.take()
 				stop()
 				if err := <-done; err != nil {
 					t.Errorf("stopping: %v", err)
+				}
+				// Nodes that notice that the others leave are no news.
+				if text := said.take(); text != "" {
+					t.Errorf("said while it was stopped:\n%s", text)
 				}
 			}()
 			select {
@@ -50,9 +58,31 @@ func TestDevClusterCommits(t *testing.T) {
 	}
 }
 
-func commitAndAbort(ctx context.Context, t *testing.T, server string) {
+// said collects what is logged.
+type said struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (s *said) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.text = append(s.text, p...)
+	return len(p), nil
+}
+
+// take returns what was logged since the last time.
+func (s *said) take() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	text := string(s.text)
+	s.text = nil
+	return text
+}
+
+func commitAndAbort(ctx context.Context, t *testing.T, server string, options ...client.Option) {
 	t.Helper()
-	c, err := client.Dial(ctx, []string{server})
+	c, err := client.Dial(ctx, []string{server}, options...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,17 +7,23 @@ import (
 	"sync"
 	"time"
 
+	"github.com/oncelog/oncelog/cmd/internal/authn"
+	"github.com/oncelog/oncelog/cmd/internal/config"
+	"github.com/oncelog/oncelog/cmd/internal/tracing"
 	"github.com/oncelog/oncelog/raftstore"
 )
 
-// process is what both kinds of node have in common: two listeners and an end.
+// process is what both kinds of node have in common: listeners and an end.
 type process struct {
 	log    *slog.Logger
 	client *listener
 	peer   *listener
-	once   sync.Once
-	closed chan struct{}
-	failed chan error
+	// metrics is the third one, where it is asked for.
+	metrics monitoring
+	tracing *tracing.Tracing // nil: off
+	once    sync.Once
+	closed  chan struct{}
+	failed  chan error
 }
 
 func newProcess(log *slog.Logger) process {
@@ -42,18 +48,22 @@ func (p *process) ClientAddress() string { return p.client.address() }
 // PeerAddress is where nodes reach the node, with the real port.
 func (p *process) PeerAddress() string { return p.peer.address() }
 
-func (p *process) listen(client, peer string) (err error) {
-	if p.client, err = listen("client", client, p.log); err != nil {
+// listen opens both addresses. The gate is the client address's: at the other one are
+// nodes only.
+func (p *process) listen(client, peer string, s security, g *authn.Gate, limits config.Limits) (err error) {
+	if p.client, err = listen("client", client, s.clients, p.log, p.metrics, g, p.tracing.ServerOptions()...); err != nil {
 		return err
 	}
-	p.peer, err = listen("peer", peer, p.log)
+	p.client.net = newLimitedListener(p.client.net, connectionLimits{limits.MaxConnections, limits.MaxConnectionsPerAddress}, p.log)
+	p.peer, err = listen("peer", peer, s.peers, p.log, p.metrics, nil)
 	return err
 }
 
 func (p *process) serve() {
 	p.peer.serve(p.fail)
 	p.client.serve(p.fail)
-	p.log.Info("serving", "client_address", p.client.address(), "peer_address", p.peer.address())
+	p.metrics.serve(p.fail)
+	p.log.Info("serving", "client_address", p.client.address(), "peer_address", p.peer.address(), "metrics_address", p.MetricsAddress())
 }
 
 // diskInterval is how often the health of a service follows the disk. The store
@@ -80,6 +90,7 @@ func (p *process) followDisk(store *raftstore.Store, service string) {
 
 // drain tells health checks that the node goes away.
 func (p *process) drain() {
+	p.metrics.drain()
 	for _, l := range []*listener{p.client, p.peer} {
 		if l != nil {
 			l.drain()
@@ -97,6 +108,7 @@ func (p *process) stopListeners(ctx context.Context) {
 	if p.client != nil {
 		p.client.stop(ctx)
 	}
+	p.metrics.close(ctx)
 }
 
 // Version is the version of the program as it was built: that of its module, or
@@ -116,4 +128,11 @@ func Version() string {
 		}
 	}
 	return version
+}
+
+// stopTracing sends the last spans.
+func (p *process) stopTracing(ctx context.Context) {
+	if err := p.tracing.Close(ctx); err != nil {
+		p.log.Debug("the last spans were not sent", "error", err)
+	}
 }

@@ -84,20 +84,28 @@ func closeAll(ctx context.Context, nodes []running) {
 // once every node serves.
 func RunDev(ctx context.Context, cfg *config.Dev, log *slog.Logger, ready func()) error {
 	coordinators, partitions := cfg.Cluster()
+	log = slog.New(&leaving{Handler: log.Handler(), stopped: ctx.Done()})
 	var nodes []running
 	fail := func(err error) error {
 		closeAll(context.WithoutCancel(ctx), nodes)
 		return err
 	}
+	all, err := serveMetrics(cfg.MetricsListen, log)
+	if err != nil {
+		return err
+	}
+	if all != nil {
+		nodes = append(nodes, all)
+	}
 	for i := range coordinators {
-		n, err := StartCoordinator(&coordinators[i], log)
+		n, err := startCoordinator(&coordinators[i], all.registry(), log)
 		if err != nil {
 			return fail(fmt.Errorf("coordinator %d: %w", i+1, err))
 		}
 		nodes = append(nodes, n)
 	}
 	for i := range partitions {
-		n, err := StartPartition(ctx, &partitions[i], log)
+		n, err := startPartition(ctx, &partitions[i], all.registry(), log)
 		if stopped(ctx, err) {
 			return fail(nil)
 		}
@@ -108,4 +116,31 @@ func RunDev(ctx context.Context, cfg *config.Dev, log *slog.Logger, ready func()
 	}
 	ready()
 	return runUntil(ctx, nodes...)
+}
+
+// leaving is a handler without the warnings of nodes that are stopped one after the
+// other: that the others are gone is what was asked for.
+type leaving struct {
+	slog.Handler
+	stopped <-chan struct{}
+}
+
+// Enabled implements slog.Handler.
+func (l *leaving) Enabled(ctx context.Context, level slog.Level) bool {
+	select {
+	case <-l.stopped:
+		return level != slog.LevelWarn && l.Handler.Enabled(ctx, level)
+	default:
+		return l.Handler.Enabled(ctx, level)
+	}
+}
+
+// WithAttrs implements slog.Handler.
+func (l *leaving) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &leaving{Handler: l.Handler.WithAttrs(attrs), stopped: l.stopped}
+}
+
+// WithGroup implements slog.Handler.
+func (l *leaving) WithGroup(name string) slog.Handler {
+	return &leaving{Handler: l.Handler.WithGroup(name), stopped: l.stopped}
 }

@@ -13,7 +13,9 @@ import (
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"google.golang.org/grpc"
+	channelz "google.golang.org/grpc/channelz/service"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -22,6 +24,7 @@ import (
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/cmd/internal/authn"
 )
 
 // Limits of a listener. grpc-go's own defaults leave streams, headers and
@@ -48,13 +51,20 @@ type listener struct {
 }
 
 // listen opens an address and makes a server for it; services are registered
-// before serve is called. Port 0 takes a free one.
-func listen(name, address string, log *slog.Logger) (*listener, error) {
+// before serve is called. Port 0 takes a free one. What stands before its services may be
+// nil: nothing.
+func listen(name, address string, creds credentials.TransportCredentials, log *slog.Logger, watched monitoring, g *authn.Gate, more ...grpc.ServerOption) (*listener, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("%s address %q cannot be opened: %w", name, address, err)
 	}
-	s := grpc.NewServer(
+	unary, stream := watched.interceptors()
+	unary, stream = append(unary, unaryInterceptors(log)...), append(stream, streamInterceptors(log)...)
+	if g != nil {
+		unary, stream = append(unary, g.Unary), append(stream, g.Stream)
+	}
+	s := grpc.NewServer(append(more,
+		grpc.Creds(creds),
 		grpc.MaxRecvMsgSize(maxMessageBytes),
 		grpc.MaxSendMsgSize(maxMessageBytes),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
@@ -64,12 +74,13 @@ func listen(name, address string, log *slog.Logger) (*listener, error) {
 		grpc.InitialConnWindowSize(connectionWindow),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepalivePing, Timeout: keepaliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minClientPing, PermitWithoutStream: true}),
-		grpc.ChainUnaryInterceptor(unaryInterceptors(log)...),
-		grpc.ChainStreamInterceptor(streamInterceptors(log)...),
-	)
+		grpc.ChainUnaryInterceptor(unary...),
+		grpc.ChainStreamInterceptor(stream...),
+	)...)
 	h := health.NewServer()
 	healthv1.RegisterHealthServer(s, h)
 	reflection.Register(s)
+	channelz.RegisterChannelzServiceToServer(s)
 	return &listener{name: name, net: l, server: s, health: h}, nil
 }
 
@@ -127,7 +138,7 @@ func (l *listener) stop(ctx context.Context) {
 	}
 }
 
-// Interceptors run in this order: logging sees the error that recovery makes of
+// Interceptors run in this order, behind the one that counts and measures: logging sees the error that recovery makes of
 // a panic. What a health check or a Raft stream does is not logged.
 func unaryInterceptors(log *slog.Logger) []grpc.UnaryServerInterceptor {
 	return []grpc.UnaryServerInterceptor{

@@ -1,0 +1,75 @@
+package node
+
+import (
+	"fmt"
+	"log/slog"
+
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/oncelog/oncelog/cmd/internal/authn"
+	"github.com/oncelog/oncelog/cmd/internal/config"
+	"github.com/oncelog/oncelog/internal/access"
+	"github.com/oncelog/oncelog/internal/pki"
+)
+
+// security is what a node's listeners and connections are secured with.
+type security struct {
+	// clients and peers are of the two listeners. Peers are nodes, by their
+	// certificates; markers, enlistments and Raft are served to nobody else.
+	clients, peers credentials.TransportCredentials
+	// dial is of connections to other nodes.
+	dial credentials.TransportCredentials
+}
+
+// gate makes what stands before the services of the client address, without Authorize,
+// and what decides there; nil: permissions are off.
+func gate(a *config.Access, log *slog.Logger) (*authn.Gate, *access.Authority, error) {
+	g := &authn.Gate{}
+	if a.TokenKeys != "" {
+		tokens, err := authn.OpenTokens(authn.TokenConfig{Keys: a.TokenKeys, Issuer: a.TokenIssuer, Audience: a.TokenAudience}, log)
+		if err != nil {
+			return nil, nil, fmt.Errorf("the keys of tokens cannot be used: %w", err)
+		}
+		g.Tokens = tokens
+	}
+	if a.Authorization != config.AuthorizationACL {
+		return g, nil, nil
+	}
+	g.Strict = true
+	return g, access.New(a.SuperUsers), nil
+}
+
+// secure reads a node's certificates.
+func secure(t *config.TLS, log *slog.Logger) (security, error) {
+	if !t.Enabled() {
+		plain := insecure.NewCredentials()
+		return security{plain, plain, plain}, nil
+	}
+	own, err := pki.Open(pki.Files{Cert: t.Cert, Key: t.Key, CA: t.CA}, log)
+	if err != nil {
+		return security{}, fmt.Errorf("the node's certificate cannot be used: %w", err)
+	}
+	if !pki.IsNode(own.Certificate()) {
+		return security{}, fmt.Errorf("%s is no node's certificate, other nodes would refuse it: its organization is not %s; "+
+			"`oncelog cert node` makes one", t.Cert, pki.NodeOrganization)
+	}
+	clients := own
+	if t.ClientCA != "" {
+		if clients, err = pki.Open(pki.Files{Cert: t.Cert, Key: t.Key, CA: t.ClientCA}, log); err != nil {
+			return security{}, fmt.Errorf("the certificates of clients cannot be checked: %w", err)
+		}
+	}
+	forClients := clients.Server(pki.Anybody)
+	switch t.ClientAuth {
+	case config.ClientAuthNone:
+		forClients = clients.OpenServer()
+	case config.ClientAuthRequest:
+		forClients = clients.RequestServer(pki.Anybody)
+	}
+	return security{
+		clients: credentials.NewTLS(forClients),
+		peers:   credentials.NewTLS(own.Server(pki.Nodes)),
+		dial:    credentials.NewTLS(own.Client(pki.Nodes)),
+	}, nil
+}
