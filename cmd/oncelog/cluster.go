@@ -8,18 +8,21 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/oncelog/oncelog/api/level"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/client"
 	"github.com/oncelog/oncelog/cmd/internal/output"
 )
 
 func newClusterCommand(a *app) *cobra.Command {
-	return parent("cluster", "Show the state of the whole cluster", newClusterStatusCommand(a))
+	return parent("cluster", "Show the state of the whole cluster, and move leaders",
+		newClusterStatusCommand(a), newClusterHealthCommand(a), newClusterMoveLeaderCommand(a))
 }
 
 // nodeTimeout bounds how long one node is waited for when many are asked.
@@ -202,6 +205,29 @@ func (v *clusterView) judge() {
 	}
 }
 
+// formatLevel returns the level of formats that the cluster writes and, while some of
+// its nodes read a higher one, who has to read it as well before it is raised.
+func (v *clusterView) formatLevel() string {
+	now, newest := level.Of(v.cluster.GetFormatLevel()), uint32(0)
+	for _, n := range v.Nodes {
+		newest = max(newest, n.status.GetMaxFormatLevel())
+	}
+	text := strconv.FormatUint(uint64(now), 10)
+	if newest <= now {
+		return text
+	}
+	var holding []string
+	for i := range v.Nodes {
+		if n := &v.Nodes[i]; level.Of(n.status.GetMaxFormatLevel()) <= now {
+			holding = append(holding, fmt.Sprintf("%s %d", n.Role, n.NodeID))
+		}
+	}
+	if len(holding) == 0 {
+		return text + " (about to rise)"
+	}
+	return text + " (" + strconv.FormatUint(uint64(newest), 10) + " when it is read by " + strings.Join(holding, ", ") + ")"
+}
+
 func (n *nodeView) name() string {
 	if n.NodeID == 0 {
 		return "at " + n.Address
@@ -215,7 +241,8 @@ func (v *clusterView) table(w io.Writer) error {
 			"cluster_id", c.GetClusterId(), "coordinator_leader", c.GetCoordinatorLeader(), "coordinator_term", c.GetCoordinatorTerm(),
 			"topics", output.Count(c.GetTopicCount()), "partitions", output.Count(c.GetPartitionCount()),
 			"open_transactions", output.Count(c.GetOpenTransactions()),
-			"owed_markers", output.Count(c.GetOwedMarkers())); err != nil {
+			"owed_markers", output.Count(c.GetOwedMarkers()),
+			"format_level", v.formatLevel()); err != nil {
 			return err
 		}
 		fmt.Fprintln(w)

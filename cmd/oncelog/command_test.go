@@ -105,6 +105,10 @@ func (s *scenario) set(what string) {
 		s.fake.refuse = apierrors.New(oncelogv1.ErrorCode(oncelogv1.ErrorCode_value["ERROR_CODE_"+value]), "")
 	case "lowdisk":
 		s.fake.disk = &oncelogv1.DiskStatus{FreeBytes: 12 << 20, MinFreeBytes: 256 << 20, Low: true}
+	case "duel":
+		s.fake.duel = true
+	case "stuck":
+		s.fake.placement.stuck, s.fake.stuck = true, true
 	case "leaderless":
 		s.fake.leaderless = true
 	case "env":
@@ -131,7 +135,7 @@ func (s *scenario) run(args []string) string {
 	}
 	var out, errs bytes.Buffer
 	a := &app{
-		in: strings.NewReader(s.input), out: &out, err: &errs, now: func() time.Time { return time.UnixMilli(fakeTime) },
+		in: strings.NewReader(s.input), out: &out, err: &errs, now: func() time.Time { return time.UnixMilli(fakeTime) }, look: time.Millisecond,
 		environ: append([]string{"ONCELOG_SERVERS=" + s.fake.address}, s.environ...),
 	}
 	s.input = ""

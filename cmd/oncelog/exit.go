@@ -75,6 +75,9 @@ func (a *app) complain(text, help string) {
 	}
 }
 
+// note says what is worth knowing and no failure.
+func (a *app) note(text string) { fmt.Fprintf(a.err, "note:  %s\n", output.Printable(text)) }
+
 // explain returns an error for people: what it is about, the server's own words
 // with its code and details, and what the table of errors says to do.
 func explain(err error) (text, help string) {
@@ -132,9 +135,13 @@ func exitCode(err error) int {
 	switch apierrors.CodeOf(err) {
 	case oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_TOPIC, oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION,
 		oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_NODE, oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PRODUCER,
-		oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_GROUP:
+		oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_GROUP, oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_SHARD:
 		return exitNotFound
 	case oncelogv1.ErrorCode_ERROR_CODE_UNAVAILABLE:
+		return exitNoAnswer
+	}
+	var underWay *errUnderWay
+	if errors.As(err, &underWay) {
 		return exitNoAnswer
 	}
 	if apierrors.ClassOf(err) == apierrors.UnknownOutcome || errors.Is(err, client.ErrOutcomeUnknown) {

@@ -12,6 +12,11 @@ func (f *fakeCluster) ListGroups(context.Context, *oncelogv1.ListGroupsRequest) 
 }
 
 func (f *fakeCluster) DescribeGroup(_ context.Context, req *oncelogv1.DescribeGroupRequest) (*oncelogv1.DescribeGroupResponse, error) {
+	if req.GetGroupId() == "idle" {
+		return &oncelogv1.DescribeGroupResponse{GroupId: "idle", Generation: 2, Partitions: []*oncelogv1.GroupPartition{
+			{Committed: &oncelogv1.CommittedOffset{Partition: &oncelogv1.PartitionRef{Topic: "orders", PartitionId: 100}, Offset: new(uint64(1)), CommittedAtMs: fakeTime}},
+		}}, nil
+	}
 	if req.GetGroupId() != "billing" {
 		return nil, refusal(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_GROUP, apierrors.KeyGroup, req.GetGroupId())
 	}

@@ -27,6 +27,8 @@ type fakeCluster struct {
 	oncelogv1.UnimplementedGroupServiceServer
 	oncelogv1.UnimplementedLogServiceServer
 	oncelogv1.UnimplementedStatusServiceServer
+	oncelogv1.UnimplementedCoordinatorServiceServer
+	oncelogv1.UnimplementedDebugServiceServer
 
 	address string
 	server  *grpc.Server
@@ -42,6 +44,12 @@ type fakeCluster struct {
 	refuse *apierrors.Error
 	// leaderless: DescribeCluster has nobody to answer it.
 	leaderless bool
+	// duel: producers take the id "duel" from each other.
+	duel      bool
+	placement *fakePlacement
+	// members are the coordinators; stuck: a change of them does not go on.
+	members *oncelogv1.ListCoordinatorsResponse
+	stuck   bool
 	// disk is what GetStatus says of it.
 	disk *oncelogv1.DiskStatus
 }
@@ -62,13 +70,18 @@ func startFake(t *testing.T) *fakeCluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fakeCluster{address: l.Addr().String(), server: grpc.NewServer(), logs: map[uint64][]stored{}}
+	f := &fakeCluster{address: l.Addr().String(), server: grpc.NewServer(), logs: map[uint64][]stored{}, members: threeCoordinators()}
 	f.addTopic("orders", 2)
+	f.placement = &fakePlacement{f: f}
+	oncelogv1.RegisterPlacementServiceServer(f.server, f.placement)
+	oncelogv1.RegisterAclServiceServer(f.server, &fakeACLs{f: f})
 	oncelogv1.RegisterCatalogServiceServer(f.server, f)
 	oncelogv1.RegisterTransactionServiceServer(f.server, f)
 	oncelogv1.RegisterGroupServiceServer(f.server, f)
 	oncelogv1.RegisterLogServiceServer(f.server, f)
 	oncelogv1.RegisterStatusServiceServer(f.server, f)
+	oncelogv1.RegisterCoordinatorServiceServer(f.server, f)
+	oncelogv1.RegisterDebugServiceServer(f.server, f)
 	h := grpchealth.NewServer()
 	h.SetServingStatus("draining", healthv1.HealthCheckResponse_NOT_SERVING)
 	healthv1.RegisterHealthServer(f.server, h)
@@ -80,7 +93,10 @@ func startFake(t *testing.T) *fakeCluster {
 func (f *fakeCluster) addTopic(name string, partitions uint32) *oncelogv1.Topic {
 	topic := &oncelogv1.Topic{
 		Name: name, TopicId: uint64(len(f.topics) + 1), PartitionCount: partitions, ReplicationFactor: 3, CreatedAtMs: fakeTime,
-		Config: &oncelogv1.TopicConfig{RetentionMs: proto.Int64(-1), RetentionBytes: proto.Int64(-1)},
+		Config: &oncelogv1.TopicConfig{
+			RetentionMs: proto.Int64(-1), RetentionBytes: proto.Int64(-1), CleanupPolicy: oncelogv1.CleanupPolicy_CLEANUP_POLICY_DELETE,
+			MinCompactionLagMs: proto.Int64(0), DeleteRetentionMs: proto.Int64(86_400_000),
+		},
 	}
 	for i := range partitions {
 		topic.Partitions = append(topic.Partitions, &oncelogv1.Partition{
@@ -196,11 +212,15 @@ func (f *fakeCluster) DescribeCluster(context.Context, *oncelogv1.DescribeCluste
 	if f.leaderless {
 		return nil, refusal(oncelogv1.ErrorCode_ERROR_CODE_UNAVAILABLE)
 	}
-	return &oncelogv1.DescribeClusterResponse{
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d := &oncelogv1.DescribeClusterResponse{
 		ClusterId: "fake", Version: 7, Coordinators: f.node(), CoordinatorLeader: 1, CoordinatorTerm: 9,
 		Nodes: append(f.node(), &oncelogv1.Node{NodeId: 2, ClientAddress: unreachable}), Shards: f.shards(),
 		TopicCount: 1, PartitionCount: 2, OpenTransactions: 1234, OwedMarkers: 1,
-	}, nil
+	}
+	f.placement.picture(d)
+	return d, nil
 }
 
 // unreachable is where nobody listens.
@@ -233,6 +253,11 @@ func (f *fakeCluster) ListTransactions(_ context.Context, req *oncelogv1.ListTra
 		},
 		{TransactionalId: "with\nline", Txn: &oncelogv1.TxnRef{ProducerId: 8}, State: oncelogv1.TransactionState_TRANSACTION_STATE_EMPTY},
 	}
+	if f.duel {
+		all = append(all, &oncelogv1.TransactionListing{
+			TransactionalId: "duel", Txn: fakeRef(40), State: oncelogv1.TransactionState_TRANSACTION_STATE_PREPARE_ABORT, AgeMs: 90_000,
+		})
+	}
 	resp := &oncelogv1.ListTransactionsResponse{}
 	for _, l := range all {
 		stateFits := len(req.GetStates()) == 0 || slices.Contains(req.GetStates(), l.GetState())
@@ -244,6 +269,17 @@ func (f *fakeCluster) ListTransactions(_ context.Context, req *oncelogv1.ListTra
 }
 
 func (f *fakeCluster) DescribeTransaction(_ context.Context, req *oncelogv1.DescribeTransactionRequest) (*oncelogv1.DescribeTransactionResponse, error) {
+	if f.duel && req.GetTransactionalId() == "duel" {
+		d := &oncelogv1.DescribeTransactionResponse{TransactionalId: "duel", Epoch: 40, TimeoutMs: 600_000}
+		for i := range uint64(6) {
+			reason := oncelogv1.AbortReason_ABORT_REASON_FENCED
+			if i%2 == 0 {
+				reason = oncelogv1.AbortReason_ABORT_REASON_TIMEOUT
+			}
+			d.Outcomes = append(d.Outcomes, &oncelogv1.DecidedTransaction{Txn: fakeRef(i), Outcome: oncelogv1.TransactionOutcome_TRANSACTION_OUTCOME_ABORTED, Reason: reason, DecidedAtMs: fakeTime - int64(i)*60_000})
+		}
+		return d, nil
+	}
 	if req.GetTransactionalId() != "orders-7" && req.GetProducerId() != 4711 {
 		return nil, refusal(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PRODUCER)
 	}
@@ -424,8 +460,81 @@ func (f *fakeCluster) DescribePartitions(_ context.Context, req *oncelogv1.Descr
 		}
 		if st.GetStableEnd() < st.GetAppliedEnd() {
 			st.OpenTransactions, st.BlockedBy, st.BlockedSinceMs = 1, fakeRef(12), fakeTime
+			if f.duel {
+				st.BlockedSinceMs -= 900_000
+			}
 		}
 		resp.Partitions = append(resp.Partitions, st)
 	}
 	return resp, nil
+}
+
+// ListCoordinators implements the contract.
+func (f *fakeCluster) ListCoordinators(context.Context, *oncelogv1.ListCoordinatorsRequest) (*oncelogv1.ListCoordinatorsResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	list := proto.CloneOf(f.members)
+	// What is under way goes a step further with every look.
+	f.members.Members = slices.DeleteFunc(f.members.Members, func(m *oncelogv1.CoordinatorMember) bool {
+		return m.GetState() == oncelogv1.CoordinatorState_COORDINATOR_STATE_LEAVING && !f.stuck
+	})
+	for _, m := range f.members.GetMembers() {
+		switch {
+		case f.stuck:
+		case m.GetState() == oncelogv1.CoordinatorState_COORDINATOR_STATE_ADDED:
+			m.State, m.Alive, m.Match = oncelogv1.CoordinatorState_COORDINATOR_STATE_LEARNER, true, 1200
+		case m.GetState() == oncelogv1.CoordinatorState_COORDINATOR_STATE_LEARNER:
+			m.State = oncelogv1.CoordinatorState_COORDINATOR_STATE_VOTER
+			f.members.Members = slices.DeleteFunc(f.members.Members, func(x *oncelogv1.CoordinatorMember) bool { return x.GetNodeId() == m.GetReplaces() })
+			m.Replaces = 0
+		}
+	}
+	return list, nil
+}
+
+// AddCoordinator implements the contract.
+func (f *fakeCluster) AddCoordinator(_ context.Context, req *oncelogv1.AddCoordinatorRequest) (*oncelogv1.AddCoordinatorResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	last := f.members.Members[len(f.members.Members)-1]
+	switch {
+	case req.GetNodeId() != 0 && req.GetNodeId() <= last.GetNodeId():
+		return nil, refusal(oncelogv1.ErrorCode_ERROR_CODE_NODE_ID_IN_USE, apierrors.KeyNodeID, fmt.Sprint(req.GetNodeId()))
+	case last.GetState() != oncelogv1.CoordinatorState_COORDINATOR_STATE_VOTER:
+		return nil, refusal(oncelogv1.ErrorCode_ERROR_CODE_CHANGE_IN_PROGRESS, apierrors.KeyNodeID, fmt.Sprint(last.GetNodeId()))
+	}
+	m := &oncelogv1.CoordinatorMember{
+		NodeId: max(req.GetNodeId(), last.GetNodeId()+1), ClientAddress: req.GetClientAddress(), PeerAddress: req.GetPeerAddress(),
+		Replaces: req.GetReplaces(), State: oncelogv1.CoordinatorState_COORDINATOR_STATE_ADDED,
+	}
+	f.members.Members = append(f.members.Members, m)
+	return &oncelogv1.AddCoordinatorResponse{Member: proto.CloneOf(m)}, nil
+}
+
+// RemoveCoordinator implements the contract.
+func (f *fakeCluster) RemoveCoordinator(_ context.Context, req *oncelogv1.RemoveCoordinatorRequest) (*oncelogv1.RemoveCoordinatorResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.refuse != nil {
+		return nil, f.refuse
+	}
+	for _, m := range f.members.GetMembers() {
+		if m.GetNodeId() == req.GetNodeId() {
+			m.State = oncelogv1.CoordinatorState_COORDINATOR_STATE_LEAVING
+		}
+	}
+	return &oncelogv1.RemoveCoordinatorResponse{}, nil
+}
+
+// threeCoordinators are the members at the beginning.
+func threeCoordinators() *oncelogv1.ListCoordinatorsResponse {
+	list := &oncelogv1.ListCoordinatorsResponse{Leader: 1, Term: 9, Commit: 1234, Version: 5}
+	for id := uint64(1); id <= 3; id++ {
+		list.Members = append(list.Members, &oncelogv1.CoordinatorMember{
+			NodeId: id, ClientAddress: fmt.Sprintf("10.0.0.%d:7100", id), PeerAddress: fmt.Sprintf("10.0.0.%d:7101", id),
+			InstanceId: fmt.Sprint("disk-", id), State: oncelogv1.CoordinatorState_COORDINATOR_STATE_VOTER,
+			Leader: id == 1, Alive: id < 3, Match: 1234 - id,
+		})
+	}
+	return list
 }

@@ -11,8 +11,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/client"
+	"github.com/oncelog/oncelog/cmd/internal/lag"
 	"github.com/oncelog/oncelog/cmd/internal/output"
 )
 
@@ -23,9 +25,9 @@ func newGroupLagCommand(a *app) *cobra.Command {
 		Long: `Lag shows, per partition, how many offsets a group can read now (lag), and how
 many more are durable but held back by an open transaction (hidden). A group with
 lag 0 and hidden records waits for that transaction, not for its own consumers:
-'oncelog topic describe' names it. Where an owner has no position yet the lag
-is counted from the first record; partitions without owner and position are not
-shown.`,
+'oncelog topic describe' names it. Where there is no position yet the lag
+is counted from the first record, and so it is in partitions of the group's topics
+that nobody owns.`,
 		Args: takes(1, 1),
 	}
 	return clusterCommand(a, c, func(ctx context.Context, s *session, args []string) error {
@@ -35,79 +37,19 @@ shown.`,
 		if err != nil {
 			return err
 		}
-		view, err := s.lagView(ctx, group)
+		view, err := lag.Of(group, func(topic string) ([]*oncelogv1.PartitionStatus, error) {
+			return ask(ctx, s, "topic "+topic, func(ctx context.Context, a *client.Admin) ([]*oncelogv1.PartitionStatus, error) {
+				return a.DescribePartitions(ctx, topic)
+			})
+		})
 		if err != nil {
 			return err
 		}
-		return s.print(view, view.table)
+		return s.print(view, func(w io.Writer) error { return lagTable(w, view) })
 	})
 }
 
-// lagView is how far a group is behind.
-type lagView struct {
-	GroupID    string         `json:"group_id"`
-	Lag        uint64         `json:"lag,string"`
-	Hidden     uint64         `json:"hidden,string"`
-	Partitions []partitionLag `json:"partitions"`
-}
-
-type partitionLag struct {
-	Topic      string  `json:"topic"`
-	Partition  uint32  `json:"partition"`
-	Offset     *uint64 `json:"offset,string"`
-	StableEnd  uint64  `json:"stable_end,string"`
-	AppliedEnd uint64  `json:"applied_end,string"`
-	Lag        uint64  `json:"lag,string"`
-	Hidden     uint64  `json:"hidden,string"`
-	MemberID   string  `json:"member_id"`
-}
-
-func (s *session) lagView(ctx context.Context, group *oncelogv1.DescribeGroupResponse) (*lagView, error) {
-	v := &lagView{GroupID: group.GetGroupId()}
-	ends := map[string][]*oncelogv1.PartitionStatus{}
-	for _, p := range group.GetPartitions() {
-		ref := p.GetCommitted().GetPartition()
-		if _, asked := ends[ref.GetTopic()]; !asked {
-			statuses, err := ask(ctx, s, "topic "+ref.GetTopic(), func(ctx context.Context, a *client.Admin) ([]*oncelogv1.PartitionStatus, error) {
-				return a.DescribePartitions(ctx, ref.GetTopic())
-			})
-			if err != nil {
-				return nil, err
-			}
-			ends[ref.GetTopic()] = statuses
-		}
-		if int(ref.GetPartition()) >= len(ends[ref.GetTopic()]) {
-			continue // of a topic that is being deleted
-		}
-		end := ends[ref.GetTopic()][ref.GetPartition()]
-		from := end.GetStartOffset()
-		if p.GetCommitted().Offset != nil {
-			from = max(from, p.GetCommitted().GetOffset())
-		}
-		line := partitionLag{
-			Topic: ref.GetTopic(), Partition: ref.GetPartition(), Offset: p.GetCommitted().Offset,
-			StableEnd: end.GetStableEnd(), AppliedEnd: end.GetAppliedEnd(), MemberID: p.GetMemberId(),
-			Lag: above(end.GetStableEnd(), from), Hidden: above(end.GetAppliedEnd(), max(from, end.GetStableEnd())),
-		}
-		v.Lag += line.Lag
-		v.Hidden += line.Hidden
-		v.Partitions = append(v.Partitions, line)
-	}
-	slices.SortFunc(v.Partitions, func(a, b partitionLag) int {
-		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
-	})
-	return v, nil
-}
-
-// above is how much a is above b, which may be the newer word.
-func above(a, b uint64) uint64 {
-	if a < b {
-		return 0
-	}
-	return a - b
-}
-
-func (v *lagView) table(w io.Writer) error {
+func lagTable(w io.Writer, v *lag.Group) error {
 	if err := output.Fields(w, "group_id", v.GroupID, "lag", v.Lag, "hidden", v.Hidden); err != nil {
 		return err
 	}
@@ -149,9 +91,7 @@ stop the group's consumers first. Without --yes it only shows what it would do.`
 		if err != nil {
 			return about{"topic " + topic, err}
 		}
-		before, err := ask(ctx, s, "group "+group, func(ctx context.Context, a *client.Admin) (client.Offsets, error) {
-			return a.GroupOffsets(ctx, group)
-		})
+		before, isNew, err := s.groupOffsets(ctx, group)
 		if err != nil {
 			return err
 		}
@@ -173,9 +113,30 @@ stop the group's consumers first. Without --yes it only shows what it would do.`
 		if err := s.print(view, view.table); err != nil || yes {
 			return err
 		}
+		if isNew {
+			fmt.Fprintf(s.err, "there is no group %s yet: --yes makes it, with these positions\n", output.Printable(group))
+		}
 		fmt.Fprintln(s.err, "nothing was moved: say --yes to do it")
 		return nil
 	})
+}
+
+// groupOffsets returns the positions of a group, and whether there is no such group:
+// positions may be set before its first consumer starts, but a name may also be wrong.
+func (s *session) groupOffsets(ctx context.Context, group string) (at client.Offsets, isNew bool, err error) {
+	_, err = ask(ctx, s, "group "+group, func(ctx context.Context, a *client.Admin) (*oncelogv1.DescribeGroupResponse, error) {
+		return a.DescribeGroup(ctx, group)
+	})
+	switch {
+	case apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_GROUP:
+		return nil, true, nil
+	case err != nil:
+		return nil, false, err
+	}
+	at, err = ask(ctx, s, "group "+group, func(ctx context.Context, a *client.Admin) (client.Offsets, error) {
+		return a.GroupOffsets(ctx, group)
+	})
+	return at, false, err
 }
 
 // startOffsets finds offsets as consume does, without a group.

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
@@ -43,7 +44,15 @@ the first of --servers is asked.`,
 }
 
 func health(ctx context.Context, s *session, address, service string) error {
-	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	secured, err := s.tls()
+	if err != nil {
+		return err
+	}
+	creds := insecure.NewCredentials()
+	if secured != nil {
+		creds = credentials.NewTLS(secured)
+	}
+	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(creds))
 	if err != nil {
 		return &usageError{fmt.Errorf("%q is no address: %w", address, err)}
 	}

@@ -24,6 +24,7 @@ type app struct {
 	// typed: in is a terminal, where somebody types lines.
 	typed bool
 	now   func() time.Time
+	look  time.Duration // between two looks at what is waited for; 0: defaultLook
 
 	configFile string // --config
 	started    bool   // arguments and flags were understood
@@ -95,9 +96,12 @@ func newRootCommand(a *app) *cobra.Command {
 		}
 	}
 	add(servers, newDevCommand(a), newCoordinatorCommand(a), newPartitionCommand(a))
+	add(servers, newNodeCommand(a), newShardCommand(a), newRebalanceCommand(a))
+	add(servers, newBackupCommand(a), newRestoreCommand(a))
 	add(work, newTopicCommand(a), newProduceCommand(a), newConsumeCommand(a))
-	add(look, newTxnCommand(a), newGroupCommand(a), newClusterCommand(a), newHealthCommand(a))
-	add(other, newDemoCommand(a), newBenchCommand(a), newSimCommand(a), newChaosCommand(a), newConfigCommand(a), newVersionCommand(a))
+	add(look, newTxnCommand(a), newProducerCommand(a), newGroupCommand(a), newClusterCommand(a), newHealthCommand(a), newDoctorCommand(a))
+	add(look, newConsoleCommand(a), newDebugCommand(a))
+	add(other, newDemoCommand(a), newBenchCommand(a), newSimCommand(a), newChaosCommand(a), newConfigCommand(a), newCertCommand(a), newACLCommand(a), newVersionCommand(a))
 	root.SetFlagErrorFunc(wrongFlag)
 	root.SetHelpCommandGroupID(other)
 	root.SetCompletionCommandGroupID(other)

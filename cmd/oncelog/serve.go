@@ -20,10 +20,12 @@ func serverCommand(a *app, c *cobra.Command, s config.Section, log *config.Log, 
 		if err := a.load(c, s); err != nil {
 			return err
 		}
-		logger := log.Logger(a.err)
+		logger, level := log.Adjustable(a.err)
 		for _, w := range config.Warnings(s) {
 			logger.Warn(w)
 		}
+		stop := followSignals(level, logger)
+		defer stop()
 		return run(c.Context(), logger)
 	}
 	return c
@@ -31,24 +33,30 @@ func serverCommand(a *app, c *cobra.Command, s config.Section, log *config.Log, 
 
 func newCoordinatorCommand(a *app) *cobra.Command {
 	cfg := config.DefaultCoordinator()
-	return serverCommand(a, &cobra.Command{
+	c := serverCommand(a, &cobra.Command{
 		Use:   "coordinator",
-		Short: "Run a coordinator node: transactions, consumer groups, the catalogue",
+		Short: "Run a coordinator node: transactions, consumer groups, the catalogue; add, replace and remove them",
 		Long: `Coordinator runs one coordinator node until it is interrupted. All coordinator
 nodes get the same list of members; one, three or five of them are one Raft
 group. One of them leads and answers; the others point to it.
 
 On a new data directory a node starts once a majority of the others has written
 it down: of three, at the first start, all have to run. A node that lost its
-directory is refused under its number.`,
+directory is refused under its number: replace it.
+
+The list is what the cluster begins with. The commands below change its members,
+and a node that starts with an old list learns the new one.`,
 		Example: `  oncelog coordinator --node-id 1 --data-dir /var/lib/oncelog \
       --member 1=10.0.0.1:7100/10.0.0.1:7101 \
       --member 2=10.0.0.2:7100/10.0.0.2:7101 \
       --member 3=10.0.0.3:7100/10.0.0.3:7101 \
-      --client-listen 10.0.0.1:7100 --peer-listen 10.0.0.1:7101`,
+      --client-listen 10.0.0.1:7100 --peer-listen 10.0.0.1:7101 \
+      --tls-cert certs/node-1.crt --tls-key certs/node-1.key --tls-ca certs/ca.crt`,
 	}, cfg, &cfg.Log, func(ctx context.Context, log *slog.Logger) error {
 		return node.RunCoordinator(ctx, cfg, log)
 	})
+	c.AddCommand(coordinatorCommands(a)...)
+	return c
 }
 
 func newPartitionCommand(a *app) *cobra.Command {
@@ -62,7 +70,8 @@ directory: a node that lost its disk joins under a new number, and gets shards
 that are made from then on.`,
 		Example: `  oncelog partition --node-id 1 --data-dir /var/lib/oncelog \
       --coordinator 10.0.0.1:7101,10.0.0.2:7101,10.0.0.3:7101 \
-      --client-listen 10.0.0.4:7200 --peer-listen 10.0.0.4:7201`,
+      --client-listen 10.0.0.4:7200 --peer-listen 10.0.0.4:7201 \
+      --tls-cert certs/node-4.crt --tls-key certs/node-4.key --tls-ca certs/ca.crt`,
 	}, cfg, &cfg.Log, func(ctx context.Context, log *slog.Logger) error {
 		return node.RunPartition(ctx, cfg, log)
 	})

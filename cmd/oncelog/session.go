@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
+	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +15,7 @@ import (
 	"github.com/oncelog/oncelog/client"
 	"github.com/oncelog/oncelog/cmd/internal/config"
 	"github.com/oncelog/oncelog/cmd/internal/output"
+	"github.com/oncelog/oncelog/internal/pki"
 )
 
 // session is what a command has of a cluster: a client, made when it is needed,
@@ -38,18 +42,41 @@ func (s *session) dial(ctx context.Context) (*client.Client, error) {
 	if s.client != nil {
 		return s.client, nil
 	}
+	options := []client.Option{client.WithClientID(clientID)}
+	secured, err := s.tls()
+	if err != nil {
+		return nil, err
+	}
+	if secured != nil {
+		options = append(options, client.WithTLS(secured))
+	}
+	if s.cfg.Token != "" {
+		options = append(options, client.WithTokenFile(s.cfg.Token))
+	}
 	ctx, cancel := s.limit(ctx)
 	defer cancel()
 	waiting := time.AfterFunc(patience, func() {
 		fmt.Fprintf(s.err, "no coordinator at %s answers yet; trying for %s\n", strings.Join(s.cfg.Servers, ", "), s.cfg.Timeout)
 	})
 	defer waiting.Stop()
-	c, err := client.Dial(ctx, s.cfg.Servers, client.WithClientID(clientID))
+	c, err := client.Dial(ctx, s.cfg.Servers, options...)
 	if err != nil {
 		return nil, s.unreachable(err)
 	}
 	s.client = c
 	return c, nil
+}
+
+// tls returns what connections are secured with; nil: nothing.
+func (s *session) tls() (*tls.Config, error) {
+	if s.cfg.CA == "" {
+		return nil, nil
+	}
+	source, err := pki.Open(pki.Files{Cert: s.cfg.Cert, Key: s.cfg.Key, CA: s.cfg.CA}, slog.New(slog.NewTextHandler(s.err, nil)))
+	if err != nil {
+		return nil, fmt.Errorf("the certificates cannot be used: %w", err)
+	}
+	return source.Client(pki.Nodes), nil
 }
 
 // patience is how long nothing is said when no server answers.
@@ -70,7 +97,30 @@ func (s *session) unreachable(err error) error {
 	}
 	return &helpError{
 		error: about{fmt.Sprintf("no coordinator at %s answered within %s", strings.Join(s.cfg.Servers, ", "), s.cfg.Timeout), err},
-		help:  "Start a cluster with `oncelog dev`, or name its coordinators with --servers or ONCELOG_SERVERS.",
+		help:  s.connectionHelp(err),
+	}
+}
+
+// connectionHelp says what to do about a connection that does not come up. What is
+// wrong with certificates only the texts of crypto/tls and gRPC tell.
+func (s *session) connectionHelp(err error) string {
+	text := err.Error()
+	has := func(parts ...string) bool {
+		return slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(text, p) })
+	}
+	switch {
+	case s.cfg.CA == "" && has("error reading server preface"):
+		return "The cluster seems to speak TLS: give --tls-ca, and --tls-cert and --tls-key if it asks for certificates."
+	case has("first record does not look like a TLS handshake"):
+		return "The cluster speaks plain text: leave --tls-ca out."
+	case has("certificate required"):
+		return "The cluster asks for a certificate: give --tls-cert and --tls-key; `oncelog cert client` makes such files."
+	case has("remote error: tls"):
+		return "The node refuses this certificate: the node's tls_client_ca, or tls_ca, must have its CA. Peer addresses take nodes only."
+	case has("x509:", "no node's"):
+		return "This program does not trust the node: --tls-ca must have the CA of its certificate, and that must name the host in --servers."
+	default:
+		return "Start a cluster with `oncelog dev`, or name its coordinators with --servers or ONCELOG_SERVERS."
 	}
 }
 

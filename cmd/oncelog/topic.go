@@ -30,7 +30,8 @@ func newTopicCreateCommand(a *app) *cobra.Command {
 		Short: "Create a topic and wait until all its partitions can be written",
 		Example: `  oncelog topic create orders --partitions 12
   oncelog topic create audit --replication-factor 3 --if-not-exists
-  oncelog topic create clicks --retention-ms 86400000`,
+  oncelog topic create clicks --retention-ms 86400000
+  oncelog topic create prices --cleanup-policy compact`,
 		Args: takes(1, 1),
 	}
 	c.Flags().Uint32VarP(&partitions, "partitions", "p", 1, "number of partitions, at most 10,000")
@@ -143,7 +144,8 @@ func (s *session) topicView(ctx context.Context, name string) (*topicView, error
 		Name: topic.GetName(), TopicID: topic.GetTopicId(),
 		ReplicationFactor: topic.GetReplicationFactor(), CreatedAtMs: topic.GetCreatedAtMs(),
 		RetentionMs: topic.GetConfig().GetRetentionMs(), RetentionBytes: topic.GetConfig().GetRetentionBytes(),
-		config: topic.GetConfig(),
+		CleanupPolicy: policyText(topic.GetConfig().GetCleanupPolicy()), MinCompactionLagMs: topic.GetConfig().GetMinCompactionLagMs(),
+		DeleteRetentionMs: topic.GetConfig().GetDeleteRetentionMs(), config: topic.GetConfig(),
 	}
 	for _, p := range topic.GetPartitions() {
 		v.Partitions = append(v.Partitions, newPartitionView(p, leaders[p.GetShardId()], byID[p.GetPartitionId()]))
@@ -153,13 +155,18 @@ func (s *session) topicView(ctx context.Context, name string) (*topicView, error
 
 // topicView is a topic with what its leaders say.
 type topicView struct {
-	Name              string          `json:"name"`
-	TopicID           uint64          `json:"topic_id,string"`
-	ReplicationFactor uint32          `json:"replication_factor"`
-	CreatedAtMs       int64           `json:"created_at_ms,string"`
-	RetentionMs       int64           `json:"retention_ms,string"`
-	RetentionBytes    int64           `json:"retention_bytes,string"`
-	Partitions        []partitionView `json:"partitions"`
+	Name              string `json:"name"`
+	TopicID           uint64 `json:"topic_id,string"`
+	ReplicationFactor uint32 `json:"replication_factor"`
+	CreatedAtMs       int64  `json:"created_at_ms,string"`
+	RetentionMs       int64  `json:"retention_ms,string"`
+	RetentionBytes    int64  `json:"retention_bytes,string"`
+
+	CleanupPolicy      string `json:"cleanup_policy"`
+	MinCompactionLagMs int64  `json:"min_compaction_lag_ms,string"`
+	DeleteRetentionMs  int64  `json:"delete_retention_ms,string"`
+
+	Partitions []partitionView `json:"partitions"`
 
 	config *oncelogv1.TopicConfig
 }
@@ -193,8 +200,8 @@ func newPartitionView(p *oncelogv1.Partition, leader uint64, st *oncelogv1.Parti
 }
 
 func (v *topicView) table(w io.Writer) error {
-	if err := output.Fields(w, "name", v.Name, "topic_id", v.TopicID, "replication_factor", v.ReplicationFactor,
-		"created_at", output.Time(v.CreatedAtMs), retentionLabel, retentionText(v.config), sizeLabel, sizeText(v.config)); err != nil {
+	fields := []any{"name", v.Name, "topic_id", v.TopicID, "replication_factor", v.ReplicationFactor, "created_at", output.Time(v.CreatedAtMs)}
+	if err := output.Fields(w, append(fields, keptFields(v.config)...)...); err != nil {
 		return err
 	}
 	fmt.Fprintln(w)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -21,38 +22,73 @@ import (
 type keeping struct {
 	flags              *pflag.FlagSet
 	retention, maxSize int64
+	policy             string
+	lag, tombstones    int64
 }
 
 const (
-	retentionFlag = "retention-ms"
-	sizeFlag      = "retention-bytes"
-	forEver       = -1
+	retentionFlag  = "retention-ms"
+	sizeFlag       = "retention-bytes"
+	policyFlag     = "cleanup-policy"
+	lagFlag        = "min-compaction-lag-ms"
+	tombstonesFlag = "delete-retention-ms"
+	forEver        = -1
 )
+
+// keepingFlags are all of them.
+var keepingFlags = []string{retentionFlag, sizeFlag, policyFlag, lagFlag, tombstonesFlag}
+
+// policies are the values of --cleanup-policy, as Kafka spells them.
+var policies = map[string]oncelogv1.CleanupPolicy{
+	"delete":         oncelogv1.CleanupPolicy_CLEANUP_POLICY_DELETE,
+	"compact":        oncelogv1.CleanupPolicy_CLEANUP_POLICY_COMPACT,
+	"compact,delete": oncelogv1.CleanupPolicy_CLEANUP_POLICY_COMPACT_DELETE,
+	"delete,compact": oncelogv1.CleanupPolicy_CLEANUP_POLICY_COMPACT_DELETE,
+}
 
 func addKeeping(c *cobra.Command) *keeping {
 	k := &keeping{flags: c.Flags()}
 	k.flags.Int64Var(&k.retention, retentionFlag, forEver, "records older than so many milliseconds may go; -1: never")
 	k.flags.Int64Var(&k.maxSize, sizeFlag, forEver, "the oldest records of a partition beyond so many bytes may go; -1: never")
+	k.flags.StringVar(&k.policy, policyFlag, "delete", "what may go: delete (as the two above say), compact (older records of a key), or compact,delete")
+	k.flags.Int64Var(&k.lag, lagFlag, 0, "records younger than so many milliseconds are not compacted")
+	k.flags.Int64Var(&k.tombstones, tombstonesFlag, 86_400_000, "tombstones stay so many milliseconds after what they delete")
 	return k
 }
 
 // config returns what the flags that were given say; nil: none was.
 func (k *keeping) config() (*oncelogv1.TopicConfig, error) {
 	c := &oncelogv1.TopicConfig{}
+	given := false
 	for _, f := range []struct {
-		name  string
-		value *int64
-		field **int64
-	}{{retentionFlag, &k.retention, &c.RetentionMs}, {sizeFlag, &k.maxSize, &c.RetentionBytes}} {
+		name    string
+		value   *int64
+		field   **int64
+		least   int64
+		bounded bool
+	}{
+		{retentionFlag, &k.retention, &c.RetentionMs, 1, false}, {sizeFlag, &k.maxSize, &c.RetentionBytes, 1, false},
+		{lagFlag, &k.lag, &c.MinCompactionLagMs, 0, true}, {tombstonesFlag, &k.tombstones, &c.DeleteRetentionMs, 1, true},
+	} {
 		if !k.flags.Changed(f.name) {
 			continue
 		}
-		if *f.value < 1 && *f.value != forEver {
+		switch {
+		case *f.value < f.least && f.bounded:
+			return nil, &usageError{fmt.Errorf("--%s is %d: it must be at least %d", f.name, *f.value, f.least)}
+		case *f.value < f.least && *f.value != forEver:
 			return nil, &usageError{fmt.Errorf("--%s is %d: it must be at least 1, or -1 for no bound", f.name, *f.value)}
 		}
-		*f.field = f.value
+		*f.field, given = f.value, true
 	}
-	if c.RetentionMs == nil && c.RetentionBytes == nil {
+	if k.flags.Changed(policyFlag) {
+		policy, ok := policies[k.policy]
+		if !ok {
+			return nil, &usageError{fmt.Errorf("--%s is %q: it must be delete, compact, or compact,delete", policyFlag, k.policy)}
+		}
+		c.CleanupPolicy, given = policy, true
+	}
+	if !given {
 		return nil, nil
 	}
 	return c, nil
@@ -62,16 +98,18 @@ func newTopicAlterCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "alter TOPIC",
 		Short: "Change how much of a topic is kept",
-		Long: `Alter changes the retention of a topic; what is not given stays as it is.
-Shards follow within moments, and remove what may go within a minute. Only
-records below the stable end go, the oldest first.`,
+		Long: `Alter changes how a topic is kept; what is not given stays as it is. Shards
+follow within moments, and remove what may go within a minute. Only records below
+the stable end go: by retention the oldest first, by compaction those that a newer
+record of their key has made obsolete.`,
 		Example: `  oncelog topic alter orders --retention-ms 604800000
-  oncelog topic alter orders --retention-ms -1 --retention-bytes 1000000000`,
+  oncelog topic alter orders --retention-ms -1 --retention-bytes 1000000000
+  oncelog topic alter prices --cleanup-policy compact`,
 		Args: takes(1, 1),
 	}
 	keep := addKeeping(c)
-	for _, name := range []string{retentionFlag, sizeFlag} {
-		c.Flags().Lookup(name).DefValue = "0" // help shows no default: what is not given stays
+	for _, name := range keepingFlags {
+		c.Flags().Lookup(name).DefValue = "" // help shows no default: what is not given stays
 	}
 	return clusterCommand(a, c, func(ctx context.Context, s *session, args []string) error {
 		config, err := keep.config()
@@ -79,7 +117,7 @@ records below the stable end go, the oldest first.`,
 		case err != nil:
 			return err
 		case config == nil:
-			return &usageError{fmt.Errorf("nothing to change: give --%s or --%s", retentionFlag, sizeFlag)}
+			return &usageError{fmt.Errorf("nothing to change: give --%s", strings.Join(keepingFlags, " or --"))}
 		}
 		topic, err := ask(ctx, s, "topic "+args[0], func(ctx context.Context, a *client.Admin) (*oncelogv1.Topic, error) {
 			return a.AlterTopic(ctx, args[0], config)
@@ -88,8 +126,8 @@ records below the stable end go, the oldest first.`,
 			return err
 		}
 		return s.print(topic, func(w io.Writer) error {
-			return output.Fields(w, "name", topic.GetName(), "topic_id", topic.GetTopicId(),
-				retentionLabel, retentionText(topic.GetConfig()), sizeLabel, sizeText(topic.GetConfig()))
+			fields := []any{"name", topic.GetName(), "topic_id", topic.GetTopicId()}
+			return output.Fields(w, append(fields, keptFields(topic.GetConfig())...)...)
 		})
 	})
 }
@@ -97,8 +135,29 @@ records below the stable end go, the oldest first.`,
 const (
 	retentionLabel = "retention"
 	sizeLabel      = "retention_bytes"
+	policyLabel    = "cleanup_policy"
 	unbounded      = "for ever"
 )
+
+// keptFields say how a topic is kept.
+func keptFields(c *oncelogv1.TopicConfig) []any {
+	out := []any{retentionLabel, retentionText(c), sizeLabel, sizeText(c), policyLabel, policyText(c.GetCleanupPolicy())}
+	if policyText(c.GetCleanupPolicy()) != "delete" {
+		out = append(out, "min_compaction_lag", output.Millis(c.GetMinCompactionLagMs()), "delete_retention", output.Millis(c.GetDeleteRetentionMs()))
+	}
+	return out
+}
+
+func policyText(p oncelogv1.CleanupPolicy) string {
+	switch p {
+	case oncelogv1.CleanupPolicy_CLEANUP_POLICY_COMPACT:
+		return "compact"
+	case oncelogv1.CleanupPolicy_CLEANUP_POLICY_COMPACT_DELETE:
+		return "compact,delete"
+	case oncelogv1.CleanupPolicy_CLEANUP_POLICY_UNSPECIFIED, oncelogv1.CleanupPolicy_CLEANUP_POLICY_DELETE:
+	}
+	return "delete"
+}
 
 func retentionText(c *oncelogv1.TopicConfig) string {
 	if c.GetRetentionMs() <= 0 {

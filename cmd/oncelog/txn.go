@@ -19,8 +19,9 @@ import (
 )
 
 func newTxnCommand(a *app) *cobra.Command {
-	return parent("txn", "List, describe and abort transactions, and ask for outcomes",
-		newTxnListCommand(a), newTxnDescribeCommand(a), newTxnAbortCommand(a), newTxnOutcomeCommand(a))
+	return parent("txn", "List, describe, watch and abort transactions, and ask for outcomes",
+		newTxnListCommand(a), newTxnDescribeCommand(a), newTxnHistoryCommand(a), newTxnWatchCommand(a), newTxnBlockingCommand(a),
+		newTxnAbortCommand(a), newTxnOutcomeCommand(a))
 }
 
 // Prefixes of enums' values.

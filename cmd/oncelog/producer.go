@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/client"
+	"github.com/oncelog/oncelog/cmd/internal/output"
+)
+
+func newProducerCommand(a *app) *cobra.Command {
+	return parent("producer", "Show the producers of a partition, and fence one",
+		newProducerDescribeCommand(a), newProducerFenceCommand(a))
+}
+
+func newProducerDescribeCommand(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "describe TOPIC PARTITION",
+		Short: "Show what a partition remembers of its producers",
+		Long: `Describe shows every producer that a partition remembers: its open transaction
+there with its first offset, the next sequence, its last append, and the epoch
+below which the partition's shard refuses it. Whose producer id it is says
+'oncelog txn describe --producer-id'.`,
+		Example: "  oncelog producer describe orders 0",
+		Args:    takes(2, 2),
+	}
+	return clusterCommand(a, c, func(ctx context.Context, s *session, args []string) error {
+		n, err := strconv.ParseInt(args[1], 10, 32)
+		if err != nil || n < 0 {
+			return &usageError{fmt.Errorf("%q is no partition: it must be a number from 0", args[1])}
+		}
+		tp := client.TopicPartition{Topic: args[0], Partition: int32(n)}
+		all, err := ask(ctx, s, "topic "+args[0], func(ctx context.Context, a *client.Admin) ([]*oncelogv1.ProducerState, error) {
+			return a.DescribeProducers(ctx, tp)
+		})
+		if err != nil {
+			return err
+		}
+		return s.print(&oncelogv1.DescribeProducersResponse{Producers: all}, func(w io.Writer) error {
+			t := output.NewTable("producer_id", "epoch", "open_txn", "first_offset", "next_sequence", "last_append", "fence")
+			for _, p := range all {
+				open := ""
+				if p.GetTxn().GetTxnNumber() != 0 {
+					open = txnName(p.GetTxn())
+				}
+				t.Row(p.GetTxn().GetProducerId(), p.GetTxn().GetEpoch(), open, output.Optional(p.FirstOffset),
+					p.GetNextSequence(), output.Time(p.GetLastAppendMs()), p.GetFence())
+			}
+			return t.Write(w)
+		})
+	})
+}
+
+func newProducerFenceCommand(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "fence TRANSACTIONAL_ID",
+		Short: "Finish the current producer of a transactional id",
+		Long: `Fence raises the epoch of a transactional id: whoever uses it now is told FENCED
+and ends, and its open transaction is aborted. An instance that is started
+afterwards works. To end one transaction only there is 'oncelog txn abort'.`,
+		Example: "  oncelog producer fence orders-7",
+		Args:    takes(1, 1),
+	}
+	return clusterCommand(a, c, func(ctx context.Context, s *session, args []string) error {
+		resp, err := ask(ctx, s, "transactional id "+args[0], func(ctx context.Context, a *client.Admin) (*oncelogv1.FenceProducerResponse, error) {
+			return a.FenceProducer(ctx, args[0])
+		})
+		if err != nil {
+			return unknownProducer(err)
+		}
+		return s.print(resp, func(w io.Writer) error {
+			_, err := fmt.Fprintf(w, "fenced %s: its epoch is %d now\n", output.Printable(args[0]), resp.GetEpoch())
+			return err
+		})
+	})
+}
