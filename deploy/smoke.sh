@@ -43,6 +43,10 @@ call() {
   return 1
 }
 
+# has PATTERN: whether it is in what is read. All of it is read: grep -q stops at the
+# first match, and whoever is still writing then dies of the broken pipe, which counts.
+has() { grep "$@" >/dev/null; }
+
 # field NAME: the value of a field in JSON on standard input.
 field() { sed -n "s/.*\"$1\": *\"\{0,1\}\([^\",]*\)\"\{0,1\}.*/\1/p" | head -1; }
 
@@ -59,27 +63,27 @@ done
 [ "$healthy" -eq 6 ] || die "only $healthy of 6 nodes are healthy"
 
 say "a transaction with grpcurl only"
-"$grpcurl" -plaintext "${coordinators[0]}" list | grep -q oncelog.v1.TransactionService || die "reflection is off"
-"$grpcurl" -plaintext "${coordinators[0]}" grpc.health.v1.Health/Check | grep -q SERVING || die "health is off"
-call CatalogService/CreateTopic '{"name":"orders"}' "${coordinators[@]}" | grep -q '"ready": true' || die "the topic is not ready"
+"$grpcurl" -plaintext "${coordinators[0]}" list | has oncelog.v1.TransactionService || die "reflection is off"
+"$grpcurl" -plaintext "${coordinators[0]}" grpc.health.v1.Health/Check | has SERVING || die "health is off"
+call CatalogService/CreateTopic '{"name":"orders"}' "${coordinators[@]}" | has '"ready": true' || die "the topic is not ready"
 init=$(call TransactionService/InitProducer '{"transactional_id":"curl-1"}' "${coordinators[@]}")
 pid=$(field producerId <<<"$init") token=$(field producerToken <<<"$init")
 epoch=$(field epoch <<<"$init")
 txn="{\"producer_id\":\"$pid\",\"epoch\":${epoch:-0},\"txn_number\":1}"
 hello=$(printf hello | base64)
 call LogService/Append "{\"txn\":$txn,\"producer_token\":\"$token\",\"partitions\":[
-  {\"partition\":{\"topic\":\"orders\"},\"records\":{\"records\":[{\"value\":\"$hello\"}]}}]}" "${partitions[@]}" | grep -q nextSequence || die "append"
+  {\"partition\":{\"topic\":\"orders\"},\"records\":{\"records\":[{\"value\":\"$hello\"}]}}]}" "${partitions[@]}" | has nextSequence || die "append"
 fetch() { call LogService/Fetch "{\"partition\":{\"topic\":\"orders\"},\"isolation\":\"$1\"}" "${partitions[@]}"; }
-fetch ISOLATION_LEVEL_READ_COMMITTED | grep -q "$hello" && die "an open transaction is visible"
-fetch ISOLATION_LEVEL_READ_UNCOMMITTED | grep -q "$hello" || die "the record is not there"
+fetch ISOLATION_LEVEL_READ_COMMITTED | has "$hello" && die "an open transaction is visible"
+fetch ISOLATION_LEVEL_READ_UNCOMMITTED | has "$hello" || die "the record is not there"
 call TransactionService/EndTransaction "{\"txn\":$txn,\"producer_token\":\"$token\",\"commit\":true,\"wait_applied\":true,\"partitions\":[
-  {\"partition\":{\"topic\":\"orders\"},\"next_sequence\":\"1\"}]}" "${coordinators[@]}" | grep -q COMMITTED || die "commit"
-fetch ISOLATION_LEVEL_READ_COMMITTED | grep -q "$hello" || die "a committed record is not visible"
+  {\"partition\":{\"topic\":\"orders\"},\"next_sequence\":\"1\"}]}" "${coordinators[@]}" | has COMMITTED || die "commit"
+fetch ISOLATION_LEVEL_READ_COMMITTED | has "$hello" || die "a committed record is not visible"
 
 say "the same with the SDK"
 bin/oncelog topic create debits --partitions 3
 bin/oncelog topic create credits --partitions 3
-go run ./cmd/internal/first | grep -q committed || die "the README's program"
+go run ./cmd/internal/first | has committed || die "the README's program"
 [ "$(bin/oncelog consume debits | wc -l)" -eq 1 ] || die "the README's program wrote something else"
 
 say "and with the CLI"
@@ -87,7 +91,7 @@ seq 1000 | bin/oncelog produce orders
 [ "$(bin/oncelog consume orders | grep -c '^[0-9]*$')" -eq 1000 ] || die "produce and consume differ"
 bin/oncelog txn list
 bin/oncelog txn describe curl-1
-bin/oncelog txn outcome "$pid/${epoch:-0}/1" | grep -qi committed || die "the outcome is not remembered"
+bin/oncelog txn outcome "$pid/${epoch:-0}/1" | has -i committed || die "the outcome is not remembered"
 bin/oncelog cluster status
 
 say "a leader of each kind is killed; everything goes on"
@@ -98,6 +102,17 @@ for service in "coordinator-$coordinator" "partition-$partition"; do
 done
 seq 1001 2000 | bin/oncelog produce orders
 [ "$(bin/oncelog consume orders | grep -c '^[0-9]*$')" -eq 2000 ] || die "records were lost"
-go run ./cmd/internal/first | grep -q committed || die "no transaction with two nodes down"
+go run ./cmd/internal/first | has committed || die "no transaction with two nodes down"
+
+say "groups, members and retention"
+bin/oncelog group reset-offsets smoke orders --to latest --yes
+bin/oncelog group list | has '^smoke ' || die "the group is not listed"
+bin/oncelog group describe smoke | has '^orders ' || die "the group has no position"
+bin/oncelog group delete smoke --yes
+[ "$(bin/oncelog coordinator list | grep -c ' voter ')" -eq 3 ] || die "the coordinators are not three"
+[ "$(bin/oncelog node list | awk 'NR > 1' | wc -l)" -eq 3 ] || die "the nodes are not three"
+bin/oncelog topic alter orders --retention-ms 3600000 | has '1h' || die "retention is not altered"
+bin/oncelog topic trim orders --all --yes
+[ "$(bin/oncelog consume orders | wc -l)" -eq 0 ] || die "records that were trimmed are read"
 
 say "ok"
