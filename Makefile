@@ -16,6 +16,8 @@ PKG           ?= ./...
 # The text that the demo counts; empty: this repository's own documents.
 FILES         ?=
 BENCHFLAGS    ?=
+# What `make rivals` hands on: -duration, -rounds, -systems, -dir.
+RIVALFLAGS    ?=
 # What `make chaos` and `make soak` hand to the runner; how long a soak takes.
 CHAOSFLAGS    ?=
 DURATION      ?= 30m
@@ -30,12 +32,14 @@ COMPOSE       ?= $(shell docker compose version >/dev/null 2>&1 && echo docker c
 # ./bin first when the machine has none. Expanded only by recipes that use it.
 BUF            = $$(.ci/tool buf)
 GOLANGCI       = $$(.ci/tool golangci-lint)
+PROMTOOL       = $$(.ci/tool promtool)
 
 # What `make conformance` runs, besides the check of the page itself.
 CONFORMANCE   := ./coordinator/conformance/... ./coordinator/txn ./coordinator/group ./partition/conformance/... ./partition/pstate ./client
 
-# The pure cores have no goroutines, so the race detector has nothing to find.
-RACE_SKIP     := /coordinator/(txn|group|catalog)$$|/partition/pstate$$|/cmd/internal/arch$$|/api/oncelog/v1$$
+# These have no goroutines, and neither have their tests (cmd/internal/arch holds
+# them to that), so the race detector has nothing to find.
+RACE_SKIP     := /coordinator/(txn|group|catalog|membership)$$|/partition/pstate$$|/api/(batch|codec|token|oncelog/v1)$$|/client/streams/(internal/[a-z]+|state)$$|/cmd/internal/(arch|config|conformance|output)$$|/internal/datafile$$
 
 .PHONY: help
 help: ## List the targets
@@ -93,6 +97,11 @@ mutants: go-version ## Plant bugs in the code, one at a time, and let the simula
 conformance: go-version ## Run the conformance tables and scenarios, and hold CONFORMANCE.md to them
 	@$(GO) test -count=1 -json $(CONFORMANCE) | $(GO) run ./cmd/internal/conformance
 
+.PHONY: alerts
+alerts: ## Check the alerts and recording rules, and run their tests (promtool)
+	$(PROMTOOL) check config deploy/monitoring/prometheus.yaml
+	$(PROMTOOL) test rules deploy/monitoring/*.test.yaml
+
 .PHONY: chaos
 chaos: build ## Run a real cluster through faults for 90 s and check everything (CHAOSFLAGS=...)
 	$(BIN) chaos --duration 90s $(CHAOSFLAGS)
@@ -139,6 +148,12 @@ demo: build ## Count words exactly once on a real cluster while nodes are killed
 .PHONY: bench
 bench: build ## Measure throughput and latency on a real cluster (BENCHFLAGS=...)
 	$(BIN) bench $(BENCHFLAGS)
+
+# etcd and NATS are dependencies of that module alone.
+.PHONY: rivals
+rivals: build ## Measure appends beside etcd and NATS JetStream, in turns on this machine (RIVALFLAGS=...)
+	cd cmd/internal/rivals && $(GO) build -o ../../../bin/rivals .
+	bin/rivals -binary $(BIN) $(RIVALFLAGS)
 
 .PHONY: up
 up: ## Start a cluster of six containers with docker compose
