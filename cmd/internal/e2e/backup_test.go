@@ -232,6 +232,13 @@ func TestBackupsHoldWholeTransactions(t *testing.T) {
 	t.Parallel()
 	w := ownCluster(t, cluster.Config{})
 	b := openBank(t, w)
+	// A backup of nothing would show nothing.
+	eventually(t, "something is copied and transferred", func() error {
+		if w.groupTotal(t, copiers, inbox, inboxParts) == 0 || len(w.readCommitted(t, b.client(t), transfers)) == 0 {
+			return errors.New("nothing is yet")
+		}
+		return nil
+	})
 	// It is open at the cut; nobody will ever see it, and it holds nobody back.
 	open := begin(t, producer(t, w.client(t), "undecided"))
 	b.ids = append(b.ids, "undecided")
