@@ -50,10 +50,14 @@ func (h *hunter) plant(m *mutant) (planting, error) {
 // source returns where a file of the module is.
 func (h *hunter) source(file string) string { return filepath.Join(h.root, filepath.FromSlash(file)) }
 
+// unoptimised is what the victims are built with: most are caught by one of their
+// first seeds, so that what a hunt takes is the time of the compiler.
+const unoptimised = "-gcflags=github.com/oncelog/oncelog/...=-N -l"
+
 // compile builds a program.
 func (h *hunter) compile(ctx context.Context, name string, args ...string) (program string, err error) {
 	program = filepath.Join(h.work, name+".victim")
-	return program, h.goBuild(ctx, append([]string{"-ldflags=-s -w", "-o", program}, args...)...)
+	return program, h.goBuild(ctx, append([]string{unoptimised, "-ldflags=-s -w", "-o", program}, args...)...)
 }
 
 func (h *hunter) goBuild(ctx context.Context, args ...string) error {
