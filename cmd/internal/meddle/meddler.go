@@ -57,6 +57,7 @@ const (
 	retryPause  = 60 * time.Millisecond         // between two
 	txnTimeout  = int64(10 * time.Second / 1e6) // of transactions, in milliseconds
 	settleTries = 40                            // looks at something that will be
+	maxWidening = 1000                          // attempts at rules that must be wide again: a shard may have no leader for long
 )
 
 // meddler performs acts. Once a request of an act has got no answer, lost is set,

@@ -406,8 +406,9 @@ func (m *meddler) configurations() {
 		// Whatever was said meanwhile, the rules must become wide again, and stay so: a
 		// late copy may make them narrow once more, for everybody who comes after.
 		m.lost = false
-		for range settleTries {
-			if m.configure(p.shard, m.Shard); !m.shaky && !m.unsure {
+		for tries := 1; ; tries++ {
+			m.configure(p.shard, m.Shard)
+			if !m.shaky && (!m.unsure || tries >= settleTries) || tries >= maxWidening {
 				break
 			}
 			m.wait(retryPause)
