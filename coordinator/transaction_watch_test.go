@@ -33,7 +33,7 @@ func TestWatchEndsWithItsToken(t *testing.T) {
 		s := &transactionService{Coordinator: c.leader().c}
 		const valid = 10 * time.Minute
 		began := time.Now()
-		watch := func(who access.Principal) (err error, took time.Duration) {
+		watch := func(who access.Principal) (took time.Duration, err error) {
 			ctx, cancel := context.WithTimeout(access.With(t.Context(), who), time.Hour)
 			defer cancel()
 			stream := &watchStream{ctx: ctx}
@@ -42,13 +42,13 @@ func TestWatchEndsWithItsToken(t *testing.T) {
 			if stream.sent != 1 {
 				t.Errorf("%d responses", stream.sent)
 			}
-			return err, time.Since(began)
+			return time.Since(began), err
 		}
-		err, took := watch(access.Principal{Name: "root", Until: began.Add(valid)})
+		took, err := watch(access.Principal{Name: "root", Until: began.Add(valid)})
 		if apierrors.CodeOf(err) != oncelogv1.ErrorCode_ERROR_CODE_UNAVAILABLE || took < valid || took > valid+time.Second {
 			t.Errorf("a token that holds for %v: %v after %v", valid, err, took)
 		}
-		if err, took := watch(access.Principal{Name: "root"}); err == nil || took < time.Hour {
+		if took, err := watch(access.Principal{Name: "root"}); err == nil || took < time.Hour {
 			t.Errorf("a certificate: %v after %v", err, took)
 		}
 	})
