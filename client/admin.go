@@ -162,7 +162,12 @@ func (a *Admin) FenceProducer(ctx context.Context, transactionalID string) (*onc
 	if err != nil {
 		return nil, wrap("fence producer", err)
 	}
-	epoch := now.GetEpoch()
+	return a.FenceEpoch(ctx, transactionalID, now.GetEpoch())
+}
+
+// FenceEpoch is FenceProducer for whoever works under an epoch of the id, and for nobody
+// who has come after: then nothing is done, and the epoch of the answer is the newer one.
+func (a *Admin) FenceEpoch(ctx context.Context, transactionalID string, epoch uint32) (*oncelogv1.FenceProducerResponse, error) {
 	req := &oncelogv1.FenceProducerRequest{TransactionalId: transactionalID, Epoch: &epoch}
 	return adminCall(ctx, a, "fence producer", call{}, req,
 		func(ctx context.Context, cc grpc.ClientConnInterface, req *oncelogv1.FenceProducerRequest) (*oncelogv1.FenceProducerResponse, error) {

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -10,6 +11,7 @@ import (
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/coordinator/txn"
+	"github.com/oncelog/oncelog/internal/access"
 )
 
 const (
@@ -44,7 +46,11 @@ func (s *transactionService) WatchTransactions(req *oncelogv1.WatchTransactionsR
 	if req.AfterIndex != nil {
 		after = req.GetAfterIndex()
 	}
+	who := access.From(ctx)
 	for first := true; ; first = false {
+		if s.cfg.Access.Enabled() && who.Over(s.rt.Wall()) {
+			return access.TokenOver()
+		}
 		changed := log.changed.next()
 		lead, moved := s.group.LeadershipChanged()
 		if !lead.Ready {
@@ -64,13 +70,21 @@ func (s *transactionService) WatchTransactions(req *oncelogv1.WatchTransactionsR
 		if req.GetNoFollow() {
 			return nil
 		}
-		switch s.rt.Wait(changed, moved, ctx.Done(), s.closing) {
+		switch s.waitUntilOver(who, changed, moved, ctx.Done(), s.closing) {
 		case 2:
 			return ctx.Err()
 		case 3:
 			return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNAVAILABLE, "the node is stopping")
 		}
 	}
+}
+
+// waitUntilOver is Wait that also ends when the caller's token has expired.
+func (s *transactionService) waitUntilOver(who access.Principal, chans ...<-chan struct{}) int {
+	if !s.cfg.Access.Enabled() || who.Until.IsZero() {
+		return s.rt.Wait(chans...)
+	}
+	return s.rt.WaitFor(max(who.Until.Sub(s.rt.Wall()), 0)+time.Millisecond, chans...)
 }
 
 // wanted converts the events that a request asks for, as far as the caller may see them

@@ -28,8 +28,8 @@ func (n *Node) permits(who access.Principal, op acl.Operation, ref *oncelogv1.Pa
 	if !a.Enabled() {
 		return nil
 	}
-	if !who.Until.IsZero() && n.run.Wall().After(who.Until) {
-		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNAVAILABLE, "the token that this stream was opened with has expired; open it anew")
+	if who.Over(n.run.Wall()) {
+		return access.TokenOver()
 	}
 	if a.IsSuper(who) {
 		return nil
@@ -84,8 +84,15 @@ func (n *Node) learnRules(t *oncelogv1.AclTable) {
 	}
 }
 
-// permitsOnCluster decides about an operation on the cluster.
+// permitsOnCluster decides about an operation on the cluster. A stream asks again before
+// everything that it sends.
 func (n *Node) permitsOnCluster(who access.Principal, op acl.Operation) error {
+	if !n.cfg.Access.Enabled() {
+		return nil
+	}
+	if who.Over(n.run.Wall()) {
+		return access.TokenOver()
+	}
 	if n.cfg.Access.IsSuper(who) {
 		return nil
 	}

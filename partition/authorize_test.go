@@ -1,15 +1,20 @@
 package partition
 
 import (
+	"context"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/oncelog/oncelog/api/acl"
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/internal/access"
+	"github.com/oncelog/oncelog/partition/pstate"
+	"github.com/oncelog/oncelog/raftstore"
+	"github.com/oncelog/oncelog/raftstore/memlog"
 )
 
 const (
@@ -136,4 +141,76 @@ func TestRulesAreKept(t *testing.T) {
 	if merged, changed := mergeAssignment(nil, &oncelogv1.HeartbeatResponse{Acls: &oncelogv1.AclTable{}}); merged.GetAcls() == nil || !changed {
 		t.Error("that there are no rules is not learnt")
 	}
+}
+
+// pieces is a stream of ReadShardBackup whose reader loses its permission after the first
+// piece.
+type pieces struct {
+	grpc.ServerStreamingServer[oncelogv1.ReadShardBackupResponse]
+	ctx  context.Context
+	sent int
+	lose func()
+}
+
+func (p *pieces) Context() context.Context { return p.ctx }
+
+func (p *pieces) Send(*oncelogv1.ReadShardBackupResponse) error {
+	p.sent++
+	p.lose()
+	return nil
+}
+
+// TestABackupEndsWithThePermission: it has every record, and was sent to its end whatever
+// had become of its reader's permission, or token.
+func TestABackupEndsWithThePermission(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		what string
+		lose func(n *Node)
+		want oncelogv1.ErrorCode
+	}{
+		{"taken away", func(n *Node) { n.learnRules(&oncelogv1.AclTable{Version: 4}) }, refused},
+		{"expired", func(n *Node) { n.started = time.Now().Add(-2 * time.Minute) }, notNow},
+	} {
+		n := guardedNode()
+		n.closing, n.cfg.BackupBytesPerSecond = make(chan struct{}), 1<<30
+		n.learnRules(&oncelogv1.AclTable{Version: 3, Rules: access.RulesProto([]acl.Rule{
+			{Principal: "alice", Kind: acl.Cluster, Pattern: acl.Literal, Name: acl.ClusterName, Operation: acl.All, Permission: acl.Allow},
+		})})
+		n.backups.held = map[string]*heldBackup{"b": {shards: map[uint64]*raftstore.Backup{2: smallBackup(t)}}}
+		stream := &pieces{ctx: access.With(t.Context(), access.Principal{Name: "alice"}), lose: func() { tt.lose(n) }}
+		err := shardBackupService{n: n}.ReadShardBackup(&oncelogv1.ReadShardBackupRequest{BackupId: "b", ShardId: 2}, stream)
+		if apierrors.CodeOf(err) != tt.want || stream.sent != 1 {
+			t.Errorf("%s: %v after %d pieces", tt.what, err, stream.sent)
+		}
+	}
+	n := guardedNode()
+	if err := n.permitsOnCluster(access.Principal{Name: "root", Until: time.Now().Add(-time.Second)}, acl.All); apierrors.CodeOf(err) != notNow {
+		t.Errorf("with a token that has ended: %v", err)
+	}
+}
+
+// smallBackup is one of a group with nothing in it.
+func smallBackup(t *testing.T) *raftstore.Backup {
+	t.Helper()
+	store, err := raftstore.Open(raftstore.Config{NodeID: 1, Log: memlog.New(nil), MinFreeBytes: -1, StallTimeout: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	g, err := store.CreateGroup(raftstore.GroupConfig{
+		ID: 2, Members: []raftstore.NodeID{1}, Machine: newMachine(pstate.Config{}, newWaiters()), RetainLog: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := g.Backup(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }

@@ -8,8 +8,10 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/oncelog/oncelog/api/acl"
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/access"
 	"github.com/oncelog/oncelog/internal/task"
 	"github.com/oncelog/oncelog/partition/pstate"
 	"github.com/oncelog/oncelog/raftstore"
@@ -215,6 +217,9 @@ func (b shardBackupService) ReadShardBackup(req *oncelogv1.ReadShardBackupReques
 	defer part.Close()
 	ctx := stream.Context()
 	for {
+		if err := n.permitsOnCluster(access.From(ctx), acl.All); err != nil {
+			return err // it was taken away since
+		}
 		res := &oncelogv1.ReadShardBackupResponse{}
 		err := n.reading(func() (err error) {
 			res.Data, res.Last, err = part.Next()

@@ -53,6 +53,9 @@ type Config struct {
 	// transport of the store belongs to that cluster and finds addresses with
 	// [Node.ResolvePeer]. The node owns the store. Required.
 	OpenStore func(clusterID string) (*raftstore.Store, error)
+	// HasLog reports whether there is a log that OpenStore would open and not make. Nil:
+	// nobody knows, and a log that was deleted with the last assignment is not missed.
+	HasLog func() (bool, error)
 	// DiscardLog puts the log away for good: OpenStore then makes a new one. It may
 	// have been done before. Nil: a node whose log is damaged does not start.
 	DiscardLog func() error

@@ -8,6 +8,7 @@ import (
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/datafile"
 	"github.com/oncelog/oncelog/internal/task"
 	"github.com/oncelog/oncelog/partition/pstate"
 )
@@ -16,8 +17,8 @@ import (
 // leaders at once, one report tells of all of them.
 const beatSpacing = 5 * time.Millisecond
 
-// register makes the node known under its addresses and the disk one of the
-// cluster. permanent: repeating cannot help.
+// register makes the node known under its addresses and learns which cluster the disk
+// is one of. permanent: repeating cannot help.
 func (n *Node) register(ctx context.Context) (permanent bool, err error) {
 	ctx, cancel := n.run.WithTimeout(ctx, n.cfg.CallTimeout)
 	defer cancel()
@@ -31,7 +32,7 @@ func (n *Node) register(ctx context.Context) (permanent bool, err error) {
 	if err != nil {
 		return apierrors.ClassOf(err) == apierrors.Fatal, err
 	}
-	id, err = id.join(n.cfg.Files, resp.GetClusterId())
+	id, err = id.join(datafile.PlaceOf(n.cfg.Files), resp.GetClusterId())
 	if err != nil {
 		return true, err
 	}

@@ -59,8 +59,9 @@ func openIdentity(files datafile.Files, node uint64, instance string) (identity,
 	return id, nil
 }
 
-// join makes the disk one of a cluster, for good.
-func (id identity) join(files datafile.Files, cluster string) (identity, error) {
+// join makes the disk one of a cluster. It is that for good once it is written, which
+// comes after the log is there; see [Node.Start].
+func (id identity) join(place, cluster string) (identity, error) {
 	switch {
 	case cluster == "" || len(cluster) > maxClusterBytes:
 		return id, errors.New("partition: the coordinator named no cluster")
@@ -68,11 +69,11 @@ func (id identity) join(files datafile.Files, cluster string) (identity, error) 
 		return id, nil
 	case id.cluster != "":
 		return id, apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_WRONG_CLUSTER,
-			fmt.Sprintf("%s belongs to cluster %s, the coordinator to %s", datafile.PlaceOf(files), id.cluster, cluster),
+			fmt.Sprintf("%s belongs to cluster %s, the coordinator to %s", place, id.cluster, cluster),
 			apierrors.KeyClusterID, id.cluster)
 	}
 	id.cluster = cluster
-	return id, id.write(files)
+	return id, nil
 }
 
 func (id identity) write(files datafile.Files) error {

@@ -106,6 +106,9 @@ func (n *Node) Start(ctx context.Context) error {
 	if err := n.giveUpDamaged(ctx); err != nil {
 		return err
 	}
+	if err := n.missLog(); err != nil {
+		return err
+	}
 	registered := false
 	if n.clusterID() == "" {
 		if err := n.registerUntilDone(ctx); err != nil {
@@ -125,6 +128,11 @@ func (n *Node) Start(ctx context.Context) error {
 	n.mu.Unlock()
 	if closed {
 		return errors.Join(errors.New("partition: node was closed"), store.Close(ctx))
+	}
+	if registered {
+		if err := n.settle(store); err != nil {
+			return err
+		}
 	}
 	if err := n.checkLog(store, n.assignment); err != nil {
 		return err
@@ -269,6 +277,40 @@ func (n *Node) adopt(a *oncelogv1.HeartbeatResponse) error {
 // isReplica reports whether an assigned shard is this node's.
 func (n *Node) isReplica(sa *oncelogv1.ShardAssignment) bool {
 	return sa.GetShardId() != 0 && (sa.GetJoin() || slices.Contains(sa.GetReplicas(), n.cfg.NodeID))
+}
+
+// missLog refuses a directory of a cluster without a log. The log is made before the
+// directory is written down as one of a cluster, so it was deleted since, and with it
+// what this node has voted and acknowledged; perhaps also what it remembers to host.
+func (n *Node) missLog() error {
+	if n.cfg.HasLog == nil || n.clusterID() == "" {
+		return nil
+	}
+	switch there, err := n.cfg.HasLog(); {
+	case err != nil:
+		return fmt.Errorf("look for the log: %w", err)
+	case !there:
+		return fmt.Errorf("the log of a node of cluster %s is gone from %s: %w", n.clusterID(), datafile.PlaceOf(n.cfg.Files), raftstore.ErrCorrupt)
+	}
+	return nil
+}
+
+// settle writes down that a new directory is one of the cluster. It refuses a log that
+// has shards already: nobody knows whose they are, and shards of another cluster may
+// have the same ids. The log is not damaged, so nothing is put aside for that.
+func (n *Node) settle(store *raftstore.Store) error {
+	kept, err := store.Groups()
+	if err != nil {
+		return fmt.Errorf("list shards: %w", err)
+	}
+	if len(kept) > 0 {
+		return fmt.Errorf("partition: %s is new, and the log beside it has %d shards: nobody knows whose those are; "+
+			"bring the old file back, or delete the log as well", datafile.PathOf(n.cfg.Files, IdentityFile), len(kept))
+	}
+	n.mu.RLock()
+	id := n.id
+	n.mu.RUnlock()
+	return id.write(n.cfg.Files)
 }
 
 // checkLog refuses a log that lacks shards which this disk remembers to have

@@ -173,7 +173,7 @@ func TestNodeKeepsToItsDisk(t *testing.T) {
 	if err != nil || id.cluster != testCluster {
 		t.Errorf("%v %v", id, err)
 	}
-	if _, err := id.join(datafile.Directory(n.dir), "another"); code(err) != oncelogv1.ErrorCode_ERROR_CODE_WRONG_CLUSTER {
+	if _, err := id.join(n.dir, "another"); code(err) != oncelogv1.ErrorCode_ERROR_CODE_WRONG_CLUSTER {
 		t.Errorf("another cluster: %v", err)
 	}
 }

@@ -3,6 +3,7 @@ package raftstore
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"go.etcd.io/raft/v3/raftpb"
 )
@@ -23,12 +24,39 @@ func (g *Group) Backup(ctx context.Context) (*Backup, error) {
 	if _, err := g.ReadIndex(ctx); err != nil {
 		return nil, err
 	}
-	var b *Backup
-	var err error
-	if doErr := g.store.do(ctx, func() { b, err = g.store.loop.backup(g.replica) }); doErr != nil {
-		return nil, doErr
+	var kept keptBackup
+	if err := g.store.do(ctx, func() { kept.put(g.store.loop.backup(g.replica)) }); err != nil {
+		kept.abandon()
+		return nil, err
 	}
-	return b, err
+	return kept.backup, kept.err
+}
+
+// keptBackup is on its way from the loop to its caller, who may not wait for it any more:
+// then nobody else would ever close it.
+type keptBackup struct {
+	mu        sync.Mutex
+	backup    *Backup
+	err       error
+	abandoned bool
+}
+
+func (k *keptBackup) put(b *Backup, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.abandoned && b != nil {
+		b.Close()
+		return
+	}
+	k.backup, k.err = b, err
+}
+
+func (k *keptBackup) abandon() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.abandoned = true; k.backup != nil {
+		k.backup.Close()
+	}
 }
 
 // backup has a checkpoint of what is applied written, so that whoever restores the

@@ -118,8 +118,10 @@ type Membership struct {
 // become settled.
 func (g *Group) Membership(ctx context.Context) (Membership, error) {
 	var m Membership
-	err := g.store.do(ctx, func() { m = g.replica.membership() })
-	return m, err
+	if err := g.store.do(ctx, func() { m = g.replica.membership() }); err != nil {
+		return Membership{}, err // the loop may be writing m
+	}
+	return m, nil
 }
 
 // Members returns the members by id.

@@ -191,6 +191,10 @@ var calls = []blocking{
 		_, err := x.c.Admin().FenceProducer(ctx, "id")
 		return err
 	}, 0},
+	{"Admin.FenceEpoch", func(ctx context.Context, x *party) error {
+		_, err := x.c.Admin().FenceEpoch(ctx, "id", 0)
+		return err
+	}, 0},
 	{"Admin.ListGroups", func(ctx context.Context, x *party) error {
 		_, err := x.c.Admin().ListGroups(ctx, 10, "")
 		return err

@@ -14,6 +14,42 @@ import (
 	"github.com/oncelog/oncelog/client/clienttest"
 )
 
+// TestFenceEpoch: whoever came after the one that is meant goes on.
+func TestFenceEpoch(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		cluster := clienttest.Start(t)
+		cluster.CreateTopic("t", 1)
+		c := cluster.Client()
+		fence := func(epoch, now uint32) {
+			t.Helper()
+			if res, err := c.Admin().FenceEpoch(t.Context(), "app", epoch); err != nil || res.GetEpoch() != now {
+				t.Errorf("fence of epoch %d: %v, %v; the epoch should be %d", epoch, res, err, now)
+			}
+		}
+		commit := func(p *client.Producer) error {
+			return p.Transact(t.Context(), func(tx *client.Tx) error {
+				return tx.Send(t.Context(), &client.Record{Topic: "t", Value: []byte("x")})
+			})
+		}
+		if _, err := c.InitTransactions(t.Context(), "app"); err != nil {
+			t.Fatal(err)
+		}
+		p, err := c.InitTransactions(t.Context(), "app")
+		if err != nil {
+			t.Fatal(err)
+		}
+		fence(0, 1) // it came too late
+		if err := commit(p); err != nil {
+			t.Errorf("who came after: %v", err)
+		}
+		fence(1, 2)
+		if err := commit(p); !errors.Is(err, client.ErrFenced) {
+			t.Errorf("who was meant: %v", err)
+		}
+	})
+}
+
 // TestWatchTransactions: a watch has everything once and in order, over a change of
 // leader, and the new leader has the whole history.
 func TestWatchTransactions(t *testing.T) {

@@ -89,7 +89,11 @@ func foldWindows[K, V, A any](s *Stream[K, V], step string, store WindowStore[K,
 				return &EncodeError{Topic: store.name, Part: "value", Err: err}
 			}
 			e.Put(k, b)
-			return table.emit(t, change[Windowed[K], A]{key: key, value: &next, timestamp: r.Timestamp, headers: r.Headers})
+			c := change[Windowed[K], A]{key: key, value: &next, timestamp: r.Timestamp, headers: r.Headers}
+			if b == nil {
+				c.value = nil
+			}
+			return table.emit(t, c)
 		})
 		if late {
 			t.Drop()

@@ -93,6 +93,36 @@ func (w *world) topicID(name string) uint64 {
 }
 
 // Views read what is committed, say how far that is, and whom to ask for the rest.
+// TestQueryWindows: a window is found by its start, in the partition of its key.
+func TestQueryWindows(t *testing.T) {
+	bubble(t, func(w *world) {
+		recent := streams.NewWindowStore("recent", streams.String(), streams.Int64(), streams.Tumbling(time.Minute))
+		topology := streams.NewTopology("windows")
+		byWord := streams.SelectKey(streams.FlatMapValues(streams.From(topology, lines), strings.Fields),
+			func(_ streams.Nothing, word string) string { return word }).Repartition("by-word", streams.String(), streams.String())
+		streams.CountWindows(byWord, recent)
+		i := w.start("one", topology)
+		view := streams.QueryWindows(i.App, recent)
+		now := time.Now().Truncate(time.Minute)
+		got := func(word string, start time.Time) (int64, bool) {
+			n, ok, _, err := view.Get(streams.Windowed[string]{Key: word, Start: start})
+			w.must(err)
+			return n, ok
+		}
+		w.feed("a b c d e f", "a")
+		w.until("windows are counted", func() bool { n, _, _, _ := view.Get(streams.Windowed[string]{Key: "a", Start: now}); return n == 2 })
+		for _, word := range []string{"b", "c", "d", "e", "f"} {
+			if n, ok := got(word, now); n != 1 || !ok {
+				t.Errorf("%s: %d, %v", word, n, ok)
+			}
+		}
+		if n, ok := got("a", now.Add(-time.Minute)); ok {
+			t.Errorf("the window before: %d", n)
+		}
+		i.end()
+	})
+}
+
 func TestQuery(t *testing.T) {
 	bubble(t, func(w *world) {
 		first := w.start("first", wordCount())

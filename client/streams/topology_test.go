@@ -293,6 +293,43 @@ func TestWindows(t *testing.T) {
 	}
 }
 
+// An aggregate of which nothing is encoded goes, and is no update: with windows as
+// without, where the stream was given what the store had not.
+func TestAggregateThatGoes(t *testing.T) {
+	t.Parallel()
+	in := streams.NewTopic("in", streams.String(), streams.Int64())
+	sum := func(so *int64, r streams.Record[string, int64]) *int64 {
+		next := r.Value
+		if so != nil {
+			next += *so
+		}
+		if next == 0 {
+			return nil
+		}
+		return &next
+	}
+	total := streams.NewStore("total", streams.String(), streams.Optional(streams.Int64()))
+	recent := streams.NewWindowStore("recent", streams.String(), streams.Optional(streams.Int64()), streams.Tumbling(time.Minute))
+	var plain, windowed []string
+	show := func(v *int64) string {
+		if v == nil {
+			return "none"
+		}
+		return fmt.Sprint(*v)
+	}
+	d := driver(t, func(t *streams.Topology) {
+		s := streams.From(t, in)
+		streams.Aggregate(s, total, sum).Updates().Peek(func(r streams.Record[string, *int64]) { plain = append(plain, show(r.Value)) })
+		streams.AggregateWindows(s, recent, sum).Updates().
+			Peek(func(r streams.Record[streams.Windowed[string], *int64]) { windowed = append(windowed, show(r.Value)) })
+	})
+	for _, v := range []int64{3, -3, 5} {
+		must(t, streams.Input(d, in).Send("k", v))
+	}
+	equal(t, plain, "3", "5")
+	equal(t, windowed, "3", "5")
+}
+
 // A store can be changed while it is read, and is read in the order of its keys.
 func TestStoreWhileItIsRead(t *testing.T) {
 	t.Parallel()

@@ -76,7 +76,7 @@ func (s *session) tls() (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the certificates cannot be used: %w", err)
 	}
-	return source.Client(pki.Nodes), nil
+	return source.AnyHost(pki.Nodes), nil
 }
 
 // patience is how long nothing is said when no server answers.

@@ -26,6 +26,15 @@ type Principal struct {
 	Until time.Time
 }
 
+// Over reports whether the proof has ended at a time. Who serves a stream asks before
+// everything that it sends.
+func (p Principal) Over(now time.Time) bool { return !p.Until.IsZero() && now.After(p.Until) }
+
+// TokenOver is the answer where the proof has ended.
+func TokenOver() *apierrors.Error {
+	return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNAVAILABLE, "the token that this stream was opened with has expired; open it anew")
+}
+
 // Authenticated reports whether the caller has shown who it is.
 func (p Principal) Authenticated() bool { return p.Name != acl.Anonymous }
 

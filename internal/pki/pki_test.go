@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"io"
@@ -72,6 +73,18 @@ func (k *kit) client(ca *Authority, name string) Files {
 	return k.pair(name, p, err)
 }
 
+// server is one that is no node of ours.
+func (k *kit) server(ca *Authority, name string) Files {
+	k.Helper()
+	template, err := newTemplate(pkix.Name{CommonName: name}, 30*day)
+	if err != nil {
+		k.Fatal(err)
+	}
+	template.DNSNames, template.ExtKeyUsage = []string{"localhost"}, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	p, err := ca.issue(template)
+	return k.pair(name, p, err)
+}
+
 func (k *kit) open(f Files) *Source {
 	k.Helper()
 	s, err := Open(f, slog.New(slog.NewTextHandler(&k.log, nil)))
@@ -83,7 +96,7 @@ func (k *kit) open(f Files) *Source {
 }
 
 // shake connects a client with a server, and returns what each of them says.
-func (k *kit) shake(server, client *tls.Config, name string) (serverErr, clientErr error) {
+func (k *kit) shake(server *tls.Config, client func(host string) *tls.Config, name string) (serverErr, clientErr error) {
 	k.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -103,14 +116,21 @@ func (k *kit) shake(server, client *tls.Config, name string) (serverErr, clientE
 		}
 		done <- err
 	}()
-	client = client.Clone()
-	client.ServerName = name
-	c, clientErr := tls.DialWithDialer(&net.Dialer{Timeout: time.Minute}, "tcp", l.Addr().String(), client)
+	c, clientErr := tls.DialWithDialer(&net.Dialer{Timeout: time.Minute}, "tcp", l.Addr().String(), client(name))
 	if clientErr == nil {
 		_, clientErr = io.ReadFull(c, make([]byte, 1))
 		_ = c.Close()
 	}
 	return <-done, clientErr
+}
+
+// anyHost is AnyHost with the name set as gRPC does.
+func anyHost(s *Source, who Who) func(host string) *tls.Config {
+	return func(host string) *tls.Config {
+		cfg := s.AnyHost(who).Clone()
+		cfg.ServerName = host
+		return cfg
+	}
 }
 
 func TestWhoIsTaken(t *testing.T) {
@@ -122,11 +142,12 @@ func TestWhoIsTaken(t *testing.T) {
 	bare := k.open(Files{CA: filepath.Join(k.dir, "ca.crt")})
 	posing := k.open(k.node(k.ca, "node2"))
 	for _, tt := range []struct {
-		name           string
-		server, client *tls.Config
-		host           string
-		wantServer     string
-		wantClient     string
+		name       string
+		server     *tls.Config
+		client     func(host string) *tls.Config
+		host       string
+		wantServer string
+		wantClient string
 	}{
 		{"a client at the client port", node.Server(Anybody), client.Client(Nodes), "localhost", "", ""},
 		{"a node at the peer port", node.Server(Nodes), posing.Client(Nodes), "127.0.0.1", "", ""},
@@ -136,6 +157,15 @@ func TestWhoIsTaken(t *testing.T) {
 		{"a client of another CA", node.Server(Anybody), stranger.Client(Nodes), "localhost", "unknown authority", "certificate"},
 		{"a server of another CA", foreign.OpenServer(), client.Client(Anybody), "localhost", "bad certificate", "unknown authority"},
 		{"a server under another name", node.Server(Anybody), client.Client(Nodes), "example.com", "bad certificate", "not example.com"},
+		// Of addresses a handshake tells nothing: every certificate was good for them.
+		{"a server at another address", node.Server(Nodes), posing.Client(Nodes), "192.0.2.1", "bad certificate", "not 192.0.2.1"},
+		{"a server at any address", node.Server(Nodes), posing.Client(Nodes), "", "bad certificate", "which host"},
+		{"any host, by name", node.Server(Anybody), anyHost(client, Nodes), "localhost", "", ""},
+		{"any host, by address", node.Server(Anybody), anyHost(client, Nodes), "127.0.0.1", "", ""},
+		{"any host, under another name", node.Server(Anybody), anyHost(client, Nodes), "example.com", "bad certificate", "not example.com"},
+		{"any host, at another address", node.Server(Anybody), anyHost(client, Nodes), "192.0.2.1", "bad certificate", "not 192.0.2.1"},
+		{"any host of another CA", foreign.OpenServer(), anyHost(client, Anybody), "localhost", "bad certificate", "unknown authority"},
+		{"any host that is no node", k.open(k.server(k.ca, "web")).OpenServer(), anyHost(client, Nodes), "localhost", "bad certificate", `the certificate of "web" is no node's`},
 		{"a client that serves", client.OpenServer(), node.Client(Nodes), "localhost", "bad certificate", "not valid for any names"},
 	} {
 		serverErr, clientErr := k.shake(tt.server, tt.client, tt.host)

@@ -123,8 +123,37 @@ func (s *Source) OpenServer() *tls.Config {
 	}
 }
 
-// Client returns a configuration for connections to servers of who.
-func (s *Source) Client(who Who) *tls.Config {
+// Client returns what makes the configuration for connections to a host, a name or an
+// address, where servers of who are expected. It is made for each host: what a handshake
+// tells of it has no addresses, and a certificate would be taken for any.
+func (s *Source) Client(who Who) func(host string) *tls.Config {
+	return func(host string) *tls.Config {
+		cfg := s.client()
+		cfg.ServerName = host
+		// VerifyConnection checks as crypto/tls does, against the CAs of now.
+		cfg.InsecureSkipVerify = true
+		cfg.VerifyConnection = func(c tls.ConnectionState) error {
+			if host == "" {
+				return errors.New("nobody has said which host this is")
+			}
+			return s.verify(c, x509.ExtKeyUsageServerAuth, host, who)
+		}
+		return cfg
+	}
+}
+
+// AnyHost returns a configuration for connections to any host, whose name whoever
+// connects sets. The CAs that are trusted are those of now, for as long as it is used.
+func (s *Source) AnyHost(who Who) *tls.Config {
+	cfg := s.client()
+	cfg.RootCAs = s.current().roots
+	cfg.VerifyConnection = func(c tls.ConnectionState) error { // behind the checks of crypto/tls
+		return expect(c, who)
+	}
+	return cfg
+}
+
+func (s *Source) client() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
@@ -132,11 +161,6 @@ func (s *Source) Client(who Who) *tls.Config {
 				return c, nil
 			}
 			return &tls.Certificate{}, nil // the server says what it thinks of that
-		},
-		// VerifyConnection checks as crypto/tls does, against the CAs of now.
-		InsecureSkipVerify: true,
-		VerifyConnection: func(c tls.ConnectionState) error {
-			return s.verify(c, x509.ExtKeyUsageServerAuth, c.ServerName, who)
 		},
 	}
 }
@@ -156,7 +180,12 @@ func (s *Source) verify(c tls.ConnectionState, usage x509.ExtKeyUsage, name stri
 	}); err != nil {
 		return err
 	}
-	if who == Nodes && !IsNode(leaf) {
+	return expect(c, who)
+}
+
+// expect refuses a certificate that is good, and not one of who.
+func expect(c tls.ConnectionState, who Who) error {
+	if leaf := c.PeerCertificates[0]; who == Nodes && !IsNode(leaf) {
 		return fmt.Errorf("the certificate of %q is no node's: its organization is not %s", leaf.Subject.CommonName, NodeOrganization)
 	}
 	return nil

@@ -37,7 +37,7 @@ func TestRandomAgainstModel(t *testing.T) {
 	if testing.Short() {
 		steps = 250
 	}
-	codes, markers := map[Code]int{}, map[MarkerCode]int{}
+	codes, markers, moved := map[Code]int{}, map[MarkerCode]int{}, 0
 	for seed := range uint64(12) {
 		t.Logf("seed %d", seed)
 		w := newWorld(t, seed)
@@ -45,15 +45,16 @@ func TestRandomAgainstModel(t *testing.T) {
 			w.step()
 		}
 		w.replay()
-		if w.moved == 0 {
-			t.Errorf("seed %d relocated nothing", seed)
-		}
+		moved += w.moved
 		for c, n := range w.seenOK {
 			codes[c] += n
 		}
 		for c, n := range w.seenMk {
 			markers[c] += n
 		}
+	}
+	if moved == 0 {
+		t.Error("nothing was relocated")
 	}
 	t.Log("verdicts:", codes)
 	t.Log("markers:", markers)

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/oncelog/oncelog/api/codec"
 	"github.com/oncelog/oncelog/raftstore"
@@ -49,12 +50,12 @@ func (w *wals) checkFiles() error {
 		if number, ok := walNumber(name); ok {
 			newest = max(newest, number)
 		}
-		if strings.HasSuffix(name, ".log") || strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".blob") || name == walsFile.File {
+		if isData(name) {
 			data = name
 		}
 	}
 	if manifest == "" {
-		if data != "" { // Pebble makes the manifest before all of these
+		if data != "" {
 			return fmt.Errorf("%s has no marker.manifest file, and has %s: %w", dir, data, raftstore.ErrCorrupt)
 		}
 		return nil
@@ -74,6 +75,25 @@ func (w *wals) checkFiles() error {
 		return scanWAL(w.files.fs, w.files.path(f.name()), f)
 	}
 	return nil
+}
+
+// Exists reports whether there is a database in a directory, damaged or not: whether
+// Open would open one and not make it.
+func Exists(dir string) (bool, error) {
+	names, err := vfs.Default.List(dir)
+	if isNotExist(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("list %s: %w", dir, err)
+	}
+	return slices.ContainsFunc(names, func(name string) bool { return isData(name) || strings.HasPrefix(name, "marker.manifest.") }), nil
+}
+
+// isData reports whether a file holds data, or names those that do. Pebble makes the
+// manifest before all of them.
+func isData(name string) bool {
+	return strings.HasSuffix(name, ".log") || strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".blob") || name == walsFile.File
 }
 
 // openError makes what is damaged recognisable. What the operating system says

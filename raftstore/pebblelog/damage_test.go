@@ -382,3 +382,32 @@ func TestCrashIsNoDamage(t *testing.T) {
 	}
 	t.Logf("%d crashes at %d operations, %d logs", len(crashes), ops, logs)
 }
+
+// TestFirstBatchOfALog: what is too large for a table in memory goes to the log that there
+// is, and only then is the next one made. That was said to begin with the large batch, and
+// if the one behind it was torn, a crash looked like damage.
+func TestFirstBatchOfALog(t *testing.T) {
+	t.Parallel()
+	s := open(t, vfs.NewMem(), "db")
+	last := uint64(0)
+	for i, size := range []int{100, 700 << 10, 100, 300 << 10, 300 << 10, 300 << 10, 300 << 10, 1200 << 10, 800 << 10, 100, 100} {
+		b := s.NewBatch()
+		b.Append(1, logtest.Entries(last+1, last+1, 1, size), last)
+		if err := s.Commit(b, true); err != nil {
+			t.Fatal(err)
+		}
+		last++
+		said, is, err := s.Begins()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range said {
+			if is[n] != 0 && is[n] != said[n] {
+				t.Errorf("batch %d: log %d begins with batch %d, and is said to begin with %d", i+1, n, is[n], said[n])
+			}
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}

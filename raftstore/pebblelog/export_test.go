@@ -11,3 +11,27 @@ func (s *Store) Settle() {
 	}
 	s.db.TestOnlyWaitForCleaning()
 }
+
+// Begins returns the number of the first batch of every write-ahead log that there is,
+// as it was written down and as it is; 0: it has none yet.
+func (s *Store) Begins() (said, is []uint64, err error) {
+	s.wals.mu.Lock()
+	defer s.wals.mu.Unlock()
+	for _, w := range s.wals.list {
+		data, ok, err := s.wals.files.Read(w.name())
+		if err != nil || !ok {
+			return nil, nil, err
+		}
+		number := uint64(0)
+		for len(data) >= walHeader && number == 0 {
+			_, header, payload, ok := readChunk(data, uint32(w.number))
+			if !ok {
+				break
+			}
+			number, _, _ = readMark(payload)
+			data = data[header+len(payload):]
+		}
+		said, is = append(said, w.first), append(is, number)
+	}
+	return said, is, nil
+}

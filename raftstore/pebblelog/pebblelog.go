@@ -54,7 +54,9 @@ type Store struct {
 	log    *slog.Logger
 	wals   *wals
 	synced uint64 // number of the last batch that is known to be durable
-	failed bool   // after a failed commit Pebble must be left alone
+	// tableBytes is Config.MemTableBytes.
+	tableBytes uint64
+	failed     bool // after a failed commit Pebble must be left alone
 	// damaged is the first damage that a read has found; see damage.
 	damaged atomic.Pointer[error]
 
@@ -116,7 +118,7 @@ func Open(cfg Config) (*Store, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{fs: cfg.FS, dir: cfg.Dir, log: cfg.Logger, idle: make(chan struct{}, 1)}
+	s := &Store{fs: cfg.FS, dir: cfg.Dir, log: cfg.Logger, idle: make(chan struct{}, 1), tableBytes: cfg.MemTableBytes}
 	s.wals = &wals{files: vfsFiles{fs: cfg.FS, dir: cfg.Dir}}
 	s.wals.batch.Store(1)
 	if err := s.wals.checkFiles(); err != nil {
@@ -243,16 +245,32 @@ func (s *Store) Commit(lb raftstore.LogBatch, sync bool) (err error) {
 	}()
 	s.setGens(b.gens)
 	number := s.wals.batch.Load()
+	s.wals.large.Store(s.large(b.b))
 	mark(b.b.Repr(), number, s.synced)
 	if err := s.db.Apply(b.b, &pebble.WriteOptions{Sync: sync}); err != nil {
 		s.failed = true
 		return named(err)
 	}
 	s.wals.batch.Store(number + 1)
+	s.wals.large.Store(false)
 	if sync {
 		s.synced = number
 	}
 	return b.b.Close()
+}
+
+// A change costs less than nodeBytes in a table in memory besides its bytes, and the
+// table itself less than emptyBytes.
+const (
+	nodeBytes  = 256
+	emptyBytes = 4 << 10
+)
+
+// large reports whether Pebble may hold a batch for too large for a table in memory,
+// which begins at half of one. What it is not sure of counts as large: then a log is said
+// to begin one batch too late, which only leaves that one unguarded.
+func (s *Store) large(b *pebble.Batch) bool {
+	return 2*(uint64(b.Len())+nodeBytes*uint64(b.Count()))+emptyBytes >= s.tableBytes
 }
 
 // FreeBytes implements raftstore.LogStore.

@@ -57,8 +57,10 @@ func (w walFile) name() string { return fmt.Sprintf("%06d.log", w.number) }
 // wals keeps the list. Pebble tells it from goroutines of its own.
 type wals struct {
 	files vfsFiles
-	// batch is the number of the batch that is being written, or will be next.
+	// batch is the number of the batch that is being written, or will be next; large:
+	// it is as large as a table in memory allows, or nearly.
 	batch atomic.Uint64
+	large atomic.Bool
 
 	mu     sync.Mutex
 	list   []walFile // ascending
@@ -93,7 +95,13 @@ func (w *wals) created(info pebble.WALCreateInfo) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.drop(uint64(info.RecycledFileNum))
-	w.list = append(w.list, walFile{number: uint64(info.FileNum), first: w.batch.Load()})
+	first := w.batch.Load()
+	if w.large.Load() {
+		// Pebble writes a batch that is too large for a table in memory to the log that
+		// there is, and makes the next one before it says so.
+		first++
+	}
+	w.list = append(w.list, walFile{number: uint64(info.FileNum), first: first})
 	w.save()
 }
 

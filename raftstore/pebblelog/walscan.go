@@ -125,6 +125,10 @@ func (s *walScan) block(start int64, b []byte) error {
 			continue
 		case marked:
 			s.reading = number
+		case kind == walStart && len(payload) < markAt+markBytes && s.known:
+			// So little of it fits in front of the block's end that the mark does not.
+			// Every batch behind the first one has a mark, and their numbers are dense.
+			s.reading = s.read + 1
 		}
 		if (kind == walWhole || kind == walEnd) && s.reading > 0 {
 			s.read, s.known = s.reading, true

@@ -68,7 +68,9 @@ func TestDamagedDirectories(t *testing.T) {
 		{"coordinator", "nothing", func(string) error { return nil }, nil, ""},
 		{"partition", "nothing", func(string) error { return nil }, nil, ""},
 		{"coordinator", "log deleted", remove("log"), raftstore.ErrCorrupt, "is not the one that this node had"},
-		{"partition", "log deleted", remove("log"), raftstore.ErrCorrupt, "the log of shard 2 is gone"},
+		{"partition", "log deleted", remove("log"), raftstore.ErrCorrupt, "the log of a node of cluster "},
+		{"partition", "log and assignment deleted", both(remove("assignment"), remove("log")), raftstore.ErrCorrupt, "is gone from"},
+		{"partition", "log emptied, assignment deleted", both(remove("assignment"), remove("log/*")), raftstore.ErrCorrupt, "is gone from"},
 		{"coordinator", "*.log deleted", remove("log/*.log"), raftstore.ErrCorrupt, ".log, a write-ahead log, is missing"},
 		{"partition", "*.log deleted", remove("log/*.log"), raftstore.ErrCorrupt, ".log, a write-ahead log, is missing"},
 		{"partition", "write-ahead log cut", cut("log/*.log"), raftstore.ErrCorrupt, ".log, a write-ahead log, has "},
@@ -101,6 +103,11 @@ func remove(pattern string) func(dir string) error {
 	return func(dir string) error {
 		return each(dir, pattern, os.RemoveAll)
 	}
+}
+
+// both does two things.
+func both(a, b func(dir string) error) func(dir string) error {
+	return func(dir string) error { return errors.Join(a(dir), b(dir)) }
 }
 
 // cut takes the second half of every file that matches.

@@ -18,6 +18,7 @@ import (
 	"github.com/oncelog/oncelog/internal/datafile"
 	"github.com/oncelog/oncelog/partition"
 	"github.com/oncelog/oncelog/raftstore"
+	"github.com/oncelog/oncelog/raftstore/pebblelog"
 	"github.com/oncelog/oncelog/raftstore/rafttransport"
 )
 
@@ -78,6 +79,7 @@ func startPartition(ctx context.Context, cfg *config.Partition, all *metrics.Reg
 		DataDir: cfg.DataDir, Coordinator: n.coordinator, Logger: log, Tracer: n.tracing.Tracer(), Version: Version(), MaxFormatLevel: cfg.MaxFormatLevel,
 		EnlistDelay: cfg.EnlistDelay, EnlistInterval: cfg.EnlistInterval,
 		RetentionInterval: cfg.RetentionCheckInterval,
+		HasLog:            func() (bool, error) { return pebblelog.Exists(filepath.Join(cfg.DataDir, "log")) },
 		DiscardLog:        func() error { return putAside(filepath.Join(cfg.DataDir, "log")) },
 		OpenStore:         func(cluster string) (*raftstore.Store, error) { return n.openStore(cfg, security, cluster) },
 		Access:            authority, MaxStaleness: cfg.AuthorizationMaxStaleness,

@@ -94,7 +94,7 @@ func newGuarded(t *testing.T) *guarded {
 	g.secured = newSecuredWith(t, config.ClientAuthRequest, config.Access{
 		Authorization: config.AuthorizationACL, SuperUsers: []string{"root"}, TokenKeys: i.file, TokenIssuer: "tests", TokenAudience: "oncelog",
 	})
-	creds := credentials.NewTLS(g.open(pki.Files{CA: g.file("ca.crt")}).Client(pki.Nodes))
+	creds := credentials.NewTLS(g.open(pki.Files{CA: g.file("ca.crt")}).AnyHost(pki.Nodes))
 	for kind, address := range map[string]string{"coordinator": g.coordinator.ClientAddress(), "partition": g.partition.ClientAddress()} {
 		conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(creds))
 		if err != nil {

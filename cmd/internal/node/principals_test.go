@@ -226,7 +226,7 @@ func TestWhoCalls(t *testing.T) {
 	defer cancel()
 	g.allow(ctx, literal("alice", acl.Describe, acl.Cluster, acl.ClusterName))
 	certified, err := grpc.NewClient("passthrough:///"+g.coordinator.ClientAddress(),
-		grpc.WithTransportCredentials(credentials.NewTLS(g.client("alice", g.ca).Client(pki.Nodes))))
+		grpc.WithTransportCredentials(credentials.NewTLS(g.client("alice", g.ca).AnyHost(pki.Nodes))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +271,7 @@ func TestTheSDKWithPermissions(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, err := client.Dial(ctx, []string{g.coordinator.ClientAddress()}, client.WithTokenFile(file),
-		client.WithTLS(g.open(pki.Files{CA: g.file("ca.crt")}).Client(pki.Nodes)))
+		client.WithTLS(g.open(pki.Files{CA: g.file("ca.crt")}).AnyHost(pki.Nodes)))
 	if err != nil {
 		t.Fatal(err)
 	}

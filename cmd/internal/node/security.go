@@ -1,8 +1,11 @@
 package node
 
 import (
+	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"net"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
@@ -70,6 +73,26 @@ func secure(t *config.TLS, log *slog.Logger) (security, error) {
 	return security{
 		clients: credentials.NewTLS(forClients),
 		peers:   credentials.NewTLS(own.Server(pki.Nodes)),
-		dial:    credentials.NewTLS(own.Client(pki.Nodes)),
+		dial:    dialing{credentials.NewTLS(own.AnyHost(pki.Nodes)), own.Client(pki.Nodes)},
 	}, nil
+}
+
+// dialing secures connections to other nodes, each by the host that it is to.
+type dialing struct {
+	credentials.TransportCredentials
+	to func(host string) *tls.Config
+}
+
+// ClientHandshake implements credentials.TransportCredentials.
+func (d dialing) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	host, _, err := net.SplitHostPort(authority)
+	if err != nil {
+		host = authority
+	}
+	return credentials.NewTLS(d.to(host)).ClientHandshake(ctx, authority, conn)
+}
+
+// Clone implements credentials.TransportCredentials.
+func (d dialing) Clone() credentials.TransportCredentials {
+	return dialing{d.TransportCredentials.Clone(), d.to}
 }

@@ -165,10 +165,10 @@ func (s *secured) ping(address string, creds credentials.TransportCredentials) s
 func TestWhoIsServed(t *testing.T) {
 	t.Parallel()
 	s := newSecured(t, config.ClientAuthRequire)
-	alice := credentials.NewTLS(s.client("alice", s.ca).Client(pki.Nodes))
-	mallory := credentials.NewTLS(s.client("mallory", s.authority()).Client(pki.Nodes))
-	nobody := credentials.NewTLS(s.open(pki.Files{CA: s.file("ca.crt")}).Client(pki.Nodes))
-	peer := credentials.NewTLS(s.open(pki.Files{Cert: s.file("node.crt"), Key: s.file("node.key"), CA: s.file("ca.crt")}).Client(pki.Nodes))
+	alice := credentials.NewTLS(s.client("alice", s.ca).AnyHost(pki.Nodes))
+	mallory := credentials.NewTLS(s.client("mallory", s.authority()).AnyHost(pki.Nodes))
+	nobody := credentials.NewTLS(s.open(pki.Files{CA: s.file("ca.crt")}).AnyHost(pki.Nodes))
+	peer := credentials.NewTLS(s.open(pki.Files{Cert: s.file("node.crt"), Key: s.file("node.key"), CA: s.file("ca.crt")}).AnyHost(pki.Nodes))
 	for _, n := range []struct{ kind, client, peer string }{
 		{"coordinator", s.coordinator.ClientAddress(), s.coordinator.PeerAddress()},
 		{"partition node", s.partition.ClientAddress(), s.partition.PeerAddress()},
@@ -196,13 +196,13 @@ func TestWhoIsServed(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	commitAndAbort(ctx, t, s.coordinator.ClientAddress(), client.WithTLS(s.client("alice", s.ca).Client(pki.Nodes)))
+	commitAndAbort(ctx, t, s.coordinator.ClientAddress(), client.WithTLS(s.client("alice", s.ca).AnyHost(pki.Nodes)))
 }
 
 func TestClientsWithoutCertificates(t *testing.T) {
 	t.Parallel()
 	s := newSecured(t, config.ClientAuthNone)
-	nobody := credentials.NewTLS(s.open(pki.Files{CA: s.file("ca.crt")}).Client(pki.Nodes))
+	nobody := credentials.NewTLS(s.open(pki.Files{CA: s.file("ca.crt")}).AnyHost(pki.Nodes))
 	if said := s.ping(s.partition.ClientAddress(), nobody); said != "" {
 		t.Error(said)
 	}
@@ -220,8 +220,8 @@ func TestAnotherCA(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	server := s.coordinator.ClientAddress()
-	commitAndAbort(ctx, t, server, client.WithTLS(old.Client(pki.Nodes)))
-	c, err := client.Dial(ctx, []string{server}, client.WithTLS(old.Client(pki.Nodes)))
+	commitAndAbort(ctx, t, server, client.WithTLS(old.AnyHost(pki.Nodes)))
+	c, err := client.Dial(ctx, []string{server}, client.WithTLS(old.AnyHost(pki.Nodes)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +242,7 @@ func TestAnotherCA(t *testing.T) {
 	until := func(what string, served bool, source *pki.Source) {
 		t.Helper()
 		for ctx.Err() == nil {
-			if (s.ping(server, credentials.NewTLS(source.Client(pki.Nodes))) == "") == served {
+			if (s.ping(server, credentials.NewTLS(source.AnyHost(pki.Nodes))) == "") == served {
 				return
 			}
 		}
