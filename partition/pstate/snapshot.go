@@ -37,7 +37,7 @@ func (s *State) Snapshot() []byte {
 	b = codec.AppendUvarint(b, uint64(len(s.producers)-s.idle.len))
 	// As a rule almost all are listed: what is sorted are the few others.
 	busy := make([]uint64, 0, len(s.producers)-s.idle.len)
-	for id, p := range s.producers {
+	for id, p := range s.producers { // sorted below: the order does not matter
 		if !p.listed {
 			busy = append(busy, id)
 		}
