@@ -212,20 +212,21 @@ func awaitGroups(ctx context.Context, c *cluster.Cluster, node *cluster.Node) er
 }
 
 func measureState(ctx context.Context, cfg *Config) (*StateResult, error) {
-	var sides []*side
-	for _, s := range []struct {
-		name string
-		cfg  Config
-	}{{"small", cfg.small()}, {"large", *cfg}} {
-		one, stop, err := newSide(ctx, s.cfg, s.name)
-		if err != nil {
+	small, stop, err := newSide(ctx, cfg.small(), "small")
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	large, stop, err := newSide(ctx, *cfg, "large")
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	sides := []*side{small, large}
+	for _, s := range sides {
+		if err := s.fill(ctx); err != nil {
 			return nil, err
 		}
-		defer stop()
-		if err := one.fill(ctx); err != nil {
-			return nil, err
-		}
-		sides = append(sides, one)
 	}
 	for round := range cfg.Rounds + 1 {
 		for _, s := range sides {
@@ -239,7 +240,6 @@ func measureState(ctx context.Context, cfg *Config) (*StateResult, error) {
 			}
 		}
 	}
-	small, large := sides[0], sides[1]
 	r := &StateResult{
 		Small: small.sizes, Large: large.sizes,
 		SmallCommits: times(&small.commits), LargeCommits: times(&large.commits),
