@@ -83,6 +83,11 @@ func TestMoveAtTheEdge(t *testing.T) {
 		s := c.describe().GetShards()[0]
 		wantEqual(t, "problem", s.GetMoveProblem(), "node 4 sleeps")
 		wantEqual(t, "lag", s.GetMoveLag(), 7)
+		pass(3 * time.Second)
+		l := c.leader().c.Stats().Leader
+		wantEqual(t, "moves, held up, lost", []int{l.Moves, l.HeldUp, l.LostReplicas}, []int{1, 1, 0})
+		wantEqual(t, "lag of the furthest", l.MoveLag, uint64(7))
+		wantEqual(t, "age of the move", l.OldestMove >= 3*time.Second && l.OldestMove < time.Minute, true)
 		c.beat(2, 0, leads(shardMembers(1, 2, 1<<8|4), 40, "")) // who does not lead it
 		c.beat(1, 0, leads(shardMembers(1, 2, 4), 40, ""))      // no such life
 		c.beat(1, 0, leads(shardMembers(1, 2, 3, 1<<8|4), 40, ""))
@@ -138,6 +143,7 @@ func TestPlacementRefusals(t *testing.T) {
 		_, err = c.leader().cluster().Heartbeat(c.ctx(), &oncelogv1.HeartbeatRequest{NodeId: 2, InstanceId: instance(2)})
 		wantCode(t, err, "NODE_REMOVED")
 		wantEqual(t, "state", c.describe().GetNodes()[1].GetDiskLost(), true)
+		wantEqual(t, "lost replicas", c.leader().c.Stats().Leader.LostReplicas, len(c.describe().GetShards()))
 
 		long := &oncelogv1.ShardReport{ShardId: shard, Problem: strings.Repeat("x", maxProblem+1)}
 		_, err = c.leader().cluster().Heartbeat(c.ctx(), &oncelogv1.HeartbeatRequest{NodeId: 1, InstanceId: instance(1), Shards: []*oncelogv1.ShardReport{long}})
@@ -210,5 +216,6 @@ func TestLeaderBeginsMoves(t *testing.T) {
 		if res := c.beat(4, 0); !res.GetDraining() {
 			t.Error("node 4 is not told that it drains")
 		}
+		wantEqual(t, "draining nodes", c.leader().c.Stats().Leader.Draining, 1)
 	})
 }

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -229,11 +230,20 @@ func (r *replica) publishKeys() {
 func (r *replica) Snapshot() ([]byte, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	b := []byte{snapshotVersion}
-	b = codec.AppendBytes(b, r.catalog.Snapshot())
-	b = codec.AppendBytes(b, r.groups.Snapshot())
-	b = codec.AppendBytes(b, r.txns.Snapshot())
-	return codec.AppendBytes(b, r.members.Snapshot()), nil
+	return joinSnapshot(r.catalog.Snapshot(), r.groups.Snapshot(), r.txns.Snapshot(), r.members.Snapshot()), nil
+}
+
+// joinSnapshot puts the cores' parts together, each copied once: they may be large.
+func joinSnapshot(parts ...[]byte) []byte {
+	size := 1
+	for _, p := range parts {
+		size += binary.MaxVarintLen64 + len(p)
+	}
+	b := append(make([]byte, 0, size), snapshotVersion)
+	for _, p := range parts {
+		b = codec.AppendBytes(b, p)
+	}
+	return b
 }
 
 // Restore implements [raftstore.Machine].

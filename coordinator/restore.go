@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/oncelog/oncelog/api/codec"
 	"github.com/oncelog/oncelog/coordinator/catalog"
 	"github.com/oncelog/oncelog/coordinator/group"
 	"github.com/oncelog/oncelog/coordinator/membership"
@@ -16,11 +15,7 @@ import (
 // backup returns the state for a backup: a snapshot without keys. The caller holds
 // the state still.
 func (r *replica) backup() []byte {
-	b := []byte{snapshotVersion}
-	b = codec.AppendBytes(b, r.catalog.Backup())
-	b = codec.AppendBytes(b, r.groups.Snapshot())
-	b = codec.AppendBytes(b, r.txns.Snapshot())
-	return codec.AppendBytes(b, r.members.Snapshot())
+	return joinSnapshot(r.catalog.Backup(), r.groups.Snapshot(), r.txns.Snapshot(), r.members.Snapshot())
 }
 
 // Contents are what a backup of the coordinators' state has.

@@ -66,9 +66,17 @@ type LeaderStats struct {
 	Topics, Partitions       int
 	// Shards of which Unserved have no leader that is known to serve them.
 	Shards, Unserved int
+	// Moves of replicas that are under way, and since when the oldest is. HeldUp are
+	// those of which the shard's leader said what they wait for, MoveLag is how many
+	// entries the new replica that is furthest behind has to learn.
+	Moves, HeldUp int
+	OldestMove    time.Duration
+	MoveLag       uint64
+	// LostReplicas are copies that are gone with their disk, and not made anew yet.
+	LostReplicas int
 	// Nodes that are registered: Alive were heard of lately; of these LowOnDisk are
-	// below their low-water mark.
-	Nodes, Alive, LowOnDisk int
+	// below their low-water mark. Draining are to give all replicas away.
+	Nodes, Alive, LowOnDisk, Draining int
 }
 
 // PendingMarkers is what one shard has to acknowledge.
@@ -130,10 +138,24 @@ func (c *Coordinator) leaderStats() *LeaderStats {
 		if !c.registry.serves(s) {
 			st.Unserved++
 		}
+		st.LostReplicas += len(s.Lost)
+		if !s.Move.Active() {
+			continue
+		}
+		st.Moves++
+		st.OldestMove = max(st.OldestMove, millis(now-s.Move.StartedAt))
+		progress := c.registry.move(s.ID)
+		st.MoveLag = max(st.MoveLag, progress.lag)
+		if progress.problem != "" {
+			st.HeldUp++
+		}
 	}
 	at := c.rt.Now()
 	for _, n := range cat.Nodes() {
 		st.Nodes++
+		if n.Draining {
+			st.Draining++
+		}
 		seen, low := c.registry.standing(n.ID)
 		if at.Sub(seen) <= c.cfg.NodeTimeout {
 			st.Alive++

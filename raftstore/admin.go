@@ -54,7 +54,7 @@ func (l *loop) createGroup(cfg GroupConfig, store *Store) (*Group, error) {
 		if snap, err = l.cfg.Log.Snapshot(cfg.ID); err != nil {
 			return nil, fmt.Errorf("open group %d: %w", cfg.ID, err)
 		}
-		r.appliedTerm = snap.Term
+		r.appliedTerm, r.checkpointSize = snap.Term, uint64(len(snap.Data))
 		r.log.checkpointed(snap.Index, snap.Term)
 	}
 	if err := cfg.Machine.Restore(snap.Index, snap.Data); err != nil {

@@ -7,9 +7,25 @@ import (
 	"go.etcd.io/raft/v3/tracker"
 )
 
-// maybeCheckpoint writes a checkpoint when enough was applied since the last.
-func (r *replica) maybeCheckpoint() error {
+// smallCheckpoint is how large a state may be that is written as often as
+// GroupConfig says, in bytes.
+const smallCheckpoint = 1 << 20
+
+// checkpointDue reports whether enough was applied since the last checkpoint. One is
+// the whole state, and everything waits while it is made: of a large state there is
+// none before half as much was applied. So however large it grows, checkpoints write
+// at most two bytes for one of the log, and a restart applies at most half of what it
+// restores.
+func (r *replica) checkpointDue() bool {
 	if r.applied-r.checkpointIndex < r.cfg.SnapshotEntries && r.checkpointBytes < r.cfg.SnapshotBytes {
+		return false
+	}
+	return r.checkpointSize <= smallCheckpoint || r.checkpointBytes >= r.checkpointSize/2
+}
+
+// maybeCheckpoint writes a checkpoint when it is due.
+func (r *replica) maybeCheckpoint() error {
+	if !r.checkpointDue() {
 		return nil
 	}
 	batch := r.loop.cfg.Log.NewBatch()
@@ -37,7 +53,7 @@ func (r *replica) checkpoint(batch LogBatch) error {
 	// Raft refuses to start with an applied index above the commit index, so
 	// the two are written together.
 	r.writeHard(batch)
-	r.checkpointIndex, r.checkpointBytes = r.applied, 0
+	r.checkpointIndex, r.checkpointBytes, r.checkpointSize = r.applied, 0, uint64(len(data))
 	r.log.checkpointed(r.applied, r.appliedTerm)
 	r.loop.counters.Checkpoints.Add(1)
 	return r.compact(batch)

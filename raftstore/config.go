@@ -119,7 +119,8 @@ type GroupConfig struct {
 	// a checkpoint, and such a follower gets the checkpoint and the rows.
 	RetainLog bool
 	// SnapshotEntries and SnapshotBytes say after how many applied entries, or
-	// bytes of them, a checkpoint is written. Defaults: 10,000 and 64 MiB.
+	// bytes of them, a checkpoint is written; one of more than 1 MiB not before half
+	// as many bytes were applied as it has. Defaults: 10,000 and 64 MiB.
 	// Smaller means faster restarts and more time spent in Machine.Snapshot.
 	SnapshotEntries uint64
 	SnapshotBytes   uint64

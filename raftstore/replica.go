@@ -32,6 +32,7 @@ type replica struct {
 
 	checkpointIndex uint64
 	checkpointBytes uint64 // entry data applied since
+	checkpointSize  uint64 // of the state in it, in bytes
 
 	trimDue     bool   // a tick has passed since trim last looked
 	trimWritten uint64 // the mark that is on disk

@@ -242,7 +242,7 @@ func (r *replica) installed() error {
 		return fmt.Errorf("group %d: restore received snapshot at %d: %w", r.id(), in.index, err)
 	}
 	r.applied, r.appliedTerm = in.index, in.term
-	r.checkpointIndex, r.checkpointBytes = in.index, 0
+	r.checkpointIndex, r.checkpointBytes, r.checkpointSize = in.index, 0, uint64(len(in.checkpoint))
 	r.log.checkpointed(in.index, in.term)
 	r.members = in.msg.GetSnapshot().GetMetadata().GetConfState()
 	r.membersTaken()

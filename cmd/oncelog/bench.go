@@ -59,5 +59,6 @@ func newBenchCommand(a *app) *cobra.Command {
 	f.IntVar(&cfg.Partitions, "partitions", 6, "partitions that are written to")
 	f.StringSliceVar(&cfg.Workloads, "workload", nil, "measure only these: "+strings.Join(bench.WorkloadNames(), ", "))
 	config.AddFlags(f, printing, "output")
+	c.AddCommand(newBenchScaleCommand(a))
 	return c
 }

@@ -16,6 +16,9 @@ const (
 	snapshotHistory      = 1 << 10
 	snapshotUnfinished   = 1 << 12
 	snapshotParticipants = 2 * MaxItems // an abort takes named and enlisted
+
+	// minProducerBytes is less than any id takes.
+	minProducerBytes = 16
 )
 
 // CorruptError reports a snapshot that no machine wrote, or a machine that broke
@@ -47,7 +50,7 @@ func (e *CorruptError) Unwrap() error { return e.Cause }
 // Snapshot returns the whole state. Equal states give equal bytes, whatever
 // commands led to them.
 func (m *Machine) Snapshot() []byte {
-	b := []byte{snapshotVersion}
+	b := append(make([]byte, 0, m.snapshotSize()), snapshotVersion)
 	b = codec.AppendVarint(b, m.now)
 	b = codec.AppendUvarint(b, m.nextProducerID)
 	b = codec.AppendUvarint(b, m.nextDecision)
@@ -58,6 +61,27 @@ func (m *Machine) Snapshot() []byte {
 		}
 	}
 	return b
+}
+
+// snapshotSize guesses how large a snapshot becomes, by a sample of ids that is spread
+// over all of them: a slice of a hundred megabytes that grows step by step is copied
+// several times, and the store waits meanwhile.
+func (m *Machine) snapshotSize() int {
+	const sample = 64
+	all := m.order.entries
+	if len(all) < 4*sample {
+		return 0 // it grows to that soon enough
+	}
+	var scratch []byte
+	size, taken := 0, 0
+	for i := 0; i < len(all); i += len(all) / sample {
+		if p := all[i].p; p != nil {
+			scratch = appendProducer(scratch[:0], p)
+			size += len(scratch)
+			taken++
+		}
+	}
+	return size / max(taken, 1) * len(m.byID) * 9 / 8
 }
 
 func appendProducer(b []byte, p *producer) []byte {
@@ -134,7 +158,11 @@ func (m *Machine) Restore(snapshot []byte) error {
 	fresh.nextProducerID = r.Uvarint()
 	fresh.nextDecision = r.Uvarint()
 	var last uint64
-	for n := r.Count(snapshotIDs); n > 0 && r.Err() == nil; n-- {
+	n := r.Count(snapshotIDs)
+	room := min(n, r.Len()/minProducerBytes) // a forged count gets no more than its bytes could fill
+	fresh.byID, fresh.byName = make(map[uint64]*producer, room), make(map[string]*producer, room)
+	fresh.order.entries = make([]rosterEntry, 0, room)
+	for ; n > 0 && r.Err() == nil; n-- {
 		p := readProducer(r)
 		if r.Err() == nil && p.id <= last {
 			return &CorruptError{Rule: "producer ids of a snapshot ascend", ProducerID: p.id}
@@ -152,7 +180,7 @@ func (m *Machine) Restore(snapshot []byte) error {
 		return err
 	}
 	fresh.rebuild()
-	if err := fresh.Check(); err != nil {
+	if err := fresh.checkIndexes(); err != nil {
 		return err
 	}
 	*m = *fresh

@@ -35,10 +35,16 @@ func (s *State) Snapshot() []byte {
 		b = p.snapshot(b)
 	}
 	b = codec.AppendUvarint(b, uint64(len(s.producers)-s.idle.len))
-	for _, id := range slices.Sorted(maps.Keys(s.producers)) {
-		if p := s.producers[id]; !p.listed {
-			b = p.snapshot(b)
+	// As a rule almost all are listed: what is sorted are the few others.
+	busy := make([]uint64, 0, len(s.producers)-s.idle.len)
+	for id, p := range s.producers { // sorted below: the order does not matter
+		if !p.listed {
+			busy = append(busy, id)
 		}
+	}
+	slices.Sort(busy)
+	for _, id := range busy {
+		b = s.producers[id].snapshot(b)
 	}
 	b = codec.AppendUvarint(b, uint64(s.open.len))
 	for t := range s.open.all() {

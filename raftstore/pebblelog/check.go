@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -118,12 +119,39 @@ func (s *Store) damage(err error) {
 	}
 }
 
-func (s *Store) checkDamage() error {
-	if err := s.damaged.Load(); err != nil {
-		return *err
+// checkFailed returns why nothing may be committed any more: what is damaged before
+// what could not be written.
+func (s *Store) checkFailed() error {
+	for _, failure := range []*atomic.Pointer[error]{&s.damaged, &s.background} {
+		if err := failure.Load(); err != nil {
+			return *err
+		}
 	}
 	return nil
 }
+
+// backgroundError is told of a flush or compaction that failed, as on a full disk.
+// Pebble would begin it again at once, hundreds of times a second for as long as that
+// lasts, while what is committed piles up in memory; a node whose writes fail stops.
+func (s *Store) backgroundError(onFailure func(error)) func(error) {
+	return func(err error) {
+		// Its text alone: to a logger it shows its stack as well.
+		err = fmt.Errorf("%s: written in the background: %w", s.dir, plainError{named(err)})
+		if !s.background.CompareAndSwap(nil, &err) {
+			return
+		}
+		s.log.Error("log store failed", "error", err)
+		if onFailure != nil {
+			onFailure(err)
+		}
+	}
+}
+
+// plainError is an error that is its text, however it is formatted.
+type plainError struct{ cause error }
+
+func (e plainError) Error() string { return e.cause.Error() }
+func (e plainError) Unwrap() error { return e.cause }
 
 // readError makes the error of a read name what was read.
 func (s *Store) readError(what string, err error) error {

@@ -41,7 +41,10 @@ type Config struct {
 	// the tables, so that they are not rewritten by compactions. 0 turns it
 	// off. Worth it for large batches that stay; space is freed more lazily.
 	SeparateValuesFrom int
-	Logger             *slog.Logger
+	// OnFailure is called once, and must return at once, when writing failed that no
+	// Commit waits for. Whatever is committed from then on fails.
+	OnFailure func(error)
+	Logger    *slog.Logger
 }
 
 // Store is a LogStore on Pebble.
@@ -59,6 +62,8 @@ type Store struct {
 	failed     bool // after a failed commit Pebble must be left alone
 	// damaged is the first damage that a read has found; see damage.
 	damaged atomic.Pointer[error]
+	// background is the first failure of writing that no Commit waits for.
+	background atomic.Pointer[error]
 
 	// Pebble panics when it is used after Close, so readers are counted.
 	readers atomic.Int64
@@ -104,7 +109,9 @@ func (s *Store) loadGens() error {
 }
 
 // Open opens or creates the store. An error that wraps raftstore.ErrCorrupt
-// means that stored bytes are damaged: the node must not start from them.
+// means that stored bytes are damaged: the node must not start from them. After one
+// that says that writing failed, as on a full disk, the process must end: Pebble may
+// still be at it.
 func Open(cfg Config) (*Store, error) {
 	if cfg.FS == nil {
 		cfg.FS = vfs.Default
@@ -139,10 +146,35 @@ func Open(cfg Config) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) openDB(cfg Config) (err error) {
-	defer caught(&err)
-	s.db, err = pebble.Open(cfg.Dir, s.options(cfg))
-	return errors.Join(err, s.wals.err())
+// openDB does not wait for Pebble once writing in the background has failed: Pebble
+// flushes what a crash left in its log before it is open, and tries that for ever.
+func (s *Store) openDB(cfg Config) error {
+	type result struct {
+		db  *pebble.DB
+		err error
+	}
+	opened, failed := make(chan result, 1), make(chan error, 1)
+	onFailure := cfg.OnFailure
+	cfg.OnFailure = func(err error) {
+		failed <- err
+		if onFailure != nil {
+			onFailure(err)
+		}
+	}
+	options := s.options(cfg)
+	go func() {
+		var r result
+		defer func() { opened <- r }()
+		defer caught(&r.err)
+		r.db, r.err = pebble.Open(cfg.Dir, options)
+	}()
+	select {
+	case r := <-opened:
+		s.db = r.db
+		return errors.Join(r.err, s.wals.err())
+	case err := <-failed:
+		return err
+	}
 }
 
 func (s *Store) options(cfg Config) *pebble.Options {
@@ -167,7 +199,7 @@ func (s *Store) options(cfg Config) *pebble.Options {
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	// The default listener logs every flush and compaction.
 	o.EventListener = &pebble.EventListener{
-		BackgroundError: func(err error) { cfg.Logger.Error("log store background error", "error", err) },
+		BackgroundError: s.backgroundError(cfg.OnFailure),
 		// Pebble's own listener ends the process, in whatever goroutine it is.
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
 			s.damage(fmt.Errorf("%w: %s: %w", raftstore.ErrCorrupt, info.Path, info.Details))
@@ -229,7 +261,7 @@ func (s *Store) Commit(lb raftstore.LogBatch, sync bool) (err error) {
 	if b.err != nil || b.b == nil {
 		return b.err
 	}
-	if err := errors.Join(s.checkDamage(), s.wals.err()); err != nil {
+	if err := errors.Join(s.checkFailed(), s.wals.err()); err != nil {
 		return err
 	}
 	defer func() {

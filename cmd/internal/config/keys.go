@@ -174,7 +174,7 @@ func (r *Raft) raftKeys() []Key {
 			Name: "min_free_bytes",
 			Doc: "Free space of the disk below which the node hands its leaderships to nodes with room, gets no new shards, " +
 				"and refuses writes with OVERLOADED, before the disk is full and it cannot even commit what is under way. " +
-				"It takes part again when there is room.",
+				"It takes part again when there is room. 0: it does not look.",
 			value: bytesValue{&r.MinFreeBytes, 0, 1 << 50},
 		},
 	}

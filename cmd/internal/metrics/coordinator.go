@@ -49,9 +49,15 @@ var (
 	coordPartitions = coordinatorSection.gauge("coordinator_partitions", "Partitions of all topics."+ofLeader)
 	coordShards     = coordinatorSection.gauge("coordinator_shards", "Shards."+ofLeader)
 	coordUnserved   = coordinatorSection.gauge("coordinator_shards_unserved", "Shards without a leader that is known to serve them."+ofLeader)
+	coordMoves      = coordinatorSection.gauge("coordinator_moves", "Moves of replicas that are under way."+ofLeader)
+	coordOldestMove = coordinatorSection.gauge("coordinator_oldest_move_seconds", "How long ago the oldest of them began; 0 without any."+ofLeader)
+	coordHeldUp     = coordinatorSection.gauge("coordinator_moves_held_up", "Of these, moves that wait for something that the shard's leader names: `oncelog shard describe` shows what."+ofLeader)
+	coordMoveLag    = coordinatorSection.gauge("coordinator_move_lag_entries", "Log entries that the new replica which is furthest behind has to learn before it votes."+ofLeader)
+	coordLostCopies = coordinatorSection.gauge("coordinator_replicas_lost", "Replicas that are gone with their disk and not made anew yet."+ofLeader)
 	coordNodes      = coordinatorSection.gauge("coordinator_partition_nodes", "Partition nodes that are registered."+ofLeader)
 	coordAlive      = coordinatorSection.gauge("coordinator_partition_nodes_alive", "Partition nodes that the leader has heard of in the last ten seconds."+ofLeader)
 	coordLow        = coordinatorSection.gauge("coordinator_partition_nodes_disk_low", "Of these, nodes whose disk is below its low-water mark."+ofLeader)
+	coordDraining   = coordinatorSection.gauge("coordinator_partition_nodes_draining", "Partition nodes that are to give all their replicas away."+ofLeader)
 )
 
 // ages are the values of the label age, by the ranges of coordinator.OpenAgeBounds.
@@ -98,9 +104,15 @@ func readCoordinator(s *scrape, st *coordinator.Stats) {
 	s.set(coordPartitions, float64(l.Partitions))
 	s.set(coordShards, float64(l.Shards))
 	s.set(coordUnserved, float64(l.Unserved))
+	s.set(coordMoves, float64(l.Moves))
+	s.set(coordOldestMove, l.OldestMove.Seconds())
+	s.set(coordHeldUp, float64(l.HeldUp))
+	s.set(coordMoveLag, float64(l.MoveLag))
+	s.set(coordLostCopies, float64(l.LostReplicas))
 	s.set(coordNodes, float64(l.Nodes))
 	s.set(coordAlive, float64(l.Alive))
 	s.set(coordLow, float64(l.LowOnDisk))
+	s.set(coordDraining, float64(l.Draining))
 }
 
 // coordinatorGroups are the Raft groups of a coordinator node.

@@ -67,6 +67,7 @@ func (f fakeCoordinator) Stats() coordinator.Stats {
 			TransactionalIDs: 401, Open: []int{6, 5, 4, 3, 2, 1}, OldestOpen: 17 * time.Minute, Completing: 402, OldestCompleting: 1500 * time.Millisecond,
 			PendingMarkers: 403, PendingMarkersByShard: []coordinator.PendingMarkers{{Shard: 3, Count: 400}, {Shard: 2, Count: 3}},
 			Groups: 404, Members: 405, Offsets: 406, Topics: 407, Partitions: 408, Shards: 409, Unserved: 1, Nodes: 5, Alive: 4, LowOnDisk: 2,
+			Moves: 7, HeldUp: 3, OldestMove: 90 * time.Second, MoveLag: 410, LostReplicas: 6, Draining: 8,
 		}
 	}
 	return st

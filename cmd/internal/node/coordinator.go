@@ -192,7 +192,7 @@ type storeConfig struct {
 // names the device.
 func openStore(c storeConfig) (_ *raftstore.Store, _ *rafttransport.Transport, id string, err error) {
 	dir := filepath.Join(c.dir, "log")
-	device, err := pebblelog.Open(pebblelog.Config{Dir: dir, SeparateValuesFrom: c.separateFrom, Logger: c.log})
+	device, err := pebblelog.Open(pebblelog.Config{Dir: dir, SeparateValuesFrom: c.separateFrom, OnFailure: c.failed, Logger: c.log})
 	if errors.Is(err, syscall.EAGAIN) { // what locking the directory answers
 		return nil, nil, "", fmt.Errorf("%s is in use by another process: stop that, or give another data directory (%w)", c.dir, err)
 	}
@@ -207,10 +207,14 @@ func openStore(c storeConfig) (_ *raftstore.Store, _ *rafttransport.Transport, i
 		},
 		Logger: c.log,
 	})
+	minFree := int64(c.raft.MinFreeBytes)
+	if minFree == 0 {
+		minFree = -1 // to the store 0 is its default
+	}
 	store, err := raftstore.Open(raftstore.Config{
 		NodeID: raftstore.NodeID(c.node), Log: device, Transport: transport,
 		TickInterval: c.raft.TickInterval, ElectionTicks: c.raft.ElectionTicks, HeartbeatTicks: c.raft.HeartbeatTicks,
-		MinFreeBytes: int64(c.raft.MinFreeBytes), Logger: c.log, OnFatal: c.failed,
+		MinFreeBytes: minFree, Logger: c.log, OnFatal: c.failed,
 	})
 	if err != nil {
 		return nil, nil, "", errors.Join(fmt.Errorf("open the log in %s: %w", dir, err), device.Close(), transport.Close())

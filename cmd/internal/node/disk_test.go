@@ -51,3 +51,34 @@ func TestLowDiskIsSeenByHealthChecks(t *testing.T) {
 		t.Errorf("status %v: %v", st.GetDisk(), err)
 	}
 }
+
+// TestNoLowWaterMark: 0 means that the node does not look, and not the default.
+func TestNoLowWaterMark(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cfg := coordinatorConfig(t.TempDir(), 1, 1)
+	cfg.Raft.MinFreeBytes = 0
+	n, err := node.StartCoordinator(cfg, testLog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close(ctx)
+	conn, err := grpc.NewClient(n.ClientAddress(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	// It leads: a disk is looked at in the first tick.
+	for leads := false; !leads; {
+		st, err := oncelogv1.NewStatusServiceClient(conn).GetStatus(ctx, &oncelogv1.GetStatusRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st.GetDisk() != nil {
+			t.Fatalf("the node looks at its disk: %v", st.GetDisk())
+		}
+		for _, g := range st.GetGroups() {
+			leads = leads || g.GetReady()
+		}
+	}
+}
