@@ -73,3 +73,42 @@ func cutFrames(b []byte) (out mem.BufferSlice) {
 	}
 	return append(out, mem.SliceBuffer(b))
 }
+
+// BenchmarkFetchFrame is what a response with a stored batch costs the node and the
+// reader, without the network.
+func BenchmarkFetchFrame(b *testing.B) {
+	m := &oncelogv1.FetchResponse{NextOffset: 9}
+	rng := rand.New(rand.NewPCG(1, 1))
+	const size = 100_000
+	m.Batches = []*oncelogv1.FetchedBatch{{BaseOffset: 1, VisibleRecords: 8, Batch: noise(rng, size)}}
+	for _, codec := range []struct {
+		name string
+		encoding.CodecV2
+	}{{"wire", Codec{}}, {"proto", standard}} {
+		data, err := codec.Marshal(m)
+		if err != nil {
+			b.Fatal(err)
+		}
+		arrived := cutFrames(data.Materialize())
+		b.Run("send/codec="+codec.name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(size)
+			for b.Loop() {
+				data, err := codec.Marshal(m)
+				if err != nil {
+					b.Fatal(err)
+				}
+				data.Free()
+			}
+		})
+		b.Run("receive/codec="+codec.name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(size)
+			for b.Loop() {
+				if err := codec.Unmarshal(arrived, &oncelogv1.FetchResponse{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
