@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/oncelog/oncelog/internal/dial"
+	"github.com/oncelog/oncelog/internal/wire"
 )
 
 // Settings of connections. grpc-go's own would take minutes to find a node that
@@ -69,6 +70,7 @@ func network(cfg *config) dial.Func {
 		grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(maxReceiveBytes),
 			grpc.MaxCallSendMsgSize(maxSendBytes),
+			grpc.ForceCodecV2(wire.Codec{}),
 		),
 	}
 	if cfg.token != nil {

@@ -95,15 +95,22 @@ func defaultProducerConfig() producerConfig {
 		timeout:         time.Minute,
 		deliveryTimeout: 2 * time.Minute,
 		linger:          5 * time.Millisecond,
-		batchBytes:      maxBatchBytes,
+		batchBytes:      defaultBatchBytes,
 		bufferBytes:     32 << 20,
 		maxInFlight:     5,
 		partitioner:     Murmur2Partitioner,
 	}
 }
 
-// maxBatchBytes is what a server takes as one batch.
-const maxBatchBytes = 1 << 20
+const (
+	// maxBatchBytes is what a server takes as one batch.
+	maxBatchBytes = 1 << 20
+	// defaultBatchBytes is below what a server's buffers are kept for, and enough to
+	// have a partition's in-flight batches fill a fast network: several of this size are
+	// encoded, sent and written at the same time, of one large batch each step waits
+	// for the one before.
+	defaultBatchBytes = 192 << 10
+)
 
 // WithTransactionTimeout sets transaction.timeout: the cluster aborts a
 // transaction that is open longer. Default 1 min; 100 ms to 15 min. It should be
@@ -126,8 +133,10 @@ func WithDeliveryTimeout(d time.Duration) ProducerOption {
 func WithLinger(d time.Duration) ProducerOption { return func(c *producerConfig) { c.linger = d } }
 
 // WithBatchSize sets the size from which a batch is sent without lingering, in
-// bytes before compression. Default and maximum 1 MiB. A single record may be
-// larger than it.
+// bytes before compression. Default 192 KiB, maximum 1 MiB. A single record may be
+// larger than it. A larger size helps one producer over a network of long delays, and
+// compression a little; else more batches that are under way at the same time are
+// faster than fewer large ones.
 func WithBatchSize(bytes int) ProducerOption {
 	return func(c *producerConfig) { c.batchBytes = bytes }
 }

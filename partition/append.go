@@ -158,7 +158,7 @@ func (a *appender) proposalFor(s *shard, size int) *proposal {
 		if p.shard != s {
 			continue
 		}
-		if p.bytes+size <= maxProposalBytes && len(p.slots) < maxProposalBatches {
+		if p.bytes+size <= maxAppendBytes && len(p.slots) < maxProposalBatches {
 			return p
 		}
 		// Full: it goes first, and all that were before it in this frame for
@@ -194,13 +194,16 @@ func (a *appender) flush() {
 
 func (a *appender) propose(p *proposal) {
 	const metadata = 64 // bytes per batch, at most
-	data, err := pstate.EncodeAppends(make([]byte, 0, p.bytes+metadata*(len(p.slots)+1)), p.list, p.payloads)
+	data, err := pstate.EncodeAppends(entryBuffer(p.bytes+metadata*(len(p.slots)+1)), p.list, p.payloads)
 	p.payloads, p.list = nil, nil // the entry has them
 	if err != nil {
 		a.complete(completion{p, raftstore.ProposalResult{Err: err}})
 		return
 	}
-	p.shard.propose(0, data, func(res raftstore.ProposalResult) { a.complete(completion{p, res}) })
+	p.shard.propose(0, data, func(res raftstore.ProposalResult) {
+		keepBuffer(data)
+		a.complete(completion{p, res})
+	})
 }
 
 func (a *appender) complete(c completion) {

@@ -46,6 +46,11 @@ const (
 	// maxProposalBytes is how large entries are made. It is below raftstore's
 	// default limit of a proposal by more than one request's metadata.
 	maxProposalBytes = 4 << 20
+	// maxAppendBytes is how large entries of appends are made of several batches.
+	// Entries that are ready together share messages and the fsync all the same, and
+	// of larger ones Pebble allocates anew, twice, what it flushes: it keeps buffers
+	// below 256 KiB.
+	maxAppendBytes = 192 << 10
 	// maxProposalBatches bounds the batches of an entry, so that applying it
 	// does not hold up other shards.
 	maxProposalBatches = 4096

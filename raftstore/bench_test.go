@@ -60,3 +60,22 @@ func benchmarkPropose(b *testing.B, size, proposers int) {
 	b.ReportMetric(float64(after.Syncs-before.Syncs)/float64(b.N), "fsyncs/entry")
 	b.ReportMetric(float64(after.MessagesSent-before.MessagesSent)/float64(b.N), "msgs/entry")
 }
+
+// BenchmarkEntryRange is a reader that keeps up: what it gets is the entry in memory.
+func BenchmarkEntryRange(b *testing.B) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c := newCluster(b, raftstore.GroupConfig{RetainLog: true}, memLogs(b))
+	g := c.groups[c.leader(ctx)]
+	_, index, err := g.Propose(ctx, make([]byte, 10_000))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	b.SetBytes(9_000)
+	for b.Loop() {
+		if data, err := g.EntryRange(index, 500, 9_000); err != nil || len(data) != 9_000 {
+			b.Fatal(len(data), err)
+		}
+	}
+}

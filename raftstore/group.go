@@ -173,7 +173,7 @@ func (g *Group) Applied() uint64 { return g.applied.Load() }
 // ProposeAsync queues a proposal; done is called exactly once, from the owner
 // loop or inline, and must not block. Proposals of one goroutine to one group
 // are appended in the order of the calls, if they are appended. data must not
-// be modified before done is called.
+// be modified before done is called; from then on it is the caller's again.
 //
 // A term above 0 makes the proposal conditional: it is appended only while
 // this node leads in that very term. A caller that computed data from the

@@ -1,6 +1,7 @@
 package raftstore_test
 
 import (
+	"bytes"
 	"errors"
 	"testing"
 
@@ -85,6 +86,41 @@ func TestReadEndsWithoutALeader(t *testing.T) {
 	for _, s := range stores {
 		if err := s.Close(t.Context()); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// What was proposed is the caller's again once it is answered: raft has a copy, and
+// neither the log, nor a follower, nor a reader sees what becomes of the original.
+func TestProposalMayBeReused(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	c := newCluster(t, raftstore.GroupConfig{RetainLog: true}, pebbleLogs(t))
+	buf := make([]byte, 3000)
+	indexes := map[uint64]byte{}
+	for i := byte(1); i <= 20; {
+		for j := range buf {
+			buf[j] = i
+		}
+		_, index, err := c.groups[c.leader(ctx)].Propose(ctx, buf)
+		var notLeader *raftstore.NotLeaderError
+		switch {
+		case err == nil:
+			indexes[index] = i
+			i++
+		case errors.As(err, &notLeader), errors.Is(err, raftstore.ErrUnknownResult):
+		default:
+			t.Fatal(err)
+		}
+	}
+	clear(buf)
+	c.converged(ctx)
+	for id, g := range c.groups {
+		for index, i := range indexes {
+			data, err := g.Entry(index)
+			if err != nil || len(data) != len(buf) || bytes.ContainsFunc(data, func(r rune) bool { return r != rune(i) }) {
+				t.Fatalf("node %d: entry %d is not what was proposed: %v", id, index, err)
+			}
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/oncelog/oncelog/coordinator"
 	"github.com/oncelog/oncelog/internal/dial"
 	"github.com/oncelog/oncelog/internal/task"
+	"github.com/oncelog/oncelog/internal/wire"
 	"github.com/oncelog/oncelog/partition"
 	"github.com/oncelog/oncelog/raftstore"
 	"github.com/oncelog/oncelog/raftstore/memtransport"
@@ -345,6 +346,7 @@ const (
 func (n *Node) serve(l *life, address string, register func(grpc.ServiceRegistrar)) {
 	s := grpc.NewServer(
 		grpc.MaxRecvMsgSize(maxMessageBytes), grpc.MaxSendMsgSize(maxMessageBytes), grpc.MaxConcurrentStreams(maxStreams),
+		grpc.ForceServerCodecV2(wire.Codec{}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.UnaryInterceptor(n.unary(l)), grpc.StreamInterceptor(n.stream(l)),

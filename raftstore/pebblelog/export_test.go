@@ -35,3 +35,19 @@ func (s *Store) Begins() (said, is []uint64, err error) {
 	}
 	return said, is, nil
 }
+
+// Written flushes what is in memory and returns how many bytes were written to the
+// write-ahead log and to tables so far.
+func (s *Store) Written() (wal, tables uint64, err error) {
+	if err := s.db.Flush(); err != nil {
+		return 0, 0, err
+	}
+	m := s.db.Metrics()
+	for i := range m.Levels {
+		l := &m.Levels[i]
+		if tables += l.TableBytesFlushed + l.BlobBytesFlushed + l.TableBytesCompacted; i > 0 {
+			tables += l.BlobBytesCompacted // of level 0 they are those flushed, once more
+		}
+	}
+	return m.WAL.BytesWritten, tables, nil
+}

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/wire"
 	"github.com/oncelog/oncelog/raftstore"
 )
 
@@ -33,7 +34,7 @@ type peer struct {
 	target string
 	ended  bool // nobody would close another connection
 
-	frame oncelogv1.ExchangeRequest // reused
+	frame frame // reused
 }
 
 func newPeer(t *Transport, id raftstore.NodeID) *peer {
@@ -154,7 +155,7 @@ func (p *peer) stream(connected func()) error {
 	// An attempt must not hang on a dead address: the target may change.
 	limit := time.AfterFunc(time.Second, func() { cancel(context.DeadlineExceeded) })
 	conn.ResetConnectBackoff()
-	stream, err := oncelogv1.NewRaftServiceClient(conn).Exchange(ctx, grpc.WaitForReady(true))
+	stream, err := oncelogv1.NewRaftServiceClient(conn).Exchange(ctx, grpc.WaitForReady(true), grpc.ForceCodecV2(wire.Codec{}))
 	if err != nil {
 		limit.Stop()
 		return err
@@ -164,7 +165,9 @@ func (p *peer) stream(connected func()) error {
 	}
 	connected()
 	from, to := p.t.cfg.Instance(p.t.cfg.Self), p.t.cfg.Instance(p.id)
-	p.frame.FromInstance, p.frame.ToInstance = from, to
+	p.frame.header = &oncelogv1.ExchangeRequest{
+		ClusterId: p.t.cfg.ClusterID, FromNode: uint64(p.t.cfg.Self), ToNode: uint64(p.id), FromInstance: from, ToInstance: to,
+	}
 	// The peer answers only to end the stream.
 	p.t.wg.Go(func() {
 		err := stream.RecvMsg(&oncelogv1.ExchangeResponse{})
@@ -189,30 +192,25 @@ func (p *peer) stream(connected func()) error {
 func (p *peer) send(stream grpc.ClientStreamingClient[oncelogv1.ExchangeRequest, oncelogv1.ExchangeResponse], msgs []raftstore.Message) error {
 	f := &p.frame
 	// What a broken stream left behind is lost like all else that was on it.
-	clear(f.Messages)
-	f.Messages = f.Messages[:0]
-	f.ClusterId, f.FromNode, f.ToNode = p.t.cfg.ClusterID, uint64(p.t.cfg.Self), uint64(p.id)
-	size := 0
+	f.clear()
 	for i, m := range msgs {
-		data, err := proto.Marshal(m.Raft)
-		if err != nil || len(data) > MaxFrameBytes-1024 {
-			p.t.cfg.Logger.Error("message can not be sent", "peer", p.id, "group", m.Group, "bytes", len(data), "error", err)
+		size := proto.Size(m.Raft)
+		if size > MaxFrameBytes-1024 {
+			p.t.cfg.Logger.Error("message can not be sent", "peer", p.id, "group", m.Group, "bytes", size)
 			continue
 		}
-		f.Messages = append(f.Messages, &oncelogv1.RaftMessage{GroupId: uint64(m.Group), Message: data})
-		size += len(data)
+		f.add(m, size)
 		next := 0
 		if i+1 < len(msgs) {
 			next = proto.Size(msgs[i+1].Raft)
 		}
-		if i+1 < len(msgs) && size+next <= softFrameBytes {
+		if i+1 < len(msgs) && f.size+next <= softFrameBytes {
 			continue
 		}
-		if err := stream.Send(f); err != nil {
+		if err := stream.SendMsg(f); err != nil {
 			return err
 		}
-		clear(f.Messages)
-		f.Messages, size = f.Messages[:0], 0
+		f.clear()
 	}
 	return nil
 }

@@ -7,8 +7,10 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/wire"
 	"github.com/oncelog/oncelog/raftstore"
 )
 
@@ -19,9 +21,17 @@ type frames struct {
 	sent   [][]uint64
 }
 
-func (s *frames) Send(f *oncelogv1.ExchangeRequest) error {
+func (s *frames) SendMsg(v any) error {
 	if s.broken {
 		return errors.New("broken")
+	}
+	data, err := wire.Codec{}.Marshal(v)
+	if err != nil {
+		return err
+	}
+	f := &oncelogv1.ExchangeRequest{}
+	if err := proto.Unmarshal(data.Materialize(), f); err != nil {
+		return err
 	}
 	var groups []uint64
 	for _, m := range f.GetMessages() {

@@ -8,7 +8,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/raftstore"
@@ -59,8 +58,8 @@ func (s *Server) Exchange(stream grpc.ClientStreamingServer[oncelogv1.ExchangeRe
 			return err
 		}
 		for _, rm := range f.GetMessages() {
-			m := &raftpb.Message{}
-			if err := proto.Unmarshal(rm.GetMessage(), m); err != nil {
+			m, err := decodeMessage(rm.GetMessage())
+			if err != nil {
 				return status.Errorf(codes.InvalidArgument, "message: %v", err)
 			}
 			if err := s.checkMessage(m, f.GetFromNode()); err != nil {

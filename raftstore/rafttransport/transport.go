@@ -18,8 +18,9 @@ import (
 )
 
 // MaxFrameBytes is the largest frame that is sent. The grpc.Server that serves
-// RaftService must be made with grpc.MaxRecvMsgSize of at least this. It leaves
-// room for one entry of raftstore's default MaxProposalBytes.
+// RaftService must be made with grpc.MaxRecvMsgSize of at least this, and should be
+// with wire.Codec. It leaves room for one entry of raftstore's default
+// MaxProposalBytes.
 const MaxFrameBytes = 16 << 20
 
 // softFrameBytes ends a frame early: several small frames overlap encoding,

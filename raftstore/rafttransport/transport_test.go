@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/wire"
 	"github.com/oncelog/oncelog/raftstore"
 	"github.com/oncelog/oncelog/raftstore/memlog"
 	"github.com/oncelog/oncelog/raftstore/rafttransport"
@@ -117,7 +118,7 @@ func (c *cluster) start(id raftstore.NodeID, l net.Listener) {
 	if n.group, err = n.store.CreateGroup(cfg); err != nil {
 		c.t.Fatal(err)
 	}
-	n.server = grpc.NewServer(grpc.MaxRecvMsgSize(rafttransport.MaxFrameBytes))
+	n.server = grpc.NewServer(grpc.MaxRecvMsgSize(rafttransport.MaxFrameBytes), grpc.ForceServerCodecV2(wire.Codec{}))
 	oncelogv1.RegisterRaftServiceServer(n.server, rafttransport.NewServer(id, "test", n.store).WithInstances(func(id raftstore.NodeID) string { return fmt.Sprint("directory ", id) }))
 	go func() { _ = n.server.Serve(l) }()
 	c.nodes[id] = n

@@ -101,7 +101,7 @@ var importRules = []importRule{
 	},
 	{
 		dir: "raftstore/rafttransport", may: []string{
-			"std", "./api/...", "./raftstore/...", "go.etcd.io/raft/v3/...", "google.golang.org/grpc/...", "google.golang.org/protobuf/...",
+			"std", "./api/...", "./internal/wire", "./raftstore/...", "go.etcd.io/raft/v3/...", "google.golang.org/grpc/...", "google.golang.org/protobuf/...",
 		},
 		why: "the only package of raftstore that knows the wire",
 	},
@@ -137,6 +137,10 @@ var importRules = []importRule{
 	{
 		dir: "internal/dial", may: []string{"std", "google.golang.org/grpc"},
 		why: "the client, a partition node's client of the coordinator and the simulator meet in it",
+	},
+	{
+		dir: "internal/wire", may: []string{"std", "./api/...", "google.golang.org/grpc/...", "google.golang.org/protobuf/..."},
+		why: "the SDK and nodes send and receive batches with it",
 	},
 	{
 		dir: "internal/pgserver", may: []string{"std"},

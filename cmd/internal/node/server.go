@@ -25,6 +25,7 @@ import (
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/cmd/internal/authn"
+	"github.com/oncelog/oncelog/internal/wire"
 )
 
 // Limits of a listener. grpc-go's own defaults leave streams, headers and
@@ -67,6 +68,7 @@ func listen(name, address string, creds credentials.TransportCredentials, log *s
 		grpc.Creds(creds),
 		grpc.MaxRecvMsgSize(maxMessageBytes),
 		grpc.MaxSendMsgSize(maxMessageBytes),
+		grpc.ForceServerCodecV2(wire.Codec{}),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ConnectionTimeout(handshakeTimeout),
