@@ -179,8 +179,8 @@ func TestStreamsShareABudget(t *testing.T) {
 	stream := func() *budget { return newBudget(1 << 30).within(all) }
 	stopped := make(chan struct{})
 	close(stopped)
-	// Wait looks at what has happened first: with a stop that has come it is a look.
-	held := func(b *budget) bool { return !b.wait(nil, stopped) && !b.wait(nil, stopped) }
+	// With a stop that has come it is a look.
+	held := func(b *budget) bool { return !b.wait(nil, stopped) }
 	heavy, light := stream(), stream()
 	light.take(100)
 	heavy.take(6300)

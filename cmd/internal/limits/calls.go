@@ -42,9 +42,9 @@ func callOf(ctx context.Context) *call {
 }
 
 // end ends the call as one on which nothing moves.
-func (c *call) end() {
-	c.stuck.Store(true)
-	c.cancel()
+func (k *call) end() {
+	k.stuck.Store(true)
+	k.cancel()
 }
 
 // ServerOptions have a server's connections metered. Its credentials must be

@@ -32,11 +32,11 @@ type meteredCredentials struct {
 
 // ServerHandshake implements credentials.TransportCredentials.
 func (c meteredCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	clear, info, err := c.TransportCredentials.ServerHandshake(raw)
+	plain, info, err := c.TransportCredentials.ServerHandshake(raw)
 	if err != nil {
 		return nil, nil, err
 	}
-	metered, err := c.meter.add(raw, clear, info)
+	metered, err := c.meter.add(raw, plain, info)
 	if err != nil {
 		return nil, nil, err
 	}

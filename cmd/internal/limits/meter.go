@@ -126,8 +126,8 @@ func (m *Meter) Usage() Usage {
 type closeTeller interface{ OnClose(func()) }
 
 // add takes a connection that has shaken hands.
-func (m *Meter) add(raw, clear net.Conn, info credentials.AuthInfo) (*conn, error) {
-	c := &conn{Conn: clear, raw: raw, meter: m, streams: map[uint32]*stream{}, buffer: bufio.NewReaderSize(clear, readBuffer)}
+func (m *Meter) add(raw, plain net.Conn, info credentials.AuthInfo) (*conn, error) {
+	c := &conn{Conn: plain, raw: raw, meter: m, streams: map[uint32]*stream{}, buffer: bufio.NewReaderSize(plain, readBuffer)}
 	c.in.skip = prefaceBytes
 	if m.cfg.Who != nil {
 		c.from = m.cfg.Who(info)
@@ -254,7 +254,8 @@ func (m *Meter) say(what string, args ...any) {
 // service does not take. It is called with the lock of the connection, sweeps times within
 // the timeout.
 func (s *stream) stuckIn() bool {
-	waits := s.call != nil && (s.call.requestStream && s.received() > 0 || !s.call.requestStream && !s.call.got.Load())
+	waits := s.call != nil && !s.call.over.Load() &&
+		(s.call.requestStream && s.received() > 0 || !s.call.requestStream && !s.call.got.Load())
 	if !waits || s.taken != s.seenTaken {
 		s.slowIn, s.seenTaken = 0, s.taken
 		return false

@@ -419,7 +419,7 @@ func TestConnectionsOfAPrincipal(t *testing.T) {
 	beyond, err := net.Dial("tcp", r.address)
 	r.must(err)
 	(&client{rig: r, Conn: beyond}).closed()
-	r.must(all[0].Conn.Close())
+	r.must(all[0].Close())
 	r.until("one left", func(u Usage) bool { return u.Calls == most-1 })
 	r.meter.mu.Lock()
 	if n := r.meter.of["shop"]; n != most-1 {
