@@ -33,8 +33,11 @@ func (b *backoff) next() time.Duration {
 func (b *backoff) reset() { b.current = 0 }
 
 // pause waits for the next pause, or for the end of ctx, whose error it returns.
-func (b *backoff) pause(ctx context.Context) error {
-	if b.rt.Sleep(b.next(), ctx.Done()) {
+func (b *backoff) pause(ctx context.Context) error { return b.atLeast(ctx, 0) }
+
+// atLeast is pause for no less than a server has asked for.
+func (b *backoff) atLeast(ctx context.Context, asked time.Duration) error {
+	if b.rt.Sleep(max(b.next(), asked), ctx.Done()) {
 		return nil
 	}
 	return ctx.Err()

@@ -171,7 +171,7 @@ func (c *Client) invoke(ctx context.Context, k call, fn attemptFunc) (uncertain 
 		if !wait && n < 8 {
 			continue
 		}
-		if pauses.pause(ctx) != nil {
+		if pauses.atLeast(ctx, last.RetryAfter()) != nil {
 			return uncertain, &endedError{ctx: ctx.Err(), last: last}
 		}
 	}
@@ -220,7 +220,8 @@ func (c *Client) afterFailure(target string, e *apierrors.Error, p *patience) (w
 			p.unknown = c.rt.Now()
 		}
 		return true, c.rt.Since(p.unknown) < unknownPartitionGrace
-	case oncelogv1.ErrorCode_ERROR_CODE_OVERLOADED, oncelogv1.ErrorCode_ERROR_CODE_THROTTLED:
+	case oncelogv1.ErrorCode_ERROR_CODE_OVERLOADED, oncelogv1.ErrorCode_ERROR_CODE_THROTTLED,
+		oncelogv1.ErrorCode_ERROR_CODE_QUOTA_EXCEEDED:
 		return true, true
 	}
 	switch e.Class() {

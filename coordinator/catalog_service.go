@@ -38,6 +38,9 @@ func (s *catalogService) CreateTopic(ctx context.Context, req *oncelogv1.CreateT
 	if err := s.current(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.newPartitions(ctx, req.GetPartitions()); err != nil {
+		return nil, err
+	}
 	replicas, nodes := s.placeOn(req.GetReplicationFactor())
 	res, err := proposeCatalog(ctx, s.Coordinator, catalog.CreateTopic{
 		At: s.now(), Name: req.GetName(), Partitions: req.GetPartitions(),

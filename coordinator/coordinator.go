@@ -105,6 +105,8 @@ type Config struct {
 	// life of the log. Leave it empty outside of tests: the zero value takes
 	// [Rules].
 	Txn txn.Config
+	// Quotas of principals; none by default.
+	Quotas Quotas
 	// Settings are the catalogue's settings of a new cluster.
 	Settings catalog.Settings
 	// ExpireGrace, AckDelay, NodeTimeout and IdleInterval: 0 takes the default.
@@ -149,6 +151,7 @@ type Coordinator struct {
 	keys      *token.Keyring
 	peers     *peerConns
 	idBlock   *idBlock
+	quotas    *quotas
 	startedAt time.Time
 
 	counters counters // of what was done here as a leader
@@ -219,6 +222,7 @@ func New(cfg Config) (*Coordinator, error) {
 		keys:      &token.Keyring{},
 		peers:     newPeerConns(cfg.DialPeer),
 		idBlock:   newIDBlock(cfg.Runtime),
+		quotas:    newQuotas(cfg.Quotas, cfg.Runtime),
 		startedAt: cfg.Runtime.Now(),
 		hurry:     make(chan struct{}, 1),
 		fatal:     make(chan error, 1),

@@ -36,6 +36,11 @@ func (s *transactionService) InitProducer(ctx context.Context, req *oncelogv1.In
 	if err := s.signing(); err != nil {
 		return nil, err
 	}
+	over, err := s.beginInit(ctx, req.GetTransactionalId())
+	if err != nil {
+		return nil, err
+	}
+	defer over()
 	if req.GetTransactionalId() == "" {
 		return s.idempotentProducer(ctx)
 	}
@@ -137,8 +142,8 @@ func (s *transactionService) initProducerError(res txn.InitProducerResult) error
 
 // ownerFor returns whose a transactional id becomes. Without permissions what nobody has
 // shown to be his stays free, for the time when they are turned on.
-func (s *transactionService) ownerFor(who access.Principal) string {
-	if !s.cfg.Access.Enabled() && !who.Authenticated() {
+func (c *Coordinator) ownerFor(who access.Principal) string {
+	if !c.cfg.Access.Enabled() && !who.Authenticated() {
 		return ""
 	}
 	return who.Name

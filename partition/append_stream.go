@@ -3,13 +3,11 @@ package partition
 import (
 	"errors"
 	"io"
-	"sync"
 
 	"google.golang.org/grpc"
 
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/internal/access"
-	"github.com/oncelog/oncelog/internal/task"
 )
 
 // AppendStream takes frames of requests and answers each as soon as it is
@@ -20,8 +18,9 @@ import (
 func (l logService) AppendStream(stream grpc.BidiStreamingServer[oncelogv1.AppendStreamRequest, oncelogv1.AppendStreamResponse]) error {
 	r := &appendReader{
 		stream: stream, end: make(chan struct{}),
-		appender: newAppender(l.n, access.From(stream.Context()), newBudget(maxStreamBytes)),
+		appender: newAppender(l.n, access.From(stream.Context()), newBudget(maxStreamBytes).within(l.n.appends)),
 	}
+	defer r.appender.tally.close()
 	l.n.run.Go(r.run)
 	var reading, closing <-chan struct{} = r.end, l.n.closing
 	for {
@@ -93,45 +92,5 @@ func (r *appendReader) run() {
 			r.appender.take(req)
 		}
 		r.appender.flush()
-	}
-}
-
-// budget counts bytes on their way, so that a caller can wait while there are
-// too many of them.
-type budget struct {
-	limit int
-	mu    sync.Mutex
-	used  int
-	room  chan struct{} // size one
-}
-
-func newBudget(limit int) *budget { return &budget{limit: limit, room: make(chan struct{}, 1)} }
-
-func (b *budget) take(n int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.used += n
-}
-
-func (b *budget) give(n int) {
-	b.mu.Lock()
-	b.used -= n
-	b.mu.Unlock()
-	task.Signal(b.room)
-}
-
-// wait returns once less than the limit is used; false: stop came first. What
-// is taken after that may go beyond the limit by one frame.
-func (b *budget) wait(run *task.Runtime, stop <-chan struct{}) bool {
-	for {
-		b.mu.Lock()
-		ok := b.used < b.limit
-		b.mu.Unlock()
-		if ok {
-			return true
-		}
-		if run.Wait(b.room, stop) == 1 {
-			return false
-		}
 	}
 }

@@ -118,6 +118,10 @@ type Config struct {
 	// that the rest can go. Default 64 MiB. It is done while less than half of the log
 	// is kept, so that no more is written for this than for appends.
 	RelocateBytes uint64
+	// MaxAppendBytes bounds the requests of all append streams that have not been answered,
+	// or whose answers wait to be sent. Beyond it streams that use more than a 64th of it
+	// are not read, and beyond twice as much none is. Default 1 GiB.
+	MaxAppendBytes int64
 	// BackupBytesPerSecond bounds what the node sends of all backups together, so that
 	// they leave the disk and the network to clients. Default 64 MiB/s.
 	BackupBytesPerSecond int64
@@ -141,6 +145,7 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.RetentionInterval, 30*time.Second)
 	def(&c.RelocateBytes, 64<<20)
 	def(&c.BackupBytesPerSecond, 64<<20)
+	def(&c.MaxAppendBytes, 1<<30)
 	def(&c.MaxStaleness, 5*time.Minute)
 	def(&c.CompactionKeys, compact.MaxKeys)
 	c.HeartbeatWait = min(c.HeartbeatWait, 5*time.Second)

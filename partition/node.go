@@ -37,6 +37,7 @@ type Node struct {
 	enlist   *enlister
 	counters counters
 	backups  backups
+	appends  *shared // bytes of the streams
 
 	beat    chan struct{} // wakes the heartbeat: something to report
 	fatal   chan error    // see Fatal
@@ -72,7 +73,7 @@ func New(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, run: cfg.Runtime, log: cfg.Logger, started: cfg.Runtime.Now(), routing: newRouting(),
 		beat: make(chan struct{}, 1), fatal: make(chan error, 1), closing: make(chan struct{}),
-		shards: map[uint64]*shard{}, stray: map[uint64]uint32{},
+		shards: map[uint64]*shard{}, stray: map[uint64]uint32{}, appends: newShared(int(cfg.MaxAppendBytes)),
 	}
 	n.ctx, n.cancel = n.run.WithCancel(context.Background())
 	n.enlist = newEnlister(n)

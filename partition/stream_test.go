@@ -171,6 +171,45 @@ func TestBudgetHoldsBackUntilThereIsRoom(t *testing.T) {
 	}
 }
 
+// TestStreamsShareABudget: one that uses much waits for the others, one that uses little does
+// not; at twice the limit all wait; and what a stream leaves behind is given back.
+func TestStreamsShareABudget(t *testing.T) {
+	t.Parallel()
+	all := newShared(6400)
+	stream := func() *budget { return newBudget(1 << 30).within(all) }
+	stopped := make(chan struct{})
+	close(stopped)
+	// With a stop that has come it is a look.
+	held := func(b *budget) bool { return !b.wait(nil, stopped) }
+	heavy, light := stream(), stream()
+	light.take(100)
+	heavy.take(6300)
+	if !held(heavy) || held(light) {
+		t.Error("at the limit the heavy one waits, and it alone")
+	}
+	heavy.take(6400)
+	if !held(heavy) || !held(light) || !held(stream()) {
+		t.Error("at twice the limit all wait")
+	}
+	waiting := []*budget{stream(), stream(), stream()}
+	entered := make(chan bool, len(waiting))
+	for _, b := range waiting {
+		go func() { entered <- b.wait(nil, nil) }()
+	}
+	heavy.close()
+	for range waiting {
+		if !<-entered {
+			t.Error("not let in")
+		}
+	}
+	heavy.take(1)
+	heavy.give(12701)
+	light.give(100)
+	if all.used != 0 {
+		t.Errorf("%d bytes are left", all.used)
+	}
+}
+
 // TestUnreadAnswersStopTheStream checks that requests count against the budget
 // of their stream until their answers are taken, those too that are refused
 // before the log: a client that sends and does not read must not cost memory

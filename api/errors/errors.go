@@ -9,11 +9,15 @@ package errors
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 )
@@ -88,6 +92,8 @@ const (
 	KeyResource      = "resource"
 	KeyName          = "name"
 	KeyQuota         = "quota"
+	// KeyRetryAfter is a number of milliseconds; see [Error.After].
+	KeyRetryAfter = "retry_after_ms"
 )
 
 // Entry is one row of the table.
@@ -147,6 +153,32 @@ func New(c Code, message string, kv ...string) *Error {
 	return e
 }
 
+// After says that to repeat the call sooner than in d, at least a millisecond, cannot help.
+// It is in the metadata, and for clients of other makes in a google.rpc.RetryInfo.
+func (e *Error) After(d time.Duration) *Error {
+	if e.Metadata == nil {
+		e.Metadata = map[string]string{}
+	}
+	e.Metadata[KeyRetryAfter] = strconv.FormatInt(max((d+time.Millisecond-1).Milliseconds(), 1), 10) // never too early
+	return e
+}
+
+// maxRetryAfter bounds what a caller lets itself be told.
+const maxRetryAfter = 30 * time.Second
+
+// RetryAfter is how long to wait before the call is repeated, at most half a minute; 0:
+// nobody has said.
+func (e *Error) RetryAfter() time.Duration {
+	if e == nil {
+		return 0
+	}
+	ms, err := strconv.ParseInt(e.Metadata[KeyRetryAfter], 10, 32)
+	if err != nil {
+		return 0
+	}
+	return min(max(time.Duration(ms)*time.Millisecond, 0), maxRetryAfter)
+}
+
 // InvalidArgument names a field that is missing or malformed.
 func InvalidArgument(field, message string) *Error {
 	return New(oncelogv1.ErrorCode_ERROR_CODE_INVALID_ARGUMENT, field+": "+message, KeyField, field)
@@ -173,7 +205,11 @@ func (e *Error) Is(target error) bool {
 // GRPCStatus makes the error what a gRPC handler may return.
 func (e *Error) GRPCStatus() *status.Status {
 	st := status.New(Lookup(e.Code).GRPC, e.Message)
-	with, err := st.WithDetails(&errdetails.ErrorInfo{Reason: Name(e.Code), Domain: Domain, Metadata: e.Metadata})
+	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: Name(e.Code), Domain: Domain, Metadata: e.Metadata}}
+	if after := e.RetryAfter(); after > 0 {
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(after)})
+	}
+	with, err := st.WithDetails(details...)
 	if err != nil {
 		return st
 	}

@@ -55,6 +55,7 @@ func (m *Machine) DeleteID(at Millis, c DeleteID) DeleteIDResult {
 func (m *Machine) removeProducer(p *producer) {
 	m.idle.remove(p)
 	m.order.remove(p.id)
+	m.owned.leave(p.owner)
 	delete(m.byName, p.name)
 	delete(m.byID, p.id)
 	m.tell(EventForgotten, p, 0, 0, decision{})

@@ -45,6 +45,27 @@ func (r *roster) from(id uint64) int {
 	return i
 }
 
+// holdings counts the ids of every owner that has some.
+type holdings map[string]int
+
+func (h holdings) leave(owner string) {
+	if h[owner]--; h[owner] == 0 {
+		delete(h, owner)
+	}
+}
+
+// Owned returns how many ids belong to an owner.
+func (m *Machine) Owned(owner string) int { return m.owned[owner] }
+
+// OwnerOf returns to whom an id belongs; false: there is no such id.
+func (m *Machine) OwnerOf(transactionalID string) (owner string, known bool) {
+	p := m.byName[transactionalID]
+	if p == nil {
+		return "", false
+	}
+	return p.owner, true
+}
+
 // idleList links the ids with nothing open or completing by their last update,
 // oldest first. The machine's time never moves back, so whatever is touched
 // belongs at the end.

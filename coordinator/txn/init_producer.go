@@ -115,6 +115,7 @@ func (m *Machine) checkInit(c InitProducer) (timeout Millis, problem Problem) {
 // addProducer creates the id with a fresh producer id and epoch 0.
 func (m *Machine) addProducer(name string) *producer {
 	p := &producer{name: name, id: m.takeProducerIDs(1)}
+	m.owned[p.owner]++
 	m.byName[name] = p
 	m.byID[p.id] = p
 	m.order.add(p)
@@ -124,6 +125,8 @@ func (m *Machine) addProducer(name string) *producer {
 // takeOver gives the current epoch of p to the caller of c.
 func (m *Machine) takeOver(p *producer, c InitProducer, timeout Millis, closed Ref) InitProducerResult {
 	p.timeout = timeout
+	m.owned.leave(p.owner)
+	m.owned[c.Owner]++
 	p.owner, p.clientHost = c.Owner, c.ClientHost
 	p.requests = pushBounded(p.requests, request{id: c.RequestID, epoch: p.epoch}, m.cfg.RequestIDsKept)
 	m.touch(p)

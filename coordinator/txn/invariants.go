@@ -1,6 +1,7 @@
 package txn
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 )
@@ -209,10 +210,12 @@ func (m *Machine) checkCompletion(p *producer, c *completion, r *rules) {
 func (m *Machine) checkIndexes() error {
 	var r rules
 	open, owed, quiet := 0, 0, 0
+	owned := holdings{}
 	for _, e := range m.order.entries {
 		if e.p == nil {
 			continue
 		}
+		owned[e.p.owner]++
 		if e.p.open != nil {
 			open++
 			i := e.p.open.heapIndex
@@ -235,6 +238,7 @@ func (m *Machine) checkIndexes() error {
 		r.must(p.idleNext == nil || p.updated <= p.idleNext.updated, "idle list is in order")
 	}
 	r.must(quiet == 0, "idle list has exactly the quiet ids")
+	r.must(maps.Equal(owned, m.owned), "ids are counted by owner")
 	for _, shard := range m.OwedShards() {
 		owed -= m.checkOwed(shard, &r)
 	}

@@ -26,6 +26,7 @@ type Machine struct {
 	idle      idleList
 	deadlines deadlineHeap
 	owed      map[uint64]*owedList
+	owned     holdings
 }
 
 // New returns an empty machine. Values of cfg outside sound limits are moved to
@@ -38,6 +39,7 @@ func New(cfg Config) *Machine {
 		byName:         map[string]*producer{},
 		byID:           map[uint64]*producer{},
 		owed:           map[uint64]*owedList{},
+		owned:          holdings{},
 	}
 }
 

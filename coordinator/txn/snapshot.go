@@ -256,6 +256,7 @@ func (m *Machine) rebuild() {
 	var quiet []*producer
 	var completing []*completion
 	for _, e := range m.order.entries {
+		m.owned[e.p.owner]++
 		if e.p.quiet() {
 			quiet = append(quiet, e.p)
 		}

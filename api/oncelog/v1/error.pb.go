@@ -42,7 +42,7 @@ const (
 	// Retriable: another node leads. Metadata: leader_node and leader_address
 	// when known, term.
 	ErrorCode_ERROR_CODE_NOT_LEADER ErrorCode = 5
-	// Retriable: queues are full; back off.
+	// Retriable: queues are full; back off. Metadata: retry_after_ms where it is known.
 	ErrorCode_ERROR_CODE_OVERLOADED ErrorCode = 6
 	// Unknown outcome: leadership was lost while the request was under way. It
 	// may or may not take effect; every request can be repeated under its
@@ -170,7 +170,7 @@ const (
 	// not for this cluster. Metadata: why.
 	ErrorCode_ERROR_CODE_AUTHENTICATION_FAILED ErrorCode = 141
 	// Retriable after a pause: the principal, or a transactional id, has used up what it
-	// may. Metadata: quota, limit, principal.
+	// may. Metadata: quota, limit, principal, retry_after_ms.
 	ErrorCode_ERROR_CODE_QUOTA_EXCEEDED ErrorCode = 142
 )
 

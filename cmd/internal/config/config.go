@@ -98,11 +98,42 @@ type Access struct {
 
 // Limits bound what clients may use of a node.
 type Limits struct {
-	// MaxConnections and MaxConnectionsPerAddress are of the client address.
-	MaxConnections, MaxConnectionsPerAddress int
+	// MaxConnections, MaxConnectionsPerAddress and MaxConnectionsPerPrincipal are of the
+	// client address.
+	MaxConnections, MaxConnectionsPerAddress, MaxConnectionsPerPrincipal int
+	// MaxCalls and MaxCallsPerPrincipal are of calls under way, streams included.
+	MaxCalls, MaxCallsPerPrincipal int
+	// MaxInflightBytes bounds what came and is not done with, and what is to be sent;
+	// 0: from the machine's memory.
+	MaxInflightBytes uint64
+	// ReceiveTimeout and SendTimeout are how long a message may take to come, and wait to
+	// be read.
+	ReceiveTimeout, SendTimeout time.Duration
 }
 
-func defaultLimits() Limits { return Limits{MaxConnections: 10_000, MaxConnectionsPerAddress: 1_000} }
+func defaultLimits() Limits {
+	return Limits{
+		MaxConnections: 10_000, MaxConnectionsPerAddress: 1_000, MaxConnectionsPerPrincipal: 5_000,
+		MaxCalls: 50_000, MaxCallsPerPrincipal: 25_000,
+		ReceiveTimeout: 30 * time.Second, SendTimeout: time.Minute,
+	}
+}
+
+// Quotas bound what one principal may use of the cluster. Who has not shown who he is has
+// those of the anonymous, all together.
+type Quotas struct {
+	// TransactionalIDs that are a principal's at a time.
+	TransactionalIDs int
+	// InitsPerSecond and InitsPerSecondPerID are rates of InitProducer, of a principal and of
+	// one transactional id.
+	InitsPerSecond, InitsPerSecondPerID int
+	// PartitionsPerMinute are those that a principal creates.
+	PartitionsPerMinute int
+}
+
+func defaultQuotas() Quotas {
+	return Quotas{TransactionalIDs: 100_000, InitsPerSecond: 1_000, InitsPerSecondPerID: 10, PartitionsPerMinute: 10_000}
+}
 
 // Who decides what clients may do.
 const (
@@ -136,6 +167,7 @@ type Coordinator struct {
 	TLS          TLS
 	Access       Access
 	Limits       Limits
+	Quotas       Quotas
 	Raft         Raft
 	// MaxFormatLevel is package level's; 0: the newest.
 	MaxFormatLevel uint32
@@ -223,6 +255,7 @@ func DefaultCoordinator() *Coordinator {
 		TLS:                       TLS{ClientAuth: ClientAuthRequire},
 		Access:                    Access{Authorization: AuthorizationNone},
 		Limits:                    defaultLimits(),
+		Quotas:                    defaultQuotas(),
 		Raft:                      defaultRaft(),
 		Log:                       Log{Level: slog.LevelInfo, Format: FormatText},
 		TransactionTimeoutDefault: time.Minute,

@@ -111,6 +111,9 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		"max_format_level": "1",
 		"authorization":    "acl", "super_users": "ann,bob", "token_keys": "/j", "token_issuer": "us", "token_audience": "oncelog",
 		"authorization_max_staleness": "1m", "max_connections": "20", "max_connections_per_address": "11", "token_file": "/t",
+		"max_connections_per_principal": "12", "max_calls": "200", "max_calls_per_principal": "150", "max_inflight_bytes": "99MiB",
+		"receive_timeout": "11s", "send_timeout": "12s", "max_transactional_ids_per_principal": "5", "max_inits_per_second": "6",
+		"max_inits_per_second_per_id": "7", "max_partitions_created_per_minute": "8",
 	}
 	for i, name := range []string{"coordinator", "partition", "dev", "client"} {
 		t.Run(name, func(t *testing.T) {

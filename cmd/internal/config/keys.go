@@ -149,6 +149,61 @@ func (l *Limits) limitKeys() []Key {
 				"come through one address.",
 			value: intValue{&l.MaxConnectionsPerAddress, 10, 1_000_000},
 		},
+		{
+			Name: "max_connections_per_principal", Doc: "Connections at a time with certificates of one name. Tokens are shown call by call, " +
+				"so connections are not theirs.",
+			value: intValue{&l.MaxConnectionsPerPrincipal, 10, 1_000_000},
+		},
+		{
+			Name: "max_calls", Doc: "Calls of clients under way at a time, streams included; those beyond are refused with OVERLOADED. A stream " +
+				"that reads costs some 25 KiB.",
+			value: intValue{&l.MaxCalls, 100, 10_000_000},
+		},
+		{
+			Name: "max_calls_per_principal", Doc: "Calls under way of one principal; those beyond are refused with QUOTA_EXCEEDED. Who shows no " +
+				"name is anonymous, together with all others who show none.",
+			value: intValue{&l.MaxCallsPerPrincipal, 100, 10_000_000},
+		},
+		{
+			Name: "max_inflight_bytes", Doc: "Bytes of requests that a node holds at a time, and as many of answers that nobody has read yet; 0: an eighth of " +
+				"the memory (GOMEMLIMIT, the container's or the machine's), from 128MiB to 2GiB. A principal has half of it; a connection that sends " +
+				"a quarter gets OVERLOADED, and at the bound the connection that holds most is closed.",
+			value: bytesValue{&l.MaxInflightBytes, 0, 1 << 50},
+		},
+		{
+			Name: "receive_timeout", Doc: "How long a request may take to come, from its first byte to its last; then its call ends.",
+			value: durationValue{&l.ReceiveTimeout, 100 * time.Millisecond, time.Hour},
+		},
+		{
+			Name: "send_timeout", Doc: "How long a client may read nothing of what waits for it; then its stream ends, with OVERLOADED. " +
+				"A consumer that pauses for longer opens it anew.",
+			value: durationValue{&l.SendTimeout, 100 * time.Millisecond, time.Hour},
+		},
+	}
+}
+
+func (q *Quotas) quotaKeys() []Key {
+	return []Key{
+		{
+			Name: "max_transactional_ids_per_principal", Doc: "Transactional ids that one principal may have at a time, and so open transactions, of which " +
+				"an id has one. Beyond, new ids are refused with QUOTA_EXCEEDED until others are deleted or expire. The leader's setting counts: " +
+				"the same on all coordinators, as those of the next three.",
+			value: intValue{&q.TransactionalIDs, 1, 10_000_000},
+		},
+		{
+			Name: "max_inits_per_second", Doc: "InitTransactions and IdempotentProducer of one principal per second; ten times as many at once. " +
+				"Beyond, they are refused with QUOTA_EXCEEDED and told when to come again.",
+			value: intValue{&q.InitsPerSecond, 1, 1_000_000},
+		},
+		{
+			Name: "max_inits_per_second_per_id", Doc: "InitTransactions of one transactional id per second; ten times as many at once. Each ends the " +
+				"producer before it: more than a few are a loop.",
+			value: intValue{&q.InitsPerSecondPerID, 1, 1_000_000},
+		},
+		{
+			Name: "max_partitions_created_per_minute", Doc: "Partitions that one principal may create per minute, ten times as many at once.",
+			value: intValue{&q.PartitionsPerMinute, 1, 1_000_000},
+		},
 	}
 }
 
@@ -222,6 +277,7 @@ func (c *Coordinator) keys() []Key {
 	keys = append(keys, c.TLS.tlsKeys()...)
 	keys = append(keys, c.Access.accessKeys()...)
 	keys = append(keys, c.Limits.limitKeys()...)
+	keys = append(keys, c.Quotas.quotaKeys()...)
 	keys = append(keys, metricsKey(&c.MetricsListen), tracingKey(&c.TracingEndpoint))
 	keys = append(keys, c.Raft.raftKeys()...)
 	keys = append(keys, formatKey(&c.MaxFormatLevel))

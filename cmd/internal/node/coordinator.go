@@ -79,9 +79,9 @@ func startCoordinator(cfg *config.Coordinator, all *metrics.Registry, log *slog.
 		Files: datafile.Directory(cfg.DataDir), LogID: logID,
 		Store: n.store, DialPeer: security.dialPeer, Logger: log, Tracer: n.tracing.Tracer(), Version: Version(), MaxFormatLevel: cfg.MaxFormatLevel,
 		DefaultTimeout: cfg.TransactionTimeoutDefault, MaxTimeout: cfg.TransactionTimeoutMax,
-		IDExpiration: cfg.TransactionalIDExpiration,
-		Settings:     catalog.Settings{ShardsPerNode: cfg.ShardsPerNode},
-		Access:       authority,
+		IDExpiration: cfg.TransactionalIDExpiration, Quotas: coordinator.Quotas(cfg.Quotas),
+		Settings: catalog.Settings{ShardsPerNode: cfg.ShardsPerNode},
+		Access:   authority,
 	})
 	if err != nil {
 		return nil, err

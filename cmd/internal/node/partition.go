@@ -78,11 +78,11 @@ func startPartition(ctx context.Context, cfg *config.Partition, all *metrics.Reg
 		NodeID: cfg.NodeID, ClientAddress: cfg.ClientAddress(), PeerAddress: cfg.PeerAddress(),
 		DataDir: cfg.DataDir, Coordinator: n.coordinator, Logger: log, Tracer: n.tracing.Tracer(), Version: Version(), MaxFormatLevel: cfg.MaxFormatLevel,
 		EnlistDelay: cfg.EnlistDelay, EnlistInterval: cfg.EnlistInterval,
-		RetentionInterval: cfg.RetentionCheckInterval,
-		HasLog:            func() (bool, error) { return pebblelog.Exists(filepath.Join(cfg.DataDir, "log")) },
-		DiscardLog:        func() error { return putAside(filepath.Join(cfg.DataDir, "log")) },
-		OpenStore:         func(cluster string) (*raftstore.Store, error) { return n.openStore(cfg, security, cluster) },
-		Access:            authority, MaxStaleness: cfg.AuthorizationMaxStaleness,
+		RetentionInterval: cfg.RetentionCheckInterval, MaxAppendBytes: inflightBytes(cfg.Limits) / 2,
+		HasLog:     func() (bool, error) { return pebblelog.Exists(filepath.Join(cfg.DataDir, "log")) },
+		DiscardLog: func() error { return putAside(filepath.Join(cfg.DataDir, "log")) },
+		OpenStore:  func(cluster string) (*raftstore.Store, error) { return n.openStore(cfg, security, cluster) },
+		Access:     authority, MaxStaleness: cfg.AuthorizationMaxStaleness,
 	}); err != nil {
 		return nil, err
 	}

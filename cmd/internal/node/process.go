@@ -9,6 +9,7 @@ import (
 
 	"github.com/oncelog/oncelog/cmd/internal/authn"
 	"github.com/oncelog/oncelog/cmd/internal/config"
+	"github.com/oncelog/oncelog/cmd/internal/limits"
 	"github.com/oncelog/oncelog/cmd/internal/tracing"
 	"github.com/oncelog/oncelog/raftstore"
 )
@@ -18,6 +19,9 @@ type process struct {
 	log    *slog.Logger
 	client *listener
 	peer   *listener
+	bounds *bounds // of the client address
+	// started: the listeners serve.
+	started bool
 	// metrics is the third one, where it is asked for.
 	metrics monitoring
 	tracing *tracing.Tracing // nil: off
@@ -50,16 +54,19 @@ func (p *process) PeerAddress() string { return p.peer.address() }
 
 // listen opens both addresses. The gate is the client address's: at the other one are
 // nodes only.
-func (p *process) listen(client, peer string, s security, g *authn.Gate, limits config.Limits) (err error) {
-	if p.client, err = listen("client", client, s.clients, p.log, p.metrics, g, p.tracing.ServerOptions()...); err != nil {
+func (p *process) listen(client, peer string, s security, g *authn.Gate, l config.Limits) (err error) {
+	p.bounds = newBounds(l, g, p.log)
+	if p.client, err = listen("client", client, s.clients, p.log, p.metrics, p.bounds, p.tracing.ServerOptions()...); err != nil {
 		return err
 	}
-	p.client.net = newLimitedListener(p.client.net, connectionLimits{limits.MaxConnections, limits.MaxConnectionsPerAddress}, p.log)
+	p.client.net = limits.Listen(p.client.net, l.MaxConnections, l.MaxConnectionsPerAddress, p.log)
 	p.peer, err = listen("peer", peer, s.peers, p.log, p.metrics, nil)
 	return err
 }
 
 func (p *process) serve() {
+	p.bounds.meter.Start()
+	p.started = true
 	p.peer.serve(p.fail)
 	p.client.serve(p.fail)
 	p.metrics.serve(p.fail)
@@ -107,6 +114,9 @@ func (p *process) stopListeners(ctx context.Context) {
 	}
 	if p.client != nil {
 		p.client.stop(ctx)
+	}
+	if p.started {
+		p.bounds.meter.Stop()
 	}
 	p.metrics.close(ctx)
 }

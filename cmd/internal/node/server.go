@@ -24,7 +24,6 @@ import (
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
-	"github.com/oncelog/oncelog/cmd/internal/authn"
 	"github.com/oncelog/oncelog/internal/wire"
 )
 
@@ -35,6 +34,7 @@ const (
 	maxHeaderBytes    = 16 << 10
 	maxStreams        = 4096 // per connection; a consumer has one per partition
 	handshakeTimeout  = 10 * time.Second
+	idleTimeout       = 15 * time.Minute // of a connection without a call
 	streamWindow      = 4 << 20
 	connectionWindow  = 16 << 20
 	keepalivePing     = 20 * time.Second
@@ -52,17 +52,18 @@ type listener struct {
 }
 
 // listen opens an address and makes a server for it; services are registered
-// before serve is called. Port 0 takes a free one. What stands before its services may be
-// nil: nothing.
-func listen(name, address string, creds credentials.TransportCredentials, log *slog.Logger, watched monitoring, g *authn.Gate, more ...grpc.ServerOption) (*listener, error) {
+// before serve is called. Port 0 takes a free one. What bounds its callers may be nil: they
+// are nodes.
+func listen(name, address string, creds credentials.TransportCredentials, log *slog.Logger, watched monitoring, b *bounds, more ...grpc.ServerOption) (*listener, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("%s address %q cannot be opened: %w", name, address, err)
 	}
 	unary, stream := watched.interceptors()
 	unary, stream = append(unary, unaryInterceptors(log)...), append(stream, streamInterceptors(log)...)
-	if g != nil {
-		unary, stream = append(unary, g.Unary), append(stream, g.Stream)
+	if b != nil {
+		creds, more = b.meter.Credentials(creds), append(more, b.meter.ServerOptions()...)
+		unary, stream = append(unary, b.gate.Unary, b.principals.Unary), append(stream, b.gate.Stream, b.principals.Stream)
 	}
 	s := grpc.NewServer(append(more,
 		grpc.Creds(creds),
@@ -74,7 +75,7 @@ func listen(name, address string, creds credentials.TransportCredentials, log *s
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.InitialWindowSize(streamWindow),
 		grpc.InitialConnWindowSize(connectionWindow),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepalivePing, Timeout: keepaliveTimeout}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTimeout, Time: keepalivePing, Timeout: keepaliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minClientPing, PermitWithoutStream: true}),
 		grpc.ChainUnaryInterceptor(unary...),
 		grpc.ChainStreamInterceptor(stream...),

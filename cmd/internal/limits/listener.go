@@ -1,4 +1,4 @@
-package node
+package limits
 
 import (
 	"log/slog"
@@ -7,18 +7,13 @@ import (
 	"time"
 )
 
-// connectionLimits bound the connections of a client address, those included that have
-// not shown who they are.
-type connectionLimits struct {
-	total, perAddress int
-}
-
-// limitedListener closes connections beyond its limits as soon as they come: what is open
-// goes on, and a host that opens many leaves room for others.
-type limitedListener struct {
+// Listener closes connections beyond its limits as soon as they come, those included that
+// have not shown who they are: what is open goes on, and a host that opens many leaves room
+// for others.
+type Listener struct {
 	net.Listener
-	limits connectionLimits
-	log    *slog.Logger
+	total, perAddress int
+	log               *slog.Logger
 
 	mu      sync.Mutex
 	open    int
@@ -27,12 +22,13 @@ type limitedListener struct {
 	said    time.Time
 }
 
-func newLimitedListener(l net.Listener, limits connectionLimits, log *slog.Logger) *limitedListener {
-	return &limitedListener{Listener: l, limits: limits, log: log, from: map[string]int{}}
+// Listen bounds the connections of l, in all and from one host.
+func Listen(l net.Listener, total, perAddress int, log *slog.Logger) *Listener {
+	return &Listener{Listener: l, total: total, perAddress: perAddress, log: log, from: map[string]int{}}
 }
 
 // Accept implements net.Listener.
-func (l *limitedListener) Accept() (net.Conn, error) {
+func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
 		if err != nil {
@@ -57,10 +53,10 @@ func hostOf(a net.Addr) string {
 // refusedEvery is how often connections that were refused are logged, at most.
 const refusedEvery = time.Minute
 
-func (l *limitedListener) take(host string) bool {
+func (l *Listener) take(host string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.open < l.limits.total && l.from[host] < l.limits.perAddress {
+	if l.open < l.total && l.from[host] < l.perAddress {
 		l.open++
 		l.from[host]++
 		return true
@@ -68,13 +64,13 @@ func (l *limitedListener) take(host string) bool {
 	l.refused++
 	if now := time.Now(); now.Sub(l.said) >= refusedEvery {
 		l.log.Warn("connections are refused: there are too many", "last_from", host, "refused", l.refused, "open", l.open,
-			"open_from_there", l.from[host], "max_connections", l.limits.total, "max_connections_per_address", l.limits.perAddress)
+			"open_from_there", l.from[host], "max_connections", l.total, "max_connections_per_address", l.perAddress)
 		l.said, l.refused = now, 0
 	}
 	return false
 }
 
-func (l *limitedListener) give(host string) {
+func (l *Listener) give(host string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open--
@@ -87,10 +83,33 @@ func (l *limitedListener) give(host string) {
 type limitedConn struct {
 	net.Conn
 	leave func()
+
+	mu     sync.Mutex
+	closed bool
+	tell   func() // may be nil
+}
+
+// OnClose has f called when the connection is closed, or at once if it is.
+func (c *limitedConn) OnClose(f func()) {
+	c.mu.Lock()
+	c.tell = f
+	closed := c.closed
+	c.mu.Unlock()
+	if closed {
+		f()
+	}
 }
 
 // Close implements net.Conn.
 func (c *limitedConn) Close() error {
 	c.leave()
-	return c.Conn.Close()
+	err := c.Conn.Close()
+	c.mu.Lock()
+	c.closed = true
+	tell := c.tell
+	c.mu.Unlock()
+	if tell != nil {
+		tell()
+	}
+	return err
 }

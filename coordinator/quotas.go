@@ -1,0 +1,154 @@
+package coordinator
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"time"
+
+	apierrors "github.com/oncelog/oncelog/api/errors"
+	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/access"
+	"github.com/oncelog/oncelog/internal/task"
+)
+
+// Quotas bound what one principal may use of the cluster. 0: no bound.
+//
+// They are the leader's settings and its memory, and no replicated state: whoever leads
+// answers, so a cluster has one answer at a time, no command of the log means another thing
+// under other settings, and what is refused costs no entry. Ids are counted in the state, so
+// a new leader knows them; of rates it knows nothing and begins with whole ones.
+type Quotas struct {
+	// TransactionalIDs are those that a principal has at a time. Each has at most one open
+	// transaction.
+	TransactionalIDs int
+	// InitsPerSecond is the rate of InitProducer of a principal, InitsPerSecondPerID that of a
+	// transactional id, whoever asks.
+	InitsPerSecond, InitsPerSecondPerID int
+	// PartitionsPerMinute is the rate of new partitions of a principal.
+	PartitionsPerMinute int
+}
+
+// burst is how many times its rate may be used at once.
+const burst = 10
+
+// quotas is what a leader remembers for them.
+type quotas struct {
+	cfg Quotas
+	rt  *task.Runtime
+
+	mu                      sync.Mutex
+	inits, perID, partition rates
+	coming                  map[string]int // ids that are being made, by owner
+}
+
+func newQuotas(cfg Quotas, rt *task.Runtime) *quotas {
+	return &quotas{
+		cfg: cfg, rt: rt, coming: map[string]int{},
+		inits: newRates(cfg.InitsPerSecond, time.Second), perID: newRates(cfg.InitsPerSecondPerID, time.Second),
+		partition: newRates(cfg.PartitionsPerMinute, time.Minute),
+	}
+}
+
+// beginInit refuses an InitProducer that is beyond the caller's quotas. Otherwise done has to
+// be called when it is over. Only who leads counts: elsewhere the call is refused anyway.
+func (c *Coordinator) beginInit(ctx context.Context, id string) (done func(), err error) {
+	q, who := c.quotas, access.From(ctx)
+	if err := c.leading(); err != nil {
+		return nil, err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now := q.rt.Now()
+	if id != "" {
+		if wait := q.perID.take(id, 1, now); wait > 0 {
+			return nil, beyond("inits_per_second_per_id", q.cfg.InitsPerSecondPerID, who, wait)
+		}
+	}
+	if wait := q.inits.take(who.Name, 1, now); wait > 0 {
+		return nil, beyond("inits_per_second", q.cfg.InitsPerSecond, who, wait)
+	}
+	if id == "" || q.cfg.TransactionalIDs == 0 {
+		return func() {}, nil
+	}
+	owner := c.ownerFor(who)
+	owned, isNew := 0, false
+	c.state.read(func() {
+		was, known := c.state.txns.OwnerOf(id)
+		owned, isNew = c.state.txns.Owned(owner), !known || was != owner
+	})
+	if !isNew {
+		return func() {}, nil
+	}
+	if owned+q.coming[owner] >= q.cfg.TransactionalIDs {
+		return nil, beyond("transactional_ids", q.cfg.TransactionalIDs, who, time.Second)
+	}
+	q.coming[owner]++
+	return func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if q.coming[owner]--; q.coming[owner] == 0 {
+			delete(q.coming, owner)
+		}
+	}, nil
+}
+
+// newPartitions refuses a topic that is beyond the caller's quota.
+func (c *Coordinator) newPartitions(ctx context.Context, n uint32) error {
+	q, who := c.quotas, access.From(ctx)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if wait := q.partition.take(who.Name, int64(n), q.rt.Now()); wait > 0 {
+		return beyond("partitions_per_minute", q.cfg.PartitionsPerMinute, who, wait)
+	}
+	return nil
+}
+
+func beyond(quota string, limit int, who access.Principal, wait time.Duration) error {
+	return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_QUOTA_EXCEEDED, "",
+		apierrors.KeyQuota, quota, apierrors.KeyLimit, strconv.Itoa(limit), apierrors.KeyPrincipal, who.Name).After(wait)
+}
+
+// rates holds names to a rate each (GCRA): of each it keeps when what was used will have come
+// back, and forgets those for which that has passed. So there are as many as were used lately.
+type rates struct {
+	limit   int
+	every   time.Duration // between two of one name
+	usedTo  map[string]time.Time
+	pruneAt int
+}
+
+func newRates(limit int, per time.Duration) rates {
+	r := rates{limit: limit, usedTo: map[string]time.Time{}, pruneAt: 1024}
+	if limit > 0 {
+		r.every = per / time.Duration(limit)
+	}
+	return r
+}
+
+// take uses n of a name's rate, or none and returns how long to wait. More than fits at once
+// takes all that does.
+func (r *rates) take(name string, n int64, now time.Time) (wait time.Duration) {
+	if r.limit == 0 {
+		return 0
+	}
+	whole := time.Duration(burst*r.limit) * r.every
+	from := r.usedTo[name]
+	if from.Before(now) {
+		from = now
+	}
+	to := from.Add(min(time.Duration(min(n, int64(burst*r.limit)))*r.every, whole))
+	if over := to.Sub(now) - whole; over > 0 {
+		return over
+	}
+	r.usedTo[name] = to
+	if len(r.usedTo) > r.pruneAt {
+		for name, t := range r.usedTo {
+			if !t.After(now) {
+				delete(r.usedTo, name)
+			}
+		}
+		r.pruneAt = max(2*len(r.usedTo), 1024)
+	}
+	return 0
+}
