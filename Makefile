@@ -105,7 +105,14 @@ conformance: go-version ## Run the conformance tables and scenarios, and hold CO
 .PHONY: alerts
 alerts: ## Check the alerts and recording rules, and run their tests (promtool)
 	$(PROMTOOL) check config deploy/monitoring/prometheus.yaml
+	$(PROMTOOL) check config --syntax-only deploy/monitoring/prometheus.tls.yaml
 	$(PROMTOOL) test rules deploy/monitoring/*.test.yaml
+
+# Kubernetes' types are dependencies of that module alone. The manifests are outside of it,
+# so a result that go remembers would not be about them.
+.PHONY: manifests
+manifests: go-version ## Decode the manifests for Kubernetes strictly, and hold them to their README
+	cd deploy/kubernetes/check && $(GO) test -count=1 ./...
 
 .PHONY: chaos
 chaos: build ## Run a real cluster through faults for a minute and check everything (CHAOSFLAGS=...)

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Starts the compose cluster, makes the transactions that the README shows against
 # it - grpcurl only, the SDK, the CLI -, kills a node of each kind on the way, and
-# takes the cluster down again. Every step that does not do what it should ends
-# the script with an error.
+# takes the cluster down again. Then the same cluster starts over TLS. Every step
+# that does not do what it should ends the script with an error.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if docker compose version >/dev/null 2>&1; then compose=(docker compose); else compose=(docker-compose); fi
 compose+=(-p oncelog-smoke -f deploy/compose.yaml)
+certs=$(mktemp -d)
 grpcurl=$(.ci/tool grpcurl)
 coordinators=(127.0.0.1:7100 127.0.0.1:7110 127.0.0.1:7120)
 partitions=(127.0.0.1:7200 127.0.0.1:7210 127.0.0.1:7220)
@@ -20,6 +21,7 @@ finish() {
   status=$?
   if [ $status -ne 0 ]; then "${compose[@]}" logs --tail 30 || true; fi
   "${compose[@]}" down -v --remove-orphans >/dev/null 2>&1 || true
+  rm -rf "$certs"
   exit $status
 }
 trap finish EXIT
@@ -52,15 +54,20 @@ field() { sed -n "s/.*\"$1\": *\"\{0,1\}\([^\",]*\)\"\{0,1\}.*/\1/p" | head -1; 
 
 [ -x bin/oncelog ] || make -s build
 
+up() {
+  local healthy
+  "${compose[@]}" up -d
+  for _ in $(seq 120); do
+    healthy=$(docker ps -q --filter label=com.docker.compose.project=oncelog-smoke --filter health=healthy | wc -l)
+    [ "$healthy" -eq 6 ] && return
+    sleep 0.5
+  done
+  die "only $healthy of 6 nodes are healthy"
+}
+
 say "image and cluster"
 deploy/image.sh
-"${compose[@]}" up -d
-for _ in $(seq 120); do
-  healthy=$(docker ps -q --filter label=com.docker.compose.project=oncelog-smoke --filter health=healthy | wc -l)
-  [ "$healthy" -eq 6 ] && break
-  sleep 0.5
-done
-[ "$healthy" -eq 6 ] || die "only $healthy of 6 nodes are healthy"
+up
 
 say "a transaction with grpcurl only"
 "$grpcurl" -plaintext "${coordinators[0]}" list | has oncelog.v1.TransactionService || die "reflection is off"
@@ -114,5 +121,18 @@ bin/oncelog group delete smoke --yes
 bin/oncelog topic alter orders --retention-ms 3600000 | has '1h' || die "retention is not altered"
 bin/oncelog topic trim orders --all --yes
 [ "$(bin/oncelog consume orders | wc -l)" -eq 0 ] || die "records that were trimmed are read"
+
+say "over TLS, with certificates that are made on the way"
+"${compose[@]}" down -v --remove-orphans >/dev/null 2>&1
+compose+=(-f deploy/compose.tls.yaml)
+up
+bin/oncelog cluster status --timeout 3s >/dev/null 2>&1 && die "it is served in plain text"
+docker cp "$("${compose[@]}" ps -a -q cert-operator)":/data/. "$certs"
+[ -e "$certs/ca.key" ] && die "the key that signs is handed out"
+export ONCELOG_TLS_CA=$certs/ca.crt ONCELOG_TLS_CERT=$certs/operator.crt ONCELOG_TLS_KEY=$certs/operator.key
+bin/oncelog topic create orders --partitions 3
+seq 1000 | bin/oncelog produce orders --transactional-id smoke-tls
+[ "$(bin/oncelog consume orders | wc -l)" -eq 1000 ] || die "produce and consume differ over TLS"
+"${compose[@]}" up -d >/dev/null 2>&1 || die "certificates that are there are made again"
 
 say "ok"

@@ -36,7 +36,7 @@ var table = map[Code]Entry{
 	v1.ErrorCode_ERROR_CODE_UNKNOWN_NODE: {Fatal, codes.NotFound,
 		"no such node", "Register the node, or correct its id."},
 	v1.ErrorCode_ERROR_CODE_NODE_ID_IN_USE: {Fatal, codes.AlreadyExists,
-		"the node id belongs to another data directory", "Give every node an id of its own; if the disk of this one is lost, `oncelog node replace-disk` lets it come back."},
+		"the node id belongs to another data directory", "Give every node an id of its own. If the disk of this one is lost: `oncelog node replace-disk` lets a partition node come back, `oncelog coordinator replace` puts another in a coordinator's place."},
 	v1.ErrorCode_ERROR_CODE_WRONG_CLUSTER: {Fatal, codes.FailedPrecondition,
 		"the caller belongs to another cluster", "Check the addresses and the data directory."},
 	v1.ErrorCode_ERROR_CODE_TOPIC_CHANGED: {Fatal, codes.Aborted,

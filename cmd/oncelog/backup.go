@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
-	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -60,13 +60,17 @@ func (s *session) takeBackup(ctx context.Context, to string, hold time.Duration)
 	// It may take hours; what must not take long is the next piece.
 	ctx, progress, stop := s.stall(ctx)
 	defer stop()
-	var copied atomic.Int64
+	copied := newMeter(s.app, "copied", 0)
 	m, err := backup.Take(ctx, cl.Admin(), to, backup.Options{
 		HoldMillis: hold.Milliseconds(), Program: node.Version(),
-		Progress: func(n int) { copied.Add(int64(n)); progress() },
+		Progress: func(n int) { copied.add(n); progress() },
 	})
+	copied.clear()
+	if errors.Is(err, backup.ErrNotEmpty) {
+		return &helpError{err, "Give --to a directory that is new or empty: a backup is never mixed with another."}
+	}
 	if err != nil {
-		return about{fmt.Sprintf("no backup after %d bytes", copied.Load()), err}
+		return about{fmt.Sprintf("no backup, %s had come", output.Bytes(copied.bytes())), err}
 	}
 	return s.printManifest(to, m)
 }
@@ -160,7 +164,13 @@ shards, and that the records are there which they are about. It exits with 1 and
 the file if anything is not as it was written.`,
 	}
 	return localCommand(a, c, func(_ context.Context, s *session, args []string) error {
-		r, err := backup.Verify(args[0])
+		m, err := backup.Describe(args[0])
+		if err != nil {
+			return err
+		}
+		read := newMeter(s.app, "read", m.Bytes())
+		r, err := backup.Verify(args[0], read.add)
+		read.clear()
 		if err != nil {
 			return err
 		}

@@ -38,8 +38,10 @@ func newCertCommand(a *app) *cobra.Command {
 // certFlags are those of all three commands.
 type certFlags struct {
 	dir   string
+	caDir string // empty: dir
 	days  int
 	force bool
+	keep  bool
 }
 
 const maxCertDays = int(pki.MaxValid / (24 * time.Hour))
@@ -48,9 +50,13 @@ func (f *certFlags) add(c *cobra.Command, days int) {
 	c.Flags().StringVar(&f.dir, "dir", "certs", "folder of the files")
 	c.Flags().IntVar(&f.days, "days", days, "how long it is valid")
 	c.Flags().BoolVar(&f.force, "force", false, "write over files that are there")
+	c.Flags().BoolVar(&f.keep, "keep", false, "leave files that are there as they are, and call it done: for scripts that run again and again")
 }
 
 func (f *certFlags) valid() (time.Duration, error) {
+	if f.force && f.keep {
+		return 0, &usageError{errors.New("--force writes over files and --keep leaves them: say one of them")}
+	}
 	if f.days < 1 || f.days > maxCertDays {
 		return 0, &usageError{fmt.Errorf("--days %d: 1 to %d", f.days, maxCertDays)}
 	}
@@ -102,6 +108,7 @@ it; localhost, 127.0.0.1 and ::1 are always among them.`,
 		},
 	}
 	f.add(c, 365)
+	c.Flags().StringVar(&f.caDir, "ca-dir", "", "folder of the CA, if it is not --dir, which then gets ca.crt and not the key; empty: --dir")
 	c.Flags().StringVar(&name, "name", "node", "name of the files, and common name")
 	return c
 }
@@ -118,6 +125,7 @@ func newCertClientCommand(a *app) *cobra.Command {
 		},
 	}
 	f.add(c, 365)
+	c.Flags().StringVar(&f.caDir, "ca-dir", "", "folder of the CA, if it is not --dir, which then gets ca.crt and not the key; empty: --dir")
 	return c
 }
 
@@ -138,28 +146,43 @@ func (f *certFlags) issue(a *app, name string, issue func(ca *pki.Authority, val
 	if err != nil {
 		return &usageError{err}
 	}
+	if f.caDir != "" { // so that the folder has all that its owner needs
+		if err := os.MkdirAll(f.dir, 0o755); err != nil {
+			return err
+		}
+		if err := writeFile(f.path(caName+certSuffix), ca.Cert(), 0o644); err != nil {
+			return err
+		}
+	}
 	return f.write(a, name, p)
 }
 
 func (f *certFlags) authority() (*pki.Authority, error) {
-	cert, err := os.ReadFile(f.path(caName + certSuffix))
+	cert, err := os.ReadFile(filepath.Join(f.authorityDir(), caName+certSuffix))
 	if err != nil {
 		return nil, f.noCA(err)
 	}
-	key, err := os.ReadFile(f.path(caName + keySuffix))
+	key, err := os.ReadFile(filepath.Join(f.authorityDir(), caName+keySuffix))
 	if err != nil {
 		return nil, f.noCA(err)
 	}
 	ca, err := pki.ReadAuthority(pki.Pair{Cert: cert, Key: key})
 	if err != nil {
-		return nil, fmt.Errorf("the CA in %s cannot be used: %w", f.dir, err)
+		return nil, fmt.Errorf("the CA in %s cannot be used: %w", f.authorityDir(), err)
 	}
 	return ca, nil
 }
 
+func (f *certFlags) authorityDir() string {
+	if f.caDir != "" {
+		return f.caDir
+	}
+	return f.dir
+}
+
 func (f *certFlags) noCA(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return &helpError{fmt.Errorf("there is no CA in %s: %w", f.dir, err), "Make one with `oncelog cert ca`, or name its folder with --dir."}
+		return &helpError{fmt.Errorf("there is no CA in %s: %w", f.authorityDir(), err), "Make one with `oncelog cert ca`, or name its folder with --dir or --ca-dir."}
 	}
 	return err
 }
@@ -174,9 +197,14 @@ func (f *certFlags) write(a *app, name string, p pki.Pair) error {
 	}
 	cert, key := f.path(name+certSuffix), f.path(name+keySuffix)
 	for _, file := range []string{cert, key} {
-		if _, err := os.Stat(file); err == nil && !f.force {
-			return &helpError{fmt.Errorf("%s is there already", file), "Nothing was written. Say --force to write over it."}
+		if _, err := os.Stat(file); err == nil && !f.force && !f.keep {
+			return &helpError{fmt.Errorf("%s is there already", file), "Nothing was written. Say --force to write over it, or --keep to leave it."}
 		}
+	}
+	// Half a pair is of no use to anybody: it is written anew.
+	if f.keep && exist(cert, key) {
+		_, err := fmt.Fprintf(a.out, "%s\n%s\n", cert, key)
+		return err
 	}
 	// The key goes first: a certificate without its key is of no use.
 	if err := writeFile(key, p.Key, 0o600); err != nil {
@@ -187,6 +215,14 @@ func (f *certFlags) write(a *app, name string, p pki.Pair) error {
 	}
 	_, err := fmt.Fprintf(a.out, "%s\n%s\n", cert, key)
 	return err
+}
+
+// exist reports whether all of these are there.
+func exist(files ...string) bool {
+	return !slices.ContainsFunc(files, func(file string) bool {
+		_, err := os.Stat(file)
+		return err != nil
+	})
 }
 
 // writeFile puts a whole file in the place of another: a node that looks meanwhile

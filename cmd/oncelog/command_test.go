@@ -20,7 +20,17 @@ import (
 
 var rewrite = flag.Bool("rewrite", false, "write what the commands print into testdata; the difference is for review")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// programVariable makes the test binary the program. It has no ONCELOG_ prefix: those are
+// settings.
+const programVariable = "RUN_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(programVariable) != "" {
+		main()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // TestScenarios runs the command lines of testdata/*.txt, one cluster per file,
 // and compares everything that they print with what is written below them.
@@ -109,6 +119,8 @@ func (s *scenario) set(what string) {
 		s.fake.duel = true
 	case "stuck":
 		s.fake.placement.stuck, s.fake.stuck = true, true
+	case "denied":
+		s.fake.denied = true
 	case "leaderless":
 		s.fake.leaderless = true
 	case "env":

@@ -56,7 +56,7 @@ What was asked to change is written to standard error: what, by whom, from where
 		}
 		l, err := net.Listen("tcp", listen)
 		if err != nil {
-			return fmt.Errorf("--listen %s cannot be opened: %w", listen, err)
+			return &helpError{fmt.Errorf("--listen %s cannot be opened: %w", listen, err), "Another program may have it: give --listen another address, or 127.0.0.1:0 for a free port."}
 		}
 		fmt.Fprintf(s.out, "http://%s/\n", l.Addr())
 		if ip, ok := l.Addr().(*net.TCPAddr); ok && !ip.IP.IsLoopback() {

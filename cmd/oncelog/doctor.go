@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -106,6 +108,9 @@ a notice was found.`,
 	})
 }
 
+// unknownField is what the decoder says of a key that it does not know.
+var unknownField = regexp.MustCompile(`\s*line (\d+): field (.+) not found in type \S+`)
+
 func readApplication(path string) (client.Application, error) {
 	var described client.Application
 	f, err := os.Open(path)
@@ -123,7 +128,8 @@ func readApplication(path string) (client.Application, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&described); err != nil {
-		return described, fmt.Errorf("%s: %w", path, err)
+		return described, fmt.Errorf("%s: %s", path, unknownField.ReplaceAllString(strings.TrimPrefix(err.Error(), "yaml: unmarshal errors:\n"),
+			`line $1: there is no key "$2"; 'oncelog doctor --help' shows those that there are`))
 	}
 	return described, nil
 }

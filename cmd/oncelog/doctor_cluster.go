@@ -40,8 +40,19 @@ func (d *doctor) find(s client.Severity, code, subject, breaks, why, mend string
 }
 
 func (d *doctor) examine(ctx context.Context) error {
-	return errors.Join(d.transactions(ctx), d.groups(ctx), d.topics(ctx))
+	err := errors.Join(d.transactions(ctx), d.groups(ctx), d.topics(ctx))
+	if apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_AUTHORIZATION_FAILED {
+		return &helpError{err, doctorRights}
+	}
+	if err == nil && d.view.Examined.TransactionalIDs+d.view.Examined.Groups+d.view.Examined.Partitions == 0 {
+		d.note("there was nothing to look at: the cluster is empty, or its rules show nothing to " + d.principal())
+	}
+	return err
 }
+
+// doctorRights is what doctor has to be allowed.
+const doctorRights = "Doctor has to see everything: `oncelog acl add --principal NAME --operation Describe --transactional-id '*'`, and the same " +
+	"with --group '*' and with --topic '*'."
 
 func (d *doctor) transactions(ctx context.Context) error {
 	ids, err := pages(d.limit, func(size uint32, token string) ([]*oncelogv1.TransactionListing, string, error) {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"syscall"
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
@@ -99,6 +100,9 @@ func explain(err error) (text, help string) {
 		text = fmt.Sprintf("%s%v", what, c.Err)
 	default:
 		text = err.Error()
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		help = "The disk is full: make room, but delete nothing in a data directory; a node then goes on where it was."
 	}
 	var advised *helpError
 	if errors.As(err, &advised) {

@@ -45,6 +45,14 @@ func (f *fakeCluster) FenceProducer(_ context.Context, req *oncelogv1.FenceProdu
 	return &oncelogv1.FenceProducerResponse{ProducerId: 4711, Epoch: req.GetEpoch() + 1}, nil
 }
 
+// DeleteTransactionalId implements the contract.
+func (f *fakeCluster) DeleteTransactionalId(_ context.Context, req *oncelogv1.DeleteTransactionalIdRequest) (*oncelogv1.DeleteTransactionalIdResponse, error) { //nolint:staticcheck // the generated interface names the method
+	if req.GetTransactionalId() != "orders-7" {
+		return nil, refusal(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PRODUCER)
+	}
+	return &oncelogv1.DeleteTransactionalIdResponse{}, nil
+}
+
 // DescribeProducers implements the contract.
 func (f *fakeCluster) DescribeProducers(context.Context, *oncelogv1.DescribeProducersRequest) (*oncelogv1.DescribeProducersResponse, error) {
 	return &oncelogv1.DescribeProducersResponse{Producers: []*oncelogv1.ProducerState{

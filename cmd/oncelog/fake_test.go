@@ -44,6 +44,8 @@ type fakeCluster struct {
 	refuse *apierrors.Error
 	// leaderless: DescribeCluster has nobody to answer it.
 	leaderless bool
+	// denied: the transactional ids are shown to nobody.
+	denied bool
 	// duel: producers take the id "duel" from each other.
 	duel      bool
 	placement *fakePlacement
@@ -246,6 +248,12 @@ func fakeRef(number uint64) *oncelogv1.TxnRef {
 }
 
 func (f *fakeCluster) ListTransactions(_ context.Context, req *oncelogv1.ListTransactionsRequest) (*oncelogv1.ListTransactionsResponse, error) {
+	f.mu.Lock()
+	denied := f.denied
+	f.mu.Unlock()
+	if denied {
+		return nil, refusal(oncelogv1.ErrorCode_ERROR_CODE_AUTHORIZATION_FAILED)
+	}
 	all := []*oncelogv1.TransactionListing{
 		{
 			TransactionalId: "orders-7", Txn: fakeRef(12), State: oncelogv1.TransactionState_TRANSACTION_STATE_ONGOING,

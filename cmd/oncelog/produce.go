@@ -237,9 +237,6 @@ func (p *production) record(line []byte) *client.Record {
 	return r
 }
 
-// drawInterval is how often progress is shown.
-const drawInterval = 200 * time.Millisecond
-
 // progress shows on a terminal how far it is.
 func (p *production) progress() {
 	if !p.interactive || p.typed || time.Since(p.drawn) < drawInterval {

@@ -14,8 +14,8 @@ import (
 )
 
 func newProducerCommand(a *app) *cobra.Command {
-	return parent("producer", "Show the producers of a partition, and fence one",
-		newProducerDescribeCommand(a), newProducerFenceCommand(a))
+	return parent("producer", "Show the producers of a partition, fence one, and forget an id",
+		newProducerDescribeCommand(a), newProducerFenceCommand(a), newProducerDeleteCommand(a))
 }
 
 func newProducerDescribeCommand(a *app) *cobra.Command {
@@ -77,5 +77,34 @@ afterwards works. To end one transaction only there is 'oncelog txn abort'.`,
 			_, err := fmt.Fprintf(w, "fenced %s: its epoch is %d now\n", output.Printable(args[0]), resp.GetEpoch())
 			return err
 		})
+	})
+}
+
+func newProducerDeleteCommand(a *app) *cobra.Command {
+	var yes bool
+	c := &cobra.Command{
+		Use:   "delete TRANSACTIONAL_ID",
+		Short: "Forget a transactional id",
+		Long: `Delete makes the cluster forget a transactional id, for one that is used no more: by
+itself that happens after transactional_id_expiration. An open transaction is
+aborted first, and the command waits until its shards know. Outcomes of the id's
+transactions can then no longer be asked for. A producer that still uses the id
+ends; one that is started afterwards begins anew.`,
+		Example: "  oncelog producer delete orders-7 --yes",
+		Args:    takes(1, 1),
+	}
+	c.Flags().BoolVar(&yes, "yes", false, "really forget it")
+	return clusterCommand(a, c, func(ctx context.Context, s *session, args []string) error {
+		if !yes {
+			return &usageError{fmt.Errorf("deleting %s aborts what it has open, and its outcomes cannot be asked for any more: say --yes", args[0])}
+		}
+		_, err := ask(ctx, s, "transactional id "+args[0], func(ctx context.Context, a *client.Admin) (struct{}, error) {
+			return struct{}{}, a.DeleteTransactionalID(ctx, args[0])
+		})
+		if err != nil {
+			return unknownProducer(err)
+		}
+		fmt.Fprintf(s.err, "transactional id %s is forgotten\n", output.Printable(args[0]))
+		return nil
 	})
 }

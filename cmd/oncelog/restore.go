@@ -106,7 +106,13 @@ func (s *session) restore(from string, plan backup.Plan) error {
 	if len(plan.Coordinators) == 0 {
 		plan.Coordinators = slices.Sorted(maps.Keys(plan.MakeCoordinators))
 	}
+	read := newMeter(s.app, "read", 0)
+	plan.Progress = read.add
 	r, err := backup.Restore(from, plan)
+	read.clear()
+	if errors.Is(err, backup.ErrNotEmpty) {
+		return &helpError{err, "Give each node a directory that is new or empty; keep the old one until the cluster works."}
+	}
 	if err != nil {
 		return err
 	}

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"slices"
 	"strings"
@@ -74,9 +76,21 @@ func (s *session) tls() (*tls.Config, error) {
 	}
 	source, err := pki.Open(pki.Files{Cert: s.cfg.Cert, Key: s.cfg.Key, CA: s.cfg.CA}, slog.New(slog.NewTextHandler(s.err, nil)))
 	if err != nil {
-		return nil, fmt.Errorf("the certificates cannot be used: %w", err)
+		return nil, &helpError{fmt.Errorf("the certificates cannot be used: %w", err), certificateHelp(err)}
 	}
 	return source.AnyHost(pki.Nodes), nil
+}
+
+// certificateHelp says what to do about files of certificates that cannot be used.
+func certificateHelp(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "Correct --tls-ca, --tls-cert or --tls-key (or ONCELOG_TLS_CA, _CERT, _KEY); `oncelog cert client` makes such files."
+	case errors.Is(err, fs.ErrPermission):
+		return "Give the file to the user that runs this command, or name another."
+	default:
+		return "`oncelog cert client` makes a certificate and its key, signed by a CA that `oncelog cert ca` made."
+	}
 }
 
 // patience is how long nothing is said when no server answers.
@@ -117,6 +131,8 @@ func (s *session) connectionHelp(err error) string {
 		return "The cluster asks for a certificate: give --tls-cert and --tls-key; `oncelog cert client` makes such files."
 	case has("remote error: tls"):
 		return "The node refuses this certificate: the node's tls_client_ca, or tls_ca, must have its CA. Peer addresses take nodes only."
+	case has("expired or is not yet valid"):
+		return "Its certificate, or a clock, is wrong: compare the times with this machine's clock; if that is right, make the node a new certificate (`oncelog cert node`)."
 	case has("x509:", "no node's"):
 		return "This program does not trust the node: --tls-ca must have the CA of its certificate, and that must name the host in --servers."
 	default:

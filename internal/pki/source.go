@@ -264,7 +264,7 @@ func load(files Files) (*material, error) {
 		return nil, fmt.Errorf("%s with the key %s: %w", files.Cert, files.Key, err)
 	}
 	if now := time.Now(); now.After(certificate.Leaf.NotAfter) || now.Before(certificate.Leaf.NotBefore) {
-		return nil, fmt.Errorf("%s: it is valid from %s to %s, and now it is %s", files.Cert,
+		return nil, fmt.Errorf("%s: it is valid from %s to %s, and by this machine's clock it is %s: set the clock, or make a new certificate", files.Cert,
 			certificate.Leaf.NotBefore.Format(time.RFC3339), certificate.Leaf.NotAfter.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	m.certificate = &certificate

@@ -102,7 +102,7 @@ func TestOtherVersionsAreNamed(t *testing.T) {
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := readPart(path, part, func([]byte) error { return nil }); !errors.Is(err, codec.ErrVersion) || errors.Is(err, ErrDamaged) {
+	if err := readPart(path, part, func(int) {}, func([]byte) error { return nil }); !errors.Is(err, codec.ErrVersion) || errors.Is(err, ErrDamaged) {
 		t.Error(err)
 	}
 }
@@ -150,7 +150,7 @@ func taken(t *testing.T) string {
 func TestDamageIsNamed(t *testing.T) {
 	t.Parallel()
 	dir := taken(t)
-	r, err := Verify(dir)
+	r, err := Verify(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func TestDamageIsNamed(t *testing.T) {
 					t.Fatal(err)
 				}
 			}()
-			if _, err := Verify(dir); !errors.Is(err, ErrDamaged) && !errors.Is(err, codec.ErrVersion) || !strings.Contains(err.Error(), path) {
+			if _, err := Verify(dir, nil); !errors.Is(err, ErrDamaged) && !errors.Is(err, codec.ErrVersion) || !strings.Contains(err.Error(), path) {
 				t.Errorf("%s of %s: verified with %v", what, e.Name(), err)
 			}
 			if now != nil && len(now) != len(was)-1 {
@@ -214,7 +214,7 @@ func TestDamageIsNamed(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "stranger"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Verify(dir); err == nil || !strings.Contains(err.Error(), "stranger") {
+	if _, err := Verify(dir, nil); err == nil || !strings.Contains(err.Error(), "stranger") {
 		t.Errorf("a stranger: %v", err)
 	}
 }

@@ -91,9 +91,9 @@ func (w *partWriter) close() (Part, error) {
 // abandon ends a part that is not to be.
 func (w *partWriter) abandon() { _ = w.file.Close() }
 
-// readPart hands the pieces of a part to fn, who may keep them. An error of fn
-// ends it. Any other error names the file and where in it.
-func readPart(path string, want Part, fn func(piece []byte) error) (err error) {
+// readPart hands the pieces of a part to fn, who may keep them, and tells progress of
+// each. An error of fn ends it. Any other error names the file and where in it.
+func readPart(path string, want Part, progress func(bytes int), fn func(piece []byte) error) (err error) {
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return damaged(path, "the file is missing")
@@ -103,7 +103,10 @@ func readPart(path string, want Part, fn func(piece []byte) error) (err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	h := sha256.New()
-	size, err := readPieces(io.TeeReader(bufio.NewReaderSize(f, 1<<20), h), path, fn)
+	size, err := readPieces(io.TeeReader(bufio.NewReaderSize(f, 1<<20), h), path, func(piece []byte) error {
+		progress(pieceHeader + len(piece))
+		return fn(piece)
+	})
 	if err != nil {
 		return err
 	}

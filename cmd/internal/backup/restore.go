@@ -30,6 +30,9 @@ type Plan struct {
 	// MakeCoordinators and MakeNodes are the data directories that are made here, by
 	// node. They do not exist, or are empty.
 	MakeCoordinators, MakeNodes map[uint64]string
+	// Progress, if there, is told how many bytes were read. What goes to several
+	// directories is read for each.
+	Progress func(bytes int)
 }
 
 // NewClusterID draws the id of a cluster.
@@ -49,7 +52,10 @@ type Restored struct {
 // backup. Each is written under another name first. Of one node there must never be
 // two that run: a directory that has run is not to be made again.
 func Restore(dir string, plan Plan) (Restored, error) {
-	m, state, err := open(dir)
+	if plan.Progress == nil {
+		plan.Progress = func(int) {}
+	}
+	m, state, err := open(dir, plan.Progress)
 	if err != nil {
 		return Restored{}, err
 	}
@@ -92,7 +98,7 @@ func Restore(dir string, plan Plan) (Restored, error) {
 
 // Nodes returns the ids of the partition nodes of the cluster that a backup is of.
 func Nodes(dir string) ([]uint64, error) {
-	_, state, err := open(dir)
+	_, state, err := open(dir, func(int) {})
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +198,7 @@ func (r *restoring) shard(hosted catalog.HostedShard, log *pebblelog.Store) erro
 	in := raftstore.NewImport(log, raftstore.GroupID(hosted.ID), part.Index, part.Term, members)
 	reader := newShardReader(part.Index)
 	path := shardPath(r.from, hosted.ID)
-	if err := readPart(path, part.Part, func(piece []byte) error {
+	if err := readPart(path, part.Part, r.plan.Progress, func(piece []byte) error {
 		if err := reader.Add(piece); err != nil {
 			return err
 		}

@@ -34,6 +34,9 @@ type Options struct {
 	Progress func(bytes int)
 }
 
+// ErrNotEmpty says that there is something in the directory that is to be made.
+var ErrNotEmpty = errors.New("the directory is not empty")
+
 // Take takes a backup into a directory that does not exist or is empty. It is written
 // under another name first, so that what has the name is whole; after an error nothing
 // is left.
@@ -279,7 +282,7 @@ func begin(dir string) (*making, error) {
 	case err != nil:
 		return nil, err
 	case len(entries) > 0:
-		return nil, fmt.Errorf("%s is not empty", m.dir)
+		return nil, fmt.Errorf("%s: %w", m.dir, ErrNotEmpty)
 	}
 	if err := os.MkdirAll(filepath.Dir(m.dir), 0o755); err != nil {
 		return nil, err

@@ -18,9 +18,12 @@ type Report struct {
 
 // Verify reads all of a backup and checks it: every byte, that the states of all
 // machines hold their invariants, and that the records are there which they are
-// about.
-func Verify(dir string) (Report, error) {
-	m, state, err := open(dir)
+// about. progress, if it is not nil, is told how many bytes were read.
+func Verify(dir string, progress func(bytes int)) (Report, error) {
+	if progress == nil {
+		progress = func(int) {}
+	}
+	m, state, err := open(dir, progress)
 	if err != nil {
 		return Report{}, err
 	}
@@ -41,7 +44,7 @@ func Verify(dir string) (Report, error) {
 	for _, s := range m.Shards {
 		reader := newShardReader(s.Index)
 		path := shardPath(dir, s.ID)
-		if err := readPart(path, s.Part, reader.Add); err != nil {
+		if err := readPart(path, s.Part, progress, reader.Add); err != nil {
 			return r, whole(path, err)
 		}
 		got, err := reader.partitions(r.Contents)
@@ -56,13 +59,13 @@ func Verify(dir string) (Report, error) {
 }
 
 // open reads the manifest and the coordinators' part.
-func open(dir string) (Manifest, []byte, error) {
+func open(dir string, progress func(bytes int)) (Manifest, []byte, error) {
 	m, err := Describe(dir)
 	if err != nil {
 		return m, nil, err
 	}
 	var state []byte
-	err = readPart(coordinatorPath(dir), m.Coordinator, func(piece []byte) error {
+	err = readPart(coordinatorPath(dir), m.Coordinator, progress, func(piece []byte) error {
 		state = append(state, piece...)
 		return nil
 	})

@@ -84,6 +84,14 @@ const (
 	ClientAuthNone    = "none"
 )
 
+// How metrics are served.
+const (
+	MetricsTLSAuto   = "auto"   // as the client address is
+	MetricsTLSMutual = "mutual" // over TLS, to who shows a certificate
+	MetricsTLSServer = "server" // over TLS, to whoever asks
+	MetricsTLSOff    = "off"    // in plain text
+)
+
 // Access says who clients are, and who decides what they may do.
 type Access struct {
 	// Authorization is AuthorizationNone or AuthorizationACL.
@@ -173,6 +181,7 @@ type Coordinator struct {
 	MaxFormatLevel uint32
 	// MetricsListen is where metrics are read; empty: nowhere.
 	MetricsListen string
+	MetricsTLS    string // MetricsTLSAuto, ...
 	// TracingEndpoint is the URL of a collector of spans; empty: none.
 	TracingEndpoint string
 	Log             Log
@@ -192,6 +201,7 @@ type Partition struct {
 	AdvertiseClient string // empty: ClientListen
 	AdvertisePeer   string // empty: PeerListen
 	MetricsListen   string // empty: no metrics
+	MetricsTLS      string // MetricsTLSAuto, ...
 	TracingEndpoint string // empty: no spans
 	Coordinators    []string
 	TLS             TLS
@@ -252,6 +262,7 @@ func DefaultCoordinator() *Coordinator {
 		DataDir:                   "data/coordinator",
 		ClientListen:              "127.0.0.1:7100",
 		PeerListen:                "127.0.0.1:7101",
+		MetricsTLS:                MetricsTLSAuto,
 		TLS:                       TLS{ClientAuth: ClientAuthRequire},
 		Access:                    Access{Authorization: AuthorizationNone},
 		Limits:                    defaultLimits(),
@@ -271,6 +282,7 @@ func DefaultPartition() *Partition {
 		DataDir:                   "data/partition",
 		ClientListen:              "127.0.0.1:7200",
 		PeerListen:                "127.0.0.1:7201",
+		MetricsTLS:                MetricsTLSAuto,
 		TLS:                       TLS{ClientAuth: ClientAuthRequire},
 		Access:                    Access{Authorization: AuthorizationNone},
 		Limits:                    defaultLimits(),

@@ -106,7 +106,7 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		"advertise_client": "10.0.0.8:1", "advertise_peer": "10.0.0.8:2", "coordinators": "10.0.0.9:2",
 		"enlist_delay": "30ms", "enlist_interval": "5s", "retention_check_interval": "2s", "replicas": "3", "host": "10.0.0.7", "base_port": "9000",
 		"servers": "10.0.0.9:1", "timeout": "9s", "output": "json", "tls_cert": "/c", "tls_key": "/k", "tls_ca": "/a",
-		"tls_client_ca": "/ca", "tls_client_auth": "none", "insecure": "true", "join": "true", "metrics_listen": "10.0.0.7:3",
+		"tls_client_ca": "/ca", "tls_client_auth": "none", "insecure": "true", "join": "true", "metrics_listen": "10.0.0.7:3", "metrics_tls": "server",
 		"tracing_endpoint": "https://10.0.0.9:4317",
 		"max_format_level": "1",
 		"authorization":    "acl", "super_users": "ann,bob", "token_keys": "/j", "token_issuer": "us", "token_audience": "oncelog",
@@ -469,7 +469,15 @@ func TestTLS(t *testing.T) {
 		"permissions of nobody":  {[]string{"--tls-cert=c", "--tls-key=k", "--tls-ca=a", "--authorization=acl"}, []string{"super_users is empty"}},
 		"everybody a super user": {[]string{"--insecure", "--super-users=ann,*"}, []string{"cannot be super users"}},
 		"half of tokens":         {[]string{"--tls-cert=c", "--tls-key=k", "--tls-ca=a", "--token-keys=j"}, []string{"token_issuer is missing", "token_audience is missing"}},
-		"no such rule":           {[]string{"--insecure", "--tls-client-auth=maybe"}, []string{"require", "none"}},
+		"metrics in plain text on a network": {
+			[]string{"--tls-cert=c", "--tls-key=k", "--tls-ca=a", "--metrics-listen=10.0.0.1:7102", "--metrics-tls=off"},
+			[]string{"metrics_tls is off", `"10.0.0.1:7102", which is not loopback`},
+		},
+		"metrics in plain text on loopback": {[]string{"--tls-cert=c", "--tls-key=k", "--tls-ca=a", "--metrics-listen=[::1]:7102", "--metrics-tls=off"}, nil},
+		"metrics as clients":                {[]string{"--tls-cert=c", "--tls-key=k", "--tls-ca=a", "--metrics-listen=10.0.0.1:7102"}, nil},
+		"metrics in plain text, insecure":   {[]string{"--insecure", "--metrics-listen=10.0.0.1:7102", "--metrics-tls=off"}, nil},
+		"metrics over TLS, insecure":        {[]string{"--insecure", "--metrics-listen=10.0.0.1:7102", "--metrics-tls=mutual"}, []string{"metrics_tls is mutual, and the node has no certificate"}},
+		"no such rule":                      {[]string{"--insecure", "--tls-client-auth=maybe"}, []string{"require", "none"}},
 	} {
 		p := config.DefaultPartition()
 		err := config.Load(p, config.Sources{Environ: environ, Flags: flags(t, p, tt.args)})
@@ -502,6 +510,22 @@ func TestTLS(t *testing.T) {
 		if err := loadInto(t, config.DefaultDev(), "", nil, []string{"--host", host}); (err == nil) != ok {
 			t.Errorf("dev on %s: %v", host, err)
 		}
+	}
+}
+
+// TestFlagsNameTheirValues: help shows the kind of a value, and not a command that its
+// documentation happens to quote.
+func TestFlagsNameTheirValues(t *testing.T) {
+	t.Parallel()
+	for _, s := range config.Sections() {
+		flags(t, s, nil).VisitAll(func(f *pflag.Flag) {
+			if name, _ := pflag.UnquoteUsage(f); name != f.Value.Type() && f.Value.Type() != "bool" && f.Value.Type() != "string" {
+				t.Errorf("%s: --%s is shown with %q", s.Name(), f.Name, name)
+			}
+			if strings.Contains(f.Usage, "`") {
+				t.Errorf("%s: --%s: %s", s.Name(), f.Name, f.Usage)
+			}
+		})
 	}
 }
 

@@ -27,7 +27,7 @@ func AddFlags(fs *pflag.FlagSet, s Section, names ...string) {
 // reference.
 func flagUsage(k Key) string {
 	first, _, _ := strings.Cut(k.Doc, ". ")
-	first = strings.TrimSuffix(first, ".")
+	first = strings.ReplaceAll(strings.TrimSuffix(first, "."), "`", "'") // between backquotes pflag looks for the name of the value
 	first = strings.ToLower(first[:1]) + first[1:]
 	if k.Required {
 		first += " (required)"

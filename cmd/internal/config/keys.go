@@ -53,14 +53,26 @@ const (
 	docDataDir = "Where the node keeps everything. One directory belongs to one node. Its disk must honour fsync."
 )
 
-// metricsKey is the setting of the address on which a process shows its metrics.
-func metricsKey(to *string) Key {
+// metricsKey is the setting of the address on which a process shows its metrics; how
+// says what is spoken there.
+func metricsKey(to *string, how string) Key {
 	return Key{
 		Name: "metrics_listen",
-		Doc: "Address on which Prometheus reads metrics, over plain HTTP at /metrics; empty: nowhere. /healthz says whether " +
+		Doc: "Address on which Prometheus reads metrics, over " + how + " at /metrics; empty: nowhere. /healthz says whether " +
 			"the process serves. It is read-only, and tells whoever reaches it the names of topics.",
 		value: addressValue{to, optionallyListening},
 	}
+}
+
+// metricsKeys are those of a node, which has certificates or is insecure.
+func metricsKeys(listen, secured *string) []Key {
+	return []Key{metricsKey(listen, "HTTPS or, as metrics_tls says, HTTP"), {
+		Name: "metrics_tls",
+		Doc: "How metrics are served: mutual, over TLS to who shows a certificate that tls_client_ca trusts; server, over TLS to " +
+			"whoever asks; off, over plain HTTP, which is taken on loopback and from a node that is insecure; or auto, as clients are: " +
+			"with tls_cert over TLS by the rule of tls_client_auth, and without it over plain HTTP.",
+		value: choiceValue{secured, []string{MetricsTLSAuto, MetricsTLSMutual, MetricsTLSServer, MetricsTLSOff}},
+	}}
 }
 
 // tracingKey is the setting of the collector that spans are sent to.
@@ -278,7 +290,8 @@ func (c *Coordinator) keys() []Key {
 	keys = append(keys, c.Access.accessKeys()...)
 	keys = append(keys, c.Limits.limitKeys()...)
 	keys = append(keys, c.Quotas.quotaKeys()...)
-	keys = append(keys, metricsKey(&c.MetricsListen), tracingKey(&c.TracingEndpoint))
+	keys = append(keys, metricsKeys(&c.MetricsListen, &c.MetricsTLS)...)
+	keys = append(keys, tracingKey(&c.TracingEndpoint))
 	keys = append(keys, c.Raft.raftKeys()...)
 	keys = append(keys, formatKey(&c.MaxFormatLevel))
 	keys = append(keys,
@@ -340,7 +353,8 @@ func (p *Partition) keys() []Key {
 	keys = append(keys, p.TLS.tlsKeys()...)
 	keys = append(keys, p.Access.accessKeys()...)
 	keys = append(keys, p.Limits.limitKeys()...)
-	keys = append(keys, metricsKey(&p.MetricsListen), tracingKey(&p.TracingEndpoint))
+	keys = append(keys, metricsKeys(&p.MetricsListen, &p.MetricsTLS)...)
+	keys = append(keys, tracingKey(&p.TracingEndpoint))
 	keys = append(keys, p.Raft.raftKeys()...)
 	keys = append(keys, formatKey(&p.MaxFormatLevel))
 	keys = append(keys,
@@ -394,7 +408,7 @@ func (d *Dev) keys() []Key {
 				"do everything.",
 			value: boolValue{&d.Insecure},
 		},
-		metricsKey(&d.MetricsListen),
+		metricsKey(&d.MetricsListen, "plain HTTP"),
 		tracingKey(&d.TracingEndpoint),
 	}
 	return append(keys, d.Log.logKeys()...)

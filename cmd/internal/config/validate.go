@@ -58,6 +58,21 @@ func (t *TLS) check() []Problem {
 	return nil
 }
 
+// checkMetrics finds metrics that would be secured without a certificate, or read by
+// whoever is on the way.
+func (t *TLS) checkMetrics(listen, how string) []Problem {
+	switch {
+	case listen == "":
+		return nil
+	case !t.Enabled() && (how == MetricsTLSMutual || how == MetricsTLSServer):
+		return []Problem{problem("metrics_tls", "is %s, and the node has no certificate: give tls_cert, or say off", how)}
+	case t.Enabled() && how == MetricsTLSOff && !loopback(listen):
+		return []Problem{problem("metrics_tls", "is off, and metrics_listen is %q, which is not loopback: say server or mutual, or listen on "+
+			"127.0.0.1", listen)}
+	}
+	return nil
+}
+
 // check finds settings of permissions that lock everybody out, or nobody.
 func (a *Access) check(t *TLS) (out []Problem) {
 	if a.Authorization == AuthorizationACL && t.Insecure {
@@ -80,6 +95,7 @@ func (a *Access) check(t *TLS) (out []Problem) {
 func (c *Coordinator) check() []Problem {
 	problems := append(c.Raft.check(), samePort(c.ClientListen, c.PeerListen, c.MetricsListen)...)
 	problems = append(problems, c.TLS.check()...)
+	problems = append(problems, c.TLS.checkMetrics(c.MetricsListen, c.MetricsTLS)...)
 	problems = append(problems, c.Access.check(&c.TLS)...)
 	if !slices.ContainsFunc(c.Members, func(m Member) bool { return m.ID == c.NodeID }) {
 		problems = append(problems, problem("node_id", "is %d, which is not among the members (%s): give every coordinator "+
@@ -115,6 +131,7 @@ const maxMembers = 9
 func (p *Partition) check() []Problem {
 	problems := append(p.Raft.check(), samePort(p.ClientListen, p.PeerListen, p.MetricsListen)...)
 	problems = append(problems, p.TLS.check()...)
+	problems = append(problems, p.TLS.checkMetrics(p.MetricsListen, p.MetricsTLS)...)
 	problems = append(problems, p.Access.check(&p.TLS)...)
 	problems = append(problems, advertised("advertise_client", p.AdvertiseClient, "client_listen", p.ClientListen)...)
 	return append(problems, advertised("advertise_peer", p.AdvertisePeer, "peer_listen", p.PeerListen)...)

@@ -91,7 +91,9 @@ type principalsValue struct{ to *[]string }
 
 func (principalsValue) isList()          {}
 func (v principalsValue) String() string { return strings.Join(*v.to, ",") }
-func (v principalsValue) unit() string   { return "list of principals" }
+func (v principalsValue) unit() string {
+	return fmt.Sprintf("list of %d principals of 255 bytes at most", maxSuperUsers)
+}
 
 func (v principalsValue) set(texts []string) error {
 	if len(texts) > maxSuperUsers {
@@ -112,7 +114,7 @@ type uintValue struct {
 }
 
 func (v uintValue) String() string { return strconv.FormatUint(*v.to, 10) }
-func (v uintValue) unit() string   { return fmt.Sprintf("whole number from %d", v.min) }
+func (v uintValue) unit() string   { return fmt.Sprintf("whole number from %d to %d", v.min, v.max) }
 
 func (v uintValue) set(texts []string) error {
 	text, err := one(texts)
@@ -223,7 +225,9 @@ var byteUnits = []struct {
 	size   uint64
 }{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"B", 1}, {"", 1}}
 
-func (v bytesValue) unit() string { return "bytes, such as 256MiB" }
+func (v bytesValue) unit() string {
+	return "bytes, such as 256MiB, from " + bytesValue{&v.min, 0, 0}.String() + " to " + bytesValue{&v.max, 0, 0}.String()
+}
 
 func (v bytesValue) String() string {
 	for _, u := range slices.Backward(byteUnits[:4]) {
@@ -388,13 +392,21 @@ func anyHost(host string) bool {
 
 type addressesValue struct{ to *[]string }
 
+// maxAddresses bounds a list of nodes that are asked one after the other.
+const maxAddresses = 100
+
 func (addressesValue) isList()          {}
 func (v addressesValue) String() string { return strings.Join(*v.to, ",") }
-func (v addressesValue) unit() string   { return "list of host:port" }
+func (v addressesValue) unit() string {
+	return fmt.Sprintf("list of %d host:port at most", maxAddresses)
+}
 
 func (v addressesValue) set(texts []string) error {
-	if len(texts) == 0 {
+	switch {
+	case len(texts) == 0:
 		return errors.New("must have at least one host:port")
+	case len(texts) > maxAddresses:
+		return fmt.Errorf("has %d addresses, more than %d", len(texts), maxAddresses)
 	}
 	for _, text := range texts {
 		if err := checkAddress(text, dialled); err != nil {
@@ -407,8 +419,10 @@ func (v addressesValue) set(texts []string) error {
 
 type membersValue struct{ to *[]Member }
 
-func (membersValue) isList()        {}
-func (v membersValue) unit() string { return "list of ID=CLIENT_ADDRESS/PEER_ADDRESS" }
+func (membersValue) isList() {}
+func (v membersValue) unit() string {
+	return fmt.Sprintf("list of %d ID=CLIENT_ADDRESS/PEER_ADDRESS at most", maxMembers)
+}
 
 func (v membersValue) String() string {
 	var texts []string
@@ -466,7 +480,7 @@ const maxURLBytes = 2048
 type urlValue struct{ to *string }
 
 func (v urlValue) String() string { return *v.to }
-func (v urlValue) unit() string   { return "URL, or empty" }
+func (v urlValue) unit() string   { return fmt.Sprintf("URL of %d bytes at most, or empty", maxURLBytes) }
 
 func (v urlValue) set(texts []string) error {
 	text, err := one(texts)

@@ -131,7 +131,7 @@ func (b *bank) backup(t *testing.T) (string, error) {
 		}
 		return "", err
 	}
-	r, err := backup.Verify(dir)
+	r, err := backup.Verify(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -108,7 +108,7 @@ func testRegistry() *Registry {
 // serve starts a server for a registry and returns its address.
 func serve(t *testing.T, r *Registry) (*Server, string) {
 	t.Helper()
-	s, err := Listen("127.0.0.1:0", r, slog.New(slog.DiscardHandler))
+	s, err := Listen("127.0.0.1:0", nil, r, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,8 +21,9 @@ func TestPage(t *testing.T) {
 const pageHead = `# Metrics
 
 A node shows its metrics to Prometheus when it is told where: ` + "`metrics_listen`" + ` (` + "`--metrics-listen 10.0.0.1:7102`" + `,
-` + "`ONCELOG_METRICS_LISTEN`" + `), and then over plain HTTP at ` + "`/metrics`" + `. There is no TLS and no authentication: bind it to a private
-network. ` + "`/healthz`" + ` says 200 while the process serves. ` + "`oncelog dev --metrics-listen 127.0.0.1:7300`" + ` shows all nodes at one address.
+` + "`ONCELOG_METRICS_LISTEN`" + `), and then at ` + "`/metrics`" + `: over HTTPS where the node has certificates, to the same
+scrapers that may be its clients; over plain HTTP where it is insecure. ` + "`metrics_tls`" + ` says otherwise ([CONFIG.md](CONFIG.md)).
+` + "`/healthz`" + ` says 200 while the process serves. ` + "`oncelog dev --metrics-listen 127.0.0.1:7300`" + ` shows all nodes at one address.
 
 Every metric of a node has the labels ` + "`role`" + ` (coordinator or partition) and ` + "`node_id`" + ` besides its own. Figures are read off the
 node when it is scraped; they are there while a disk or the network hangs. Nothing has a transactional id, a member or an

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,22 +30,23 @@ const (
 	maxRequestHeaders = 16 << 10
 )
 
-// Server serves a registry over plain HTTP, to read only: GET /metrics, and GET
+// Server serves a registry over HTTP or HTTPS, to read only: GET /metrics, and GET
 // /healthz, which says 200 from Serve on and 503 from Drain on.
 type Server struct {
 	net    net.Listener
+	tls    *tls.Config // nil: none
 	http   *http.Server
 	health atomic.Bool
 }
 
-// Listen opens the address; port 0 takes a free one. Scrapes are answered from Serve
-// on.
-func Listen(address string, r *Registry, log *slog.Logger) (*Server, error) {
+// Listen opens the address, with the error of package net; port 0 takes a free one. Scrapes are answered from Serve
+// on, over TLS as secured says; nil: over plain HTTP.
+func Listen(address string, secured *tls.Config, r *Registry, log *slog.Logger) (*Server, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("metrics address %q cannot be opened: %w", address, err)
+		return nil, err
 	}
-	s := &Server{net: l}
+	s := &Server{net: l, tls: secured}
 	problems := slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(r.all, promhttp.HandlerOpts{
@@ -67,7 +69,11 @@ func (s *Server) Address() string { return s.net.Addr().String() }
 func (s *Server) Serve(failed func(error)) {
 	s.health.Store(true)
 	go func() {
-		err := s.http.Serve(netutil.LimitListener(s.net, maxConnections))
+		l := netutil.LimitListener(s.net, maxConnections)
+		if s.tls != nil {
+			l = tls.NewListener(l, s.tls)
+		}
+		err := s.http.Serve(l)
 		if err != nil && !errors.Is(err, http.ErrServerClosed) {
 			failed(fmt.Errorf("metrics listener %s ended: %w", s.Address(), err))
 		}

@@ -51,7 +51,7 @@ func TestHealthFollowsTheNode(t *testing.T) {
 func TestAddressThatIsTaken(t *testing.T) {
 	t.Parallel()
 	s, _ := serve(t, NewRegistry())
-	if _, err := Listen(s.Address(), NewRegistry(), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), s.Address()) {
+	if _, err := Listen(s.Address(), nil, NewRegistry(), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), s.Address()) {
 		t.Errorf("it was opened twice: %v", err)
 	}
 }
@@ -59,12 +59,12 @@ func TestAddressThatIsTaken(t *testing.T) {
 // A node that fails while it starts closes a server that never served.
 func TestCloseWithoutServe(t *testing.T) {
 	t.Parallel()
-	s, err := Listen("127.0.0.1:0", NewRegistry(), slog.New(slog.DiscardHandler))
+	s, err := Listen("127.0.0.1:0", nil, NewRegistry(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.Close(context.Background())
-	again, err := Listen(s.Address(), NewRegistry(), slog.New(slog.DiscardHandler))
+	again, err := Listen(s.Address(), nil, NewRegistry(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatalf("the address is still held: %v", err)
 	}

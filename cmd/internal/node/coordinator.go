@@ -59,7 +59,10 @@ func startCoordinator(cfg *config.Coordinator, all *metrics.Registry, log *slog.
 	if err := ownedBy(cfg.DataDir, partitionFile, "partition node"); err != nil {
 		return nil, err
 	}
-	security, err := secure(&cfg.TLS, log)
+	if err := usableDir(cfg.DataDir); err != nil {
+		return nil, err
+	}
+	security, err := secure(&cfg.TLS, cfg.MetricsTLS, log)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +89,7 @@ func startCoordinator(cfg *config.Coordinator, all *metrics.Registry, log *slog.
 	if err != nil {
 		return nil, err
 	}
-	if err := n.monitor(cfg.MetricsListen, all, metrics.RoleCoordinator, cfg.NodeID); err != nil {
+	if err := n.monitor(cfg.MetricsListen, security.metrics, all, metrics.RoleCoordinator, cfg.NodeID); err != nil {
 		return nil, err
 	}
 	n.addresses.Store(n.coordinator)
@@ -195,6 +198,9 @@ func openStore(c storeConfig) (_ *raftstore.Store, _ *rafttransport.Transport, i
 	device, err := pebblelog.Open(pebblelog.Config{Dir: dir, SeparateValuesFrom: c.separateFrom, OnFailure: c.failed, Logger: c.log})
 	if errors.Is(err, syscall.EAGAIN) { // what locking the directory answers
 		return nil, nil, "", fmt.Errorf("%s is in use by another process: stop that, or give another data directory (%w)", c.dir, err)
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		return nil, nil, "", fmt.Errorf("the disk of %s is full: make room there, but delete nothing in the directory itself (%w)", c.dir, err)
 	}
 	if err != nil {
 		return nil, nil, "", err

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 
 	"google.golang.org/grpc"
@@ -15,16 +16,16 @@ type monitoring struct {
 	server *metrics.Server // nil also where the process has one for all its nodes
 }
 
-// monitor opens the address for metrics, if there is one, and adds the node to all,
+// monitor opens the address for metrics, if there is one, over TLS if it is secured, and adds the node to all,
 // or, if that is nil, to a registry of its own.
-func (p *process) monitor(address string, all *metrics.Registry, role string, id uint64) (err error) {
+func (p *process) monitor(address string, secured *tls.Config, all *metrics.Registry, role string, id uint64) (err error) {
 	if all == nil {
 		if address == "" {
 			return nil
 		}
 		all = metrics.NewRegistry()
-		if p.metrics.server, err = metrics.Listen(address, all, p.log); err != nil {
-			return err
+		if p.metrics.server, err = metrics.Listen(address, secured, all, p.log); err != nil {
+			return cannotListen("metrics_listen", address, err)
 		}
 	}
 	p.metrics.node = all.Node(role, id, Version())
@@ -80,8 +81,8 @@ func serveMetrics(address string, log *slog.Logger) (*sharedMetrics, error) {
 	}
 	m := &sharedMetrics{all: metrics.NewRegistry(), failed: make(chan error, 1)}
 	var err error
-	if m.server, err = metrics.Listen(address, m.all, log); err != nil {
-		return nil, err
+	if m.server, err = metrics.Listen(address, nil, m.all, log); err != nil {
+		return nil, cannotListen("metrics_listen", address, err)
 	}
 	m.server.Serve(func(err error) { m.failed <- err })
 	return m, nil

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -55,10 +54,10 @@ func startPartition(ctx context.Context, cfg *config.Partition, all *metrics.Reg
 	if err := ownedBy(cfg.DataDir, coordinatorFile, "coordinator node"); err != nil {
 		return nil, err
 	}
-	if err := makeDir(cfg.DataDir); err != nil {
-		return nil, fmt.Errorf("create the data directory: %w", err)
+	if err := usableDir(cfg.DataDir); err != nil {
+		return nil, err
 	}
-	security, err := secure(&cfg.TLS, log)
+	security, err := secure(&cfg.TLS, cfg.MetricsTLS, log)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +86,7 @@ func startPartition(ctx context.Context, cfg *config.Partition, all *metrics.Reg
 		return nil, err
 	}
 	// The addresses are opened first: a wrong one must not cost a registration.
-	if err := n.monitor(cfg.MetricsListen, all, metrics.RolePartition, cfg.NodeID); err != nil {
+	if err := n.monitor(cfg.MetricsListen, security.metrics, all, metrics.RolePartition, cfg.NodeID); err != nil {
 		return nil, err
 	}
 	gate.Authorize = func(ctx context.Context, method string, _ any) error { return n.node.Authorize(ctx, method) }

@@ -23,6 +23,8 @@ type security struct {
 	clients, peers credentials.TransportCredentials
 	// dial is of connections to other nodes.
 	dial credentials.TransportCredentials
+	// metrics is of the listener for metrics; nil: plain HTTP.
+	metrics *tls.Config
 }
 
 // gate makes what stands before the services of the client address, without Authorize,
@@ -43,15 +45,15 @@ func gate(a *config.Access, log *slog.Logger) (*authn.Gate, *access.Authority, e
 	return g, access.New(a.SuperUsers), nil
 }
 
-// secure reads a node's certificates.
-func secure(t *config.TLS, log *slog.Logger) (security, error) {
+// secure reads a node's certificates. forMetrics says how metrics are served.
+func secure(t *config.TLS, forMetrics string, log *slog.Logger) (security, error) {
 	if !t.Enabled() {
 		plain := insecure.NewCredentials()
-		return security{plain, plain, plain}, nil
+		return security{clients: plain, peers: plain, dial: plain}, nil
 	}
 	own, err := pki.Open(pki.Files{Cert: t.Cert, Key: t.Key, CA: t.CA}, log)
 	if err != nil {
-		return security{}, fmt.Errorf("the node's certificate cannot be used: %w", err)
+		return security{}, fmt.Errorf("the node's certificate cannot be used, see tls_cert, tls_key and tls_ca; `oncelog cert node` makes one: %w", err)
 	}
 	if !pki.IsNode(own.Certificate()) {
 		return security{}, fmt.Errorf("%s is no node's certificate, other nodes would refuse it: its organization is not %s; "+
@@ -63,18 +65,37 @@ func secure(t *config.TLS, log *slog.Logger) (security, error) {
 			return security{}, fmt.Errorf("the certificates of clients cannot be checked: %w", err)
 		}
 	}
-	forClients := clients.Server(pki.Anybody)
-	switch t.ClientAuth {
-	case config.ClientAuthNone:
-		forClients = clients.OpenServer()
-	case config.ClientAuthRequest:
-		forClients = clients.RequestServer(pki.Anybody)
-	}
 	return security{
-		clients: credentials.NewTLS(forClients),
+		clients: credentials.NewTLS(forClients(clients, t.ClientAuth)),
 		peers:   credentials.NewTLS(own.Server(pki.Nodes)),
 		dial:    dialing{credentials.NewTLS(own.AnyHost(pki.Nodes)), own.Client(pki.Nodes)},
+		metrics: forScrapers(clients, forMetrics, t.ClientAuth),
 	}, nil
+}
+
+// forClients is what a listener for clients is secured with.
+func forClients(source *pki.Source, auth string) *tls.Config {
+	switch auth {
+	case config.ClientAuthNone:
+		return source.OpenServer()
+	case config.ClientAuthRequest:
+		return source.RequestServer(pki.Anybody)
+	default:
+		return source.Server(pki.Anybody)
+	}
+}
+
+// forScrapers is what the listener for metrics is secured with; nil: nothing. A scraper
+// has no token to show, so to request a certificate is to require it.
+func forScrapers(source *pki.Source, how, auth string) *tls.Config {
+	switch {
+	case how == config.MetricsTLSOff:
+		return nil
+	case how == config.MetricsTLSServer, how == config.MetricsTLSAuto && auth == config.ClientAuthNone:
+		return source.OpenServer()
+	default:
+		return source.Server(pki.Anybody)
+	}
 }
 
 // dialing secures connections to other nodes, each by the host that it is to.

@@ -2,7 +2,11 @@ package node_test
 
 import (
 	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -48,6 +52,7 @@ func newSecuredWith(t *testing.T, clientAuth string, who config.Access) *secured
 	c := config.DefaultCoordinator()
 	c.NodeID, c.DataDir, c.TLS, c.Access = 1, s.file("c"), tls, who
 	c.ClientListen, c.PeerListen = s.freeAddresses()
+	c.MetricsListen = "127.0.0.1:0"
 	c.Members = []config.Member{{ID: 1, ClientAddress: c.ClientListen, PeerAddress: c.PeerListen}}
 	var err error
 	if s.coordinator, err = node.StartCoordinator(c, testLog()); err != nil {
@@ -197,6 +202,43 @@ func TestWhoIsServed(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	commitAndAbort(ctx, t, s.coordinator.ClientAddress(), client.WithTLS(s.client("alice", s.ca).AnyHost(pki.Nodes)))
+	for _, tt := range []struct {
+		who     string
+		scraper *tls.Config // nil: plain HTTP
+		served  bool
+	}{
+		{"a client", s.client("prometheus", s.ca).AnyHost(pki.Nodes), true},
+		{"a stranger", s.client("mallory", s.authority()).AnyHost(pki.Nodes), false},
+		{"nobody", s.open(pki.Files{CA: s.file("ca.crt")}).AnyHost(pki.Nodes), false},
+		{"plain text", nil, false},
+	} {
+		if said := s.scrapes(ctx, tt.scraper); (said == "") != tt.served {
+			t.Errorf("metrics for %s: %q, served is to be %v", tt.who, said, tt.served)
+		}
+	}
+}
+
+// scrapes reads the coordinator's metrics; "" if they are shown, else why not.
+func (s *secured) scrapes(ctx context.Context, secured *tls.Config) string {
+	s.Helper()
+	scheme := "https"
+	if secured == nil {
+		scheme = "http"
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+s.coordinator.MetricsAddress()+"/metrics", http.NoBody)
+	if err != nil {
+		s.Fatal(err)
+	}
+	res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: secured}}).Do(req)
+	if err != nil {
+		return err.Error()
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK || !strings.Contains(string(text), "oncelog_raft_is_leader") {
+		return fmt.Sprintf("%s, %v", res.Status, err)
+	}
+	return ""
 }
 
 func TestClientsWithoutCertificates(t *testing.T) {

@@ -57,7 +57,7 @@ type listener struct {
 func listen(name, address string, creds credentials.TransportCredentials, log *slog.Logger, watched monitoring, b *bounds, more ...grpc.ServerOption) (*listener, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("%s address %q cannot be opened: %w", name, address, err)
+		return nil, cannotListen(name+"_listen", address, err)
 	}
 	unary, stream := watched.interceptors()
 	unary, stream = append(unary, unaryInterceptors(log)...), append(stream, streamInterceptors(log)...)
