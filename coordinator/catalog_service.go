@@ -50,6 +50,7 @@ func (s *catalogService) CreateTopic(ctx context.Context, req *oncelogv1.CreateT
 		return nil, err
 	}
 	if err := s.catalogError(res, req.GetName()); err != nil {
+		s.notMade(ctx, req.GetPartitions())
 		return nil, err
 	}
 	s.log.Info("topic created", "topic", req.GetName(), "partitions", len(res.Topic.Partitions),

@@ -93,7 +93,8 @@ func (c *Coordinator) beginInit(ctx context.Context, id string) (done func(), er
 	}, nil
 }
 
-// newPartitions refuses a topic that is beyond the caller's quota.
+// newPartitions refuses a topic that is beyond the caller's quota. If nothing comes of it
+// for another reason, notMade gives back what it took.
 func (c *Coordinator) newPartitions(ctx context.Context, n uint32) error {
 	q, who := c.quotas, access.From(ctx)
 	q.mu.Lock()
@@ -102,6 +103,13 @@ func (c *Coordinator) newPartitions(ctx context.Context, n uint32) error {
 		return beyond("partitions_per_minute", q.cfg.PartitionsPerMinute, who, wait)
 	}
 	return nil
+}
+
+func (c *Coordinator) notMade(ctx context.Context, n uint32) {
+	q := c.quotas
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.partition.give(access.From(ctx).Name, int64(n))
 }
 
 func beyond(quota string, limit int, who access.Principal, wait time.Duration) error {
@@ -118,6 +126,18 @@ type rates struct {
 	pruneAt int
 }
 
+// cost is what n use up; more than fits at once use up all that does.
+func (r *rates) cost(n int64) time.Duration {
+	return time.Duration(min(n, int64(burst*r.limit))) * r.every
+}
+
+// give returns what take has taken for nothing.
+func (r *rates) give(name string, n int64) {
+	if to, known := r.usedTo[name]; known {
+		r.usedTo[name] = to.Add(-r.cost(n))
+	}
+}
+
 func newRates(limit int, per time.Duration) rates {
 	r := rates{limit: limit, usedTo: map[string]time.Time{}, pruneAt: 1024}
 	if limit > 0 {
@@ -126,8 +146,7 @@ func newRates(limit int, per time.Duration) rates {
 	return r
 }
 
-// take uses n of a name's rate, or none and returns how long to wait. More than fits at once
-// takes all that does.
+// take uses n of a name's rate, or none and returns how long to wait.
 func (r *rates) take(name string, n int64, now time.Time) (wait time.Duration) {
 	if r.limit == 0 {
 		return 0
@@ -137,7 +156,7 @@ func (r *rates) take(name string, n int64, now time.Time) (wait time.Duration) {
 	if from.Before(now) {
 		from = now
 	}
-	to := from.Add(min(time.Duration(min(n, int64(burst*r.limit)))*r.every, whole))
+	to := from.Add(r.cost(n))
 	if over := to.Sub(now) - whole; over > 0 {
 		return over
 	}

@@ -172,6 +172,11 @@ func TestPartitionsOfAPrincipal(t *testing.T) {
 		if err := create("shop", "a", burst*rate-1); err != nil {
 			t.Fatal(err)
 		}
+		for range 2 { // what is refused for another reason costs nothing
+			if got := apierrors.CodeOf(create("shop", "a", 1)); got != oncelogv1.ErrorCode_ERROR_CODE_TOPIC_EXISTS {
+				t.Errorf("a topic that exists: %v", got)
+			}
+		}
 		e := wantQuota(t, create("shop", "b", 2), "partitions_per_minute", rate)
 		if err := create("billing", "c", 5); err != nil {
 			t.Error("another principal:", err)

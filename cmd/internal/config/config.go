@@ -140,7 +140,7 @@ type Quotas struct {
 }
 
 func defaultQuotas() Quotas {
-	return Quotas{TransactionalIDs: 100_000, InitsPerSecond: 1_000, InitsPerSecondPerID: 10, PartitionsPerMinute: 10_000}
+	return Quotas{TransactionalIDs: 1_000_000, InitsPerSecond: 1_000, InitsPerSecondPerID: 10, PartitionsPerMinute: 10_000}
 }
 
 // Who decides what clients may do.

@@ -21,6 +21,13 @@ const (
 	Log = "log"
 )
 
+// unmetered are the settings of nodes whose one caller may make as many ids, producers and
+// partitions as there is room for, and as fast as it can.
+var unmetered = []string{
+	"ONCELOG_MAX_TRANSACTIONAL_IDS_PER_PRINCIPAL=10000000", "ONCELOG_MAX_INITS_PER_SECOND=1000000",
+	"ONCELOG_MAX_PARTITIONS_CREATED_PER_MINUTE=1000000",
+}
+
 // Config describes what is measured. Binary, Dir, Env and Figures may be empty;
 // everything else must be given.
 type Config struct {
@@ -138,7 +145,7 @@ func (c *Config) startCluster(ctx context.Context) (_ *cluster.Cluster, stop fun
 	if err != nil {
 		return nil, nil, err
 	}
-	cl, err := cluster.Start(ctx, cluster.Config{Binary: c.Binary, Dir: dir, Env: c.Env})
+	cl, err := cluster.Start(ctx, cluster.Config{Binary: c.Binary, Dir: dir, Env: append(slices.Clone(unmetered), c.Env...)})
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("start a cluster: %w", err), os.RemoveAll(dir))
 	}
