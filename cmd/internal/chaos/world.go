@@ -180,9 +180,7 @@ func (c *Config) command(words []string, args ...string) *exec.Cmd {
 // close ends everything that the world has started.
 func (w *world) close() error {
 	if w.cluster != nil {
-		for _, n := range w.cluster.Nodes() {
-			_ = n.Kill() // an error: it does not run
-		}
+		w.cluster.Kill()
 	}
 	errs := []error{w.net.Close()}
 	for _, d := range w.disks {

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -58,6 +57,8 @@ type Cluster struct {
 	cfg Config
 	// members and peers are the coordinators, as nodes are told of them.
 	members, peers []string
+
+	ports ports
 
 	mu    sync.Mutex
 	nodes []*Node
@@ -112,7 +113,7 @@ func Start(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 
 // plan gives every node its addresses and settings.
 func (c *Cluster) plan() error {
-	ports, err := freePorts(2 * (c.cfg.Coordinators + c.cfg.Partitions))
+	ports, err := c.ports.take(2 * (c.cfg.Coordinators + c.cfg.Partitions))
 	if err != nil {
 		return err
 	}
@@ -174,7 +175,7 @@ func (c *Cluster) environ(n *Node) []string {
 // AddPartition starts another partition node, under the next id, and returns when it
 // serves.
 func (c *Cluster) AddPartition(ctx context.Context) (*Node, error) {
-	ports, err := freePorts(2)
+	ports, err := c.ports.take(2)
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +202,7 @@ func (c *Cluster) Join(id uint64, seed, place *Node) (*Node, error) {
 	if place != nil {
 		clientAddress, peerAddress = place.Client, place.Peer
 	} else {
-		ports, err := freePorts(2)
+		ports, err := c.ports.take(2)
 		if err != nil {
 			return nil, err
 		}
@@ -220,26 +221,6 @@ func (c *Cluster) Join(id uint64, seed, place *Node) (*Node, error) {
 // cluster must not get into this one.
 func foreignEnv(environ []string) []string {
 	return slices.DeleteFunc(environ, func(kv string) bool { return strings.HasPrefix(kv, "ONCELOG_") })
-}
-
-// freePorts returns loopback addresses that were free a moment ago.
-func freePorts(count int) ([]string, error) {
-	var addresses []string
-	var listeners []net.Listener
-	defer func() {
-		for _, l := range listeners {
-			_ = l.Close() // only its port was wanted
-		}
-	}()
-	for range count {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find a free port: %w", err)
-		}
-		listeners = append(listeners, l)
-		addresses = append(addresses, l.Addr().String())
-	}
-	return addresses, nil
 }
 
 // Nodes returns all nodes, coordinators first, in the order in which they came.
@@ -304,13 +285,22 @@ func (c *Cluster) leader(ctx context.Context, role Role, group uint64) (*Node, e
 	}
 }
 
-// Stop ends all nodes: politely, then not.
+// Stop ends all nodes, politely, then not, and gives their ports back.
 func (c *Cluster) Stop(ctx context.Context) {
 	var wg sync.WaitGroup
 	for _, n := range c.Nodes() {
 		wg.Go(func() { n.Stop(ctx) })
 	}
 	wg.Wait()
+	c.ports.release()
+}
+
+// Kill ends all nodes at once, as if the power failed, and gives their ports back.
+func (c *Cluster) Kill() {
+	for _, n := range c.Nodes() {
+		_ = n.Kill() // an error: it does not run
+	}
+	c.ports.release()
 }
 
 // Start starts the node's process on its data.

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -195,9 +194,7 @@ func TestFullDiskStopsTheNodeAndLosesNothing(t *testing.T) {
 			w, volumes := clusterOn(t, "0")
 			n := w.Node(role, 1)
 			topic := w.topic(t, "in", 1)
-			ctx, cancel := context.WithCancel(withPatience(t))
-			defer cancel()
-			l := startWriter(t, ctx, w, topic)
+			l := startWriter(t, w, topic)
 			l.awaitSome(t)
 			volumes[role].fill(t, 0)
 			ended := func(when string) {
@@ -223,17 +220,17 @@ func TestFullDiskStopsTheNodeAndLosesNothing(t *testing.T) {
 			volumes[role].empty(t)
 			w.startAgain(t, n)
 			l.awaitSome(t)
-			cancel()
-			acknowledged := l.wait()
+			acknowledged := l.stop()
 			seen := map[string]int{}
+			c := w.client(t)
 			eventually(t, "everything is decided", func() error {
-				d, err := w.client(t).Admin().DescribeCluster(withPatience(t))
+				d, err := c.Admin().DescribeCluster(withPatience(t))
 				if err == nil && d.GetOpenTransactions()+d.GetOwedMarkers() > 0 {
 					err = fmt.Errorf("%d open transactions, %d owed markers", d.GetOpenTransactions(), d.GetOwedMarkers())
 				}
 				return err
 			})
-			for _, v := range w.readCommitted(t, w.client(t), topic) {
+			for _, v := range w.readCommitted(t, c, topic) {
 				seen[v]++
 			}
 			for _, v := range acknowledged {
@@ -252,19 +249,26 @@ func TestFullDiskStopsTheNodeAndLosesNothing(t *testing.T) {
 
 // writer commits one record after another, and knows which were acknowledged.
 type writer struct {
+	end  chan struct{} // closed when no other transaction is to begin
 	done chan struct{}
 	mu   sync.Mutex
 	acks []string
 }
 
-func startWriter(t *testing.T, ctx context.Context, w *world, topic string) *writer {
+func startWriter(t *testing.T, w *world, topic string) *writer {
 	t.Helper()
 	p := producer(t, w.client(t), unique(t, "writer"))
-	l := &writer{done: make(chan struct{})}
+	l := &writer{end: make(chan struct{}), done: make(chan struct{})}
+	ctx := withPatience(t)
 	padding := strings.Repeat("x", 32<<10) // so that a write does not fit soon
 	go func() {
 		defer close(l.done)
 		for i := 0; ctx.Err() == nil; i++ {
+			select {
+			case <-l.end:
+				return
+			default:
+			}
 			value := fmt.Sprintf("%d %s", i, padding)
 			err := p.Transact(ctx, func(tx *client.Tx) error {
 				return tx.Send(ctx, &client.Record{Topic: topic, Value: []byte(value)})
@@ -296,8 +300,10 @@ func (l *writer) awaitSome(t *testing.T) {
 	})
 }
 
-// wait returns what was acknowledged, once the writer has ended.
-func (l *writer) wait() []string {
+// stop ends the writer behind the transaction that is under way, which would else be
+// open until it times out, and returns what was acknowledged.
+func (l *writer) stop() []string {
+	close(l.end)
 	<-l.done
 	return l.acks
 }

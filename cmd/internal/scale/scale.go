@@ -150,9 +150,7 @@ func (c *Config) startCluster(ctx context.Context) (_ *cluster.Cluster, stop fun
 		return nil, nil, errors.Join(fmt.Errorf("start a cluster: %w", err), os.RemoveAll(dir))
 	}
 	return cl, func() {
-		for _, n := range cl.Nodes() {
-			_ = n.Kill() // nobody needs its data any more
-		}
+		cl.Kill() // nobody needs its data any more
 		_ = os.RemoveAll(dir)
 	}, nil
 }
