@@ -84,7 +84,7 @@ func (m *meddler) manyProducers() {
 	})
 }
 
-// mayComeAgain follows the refusal of an append for want of room: where the
+// mayComeAgain follows the refusal of an append whose copy may fare better: where the
 // network repeats requests, a copy of it may find room later.
 func (m *meddler) mayComeAgain() { m.lost = m.lost || m.loose() }
 

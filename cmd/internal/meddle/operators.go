@@ -226,7 +226,10 @@ func (m *meddler) deletions() {
 		late := p.at(p.number + 1)
 		late.over = true
 		records := m.records(1)
-		m.append(at, late, appends(at, late.ref, late.token, 0, records), records, ok, fenced, unknownProducer, txnEnded, staleTxn)
+		a, _ := m.append(at, late, appends(at, late.ref, late.token, 0, records), records, ok, fenced, unknownProducer, txnEnded, staleTxn)
+		if a == txnEnded {
+			m.mayComeAgain() // it has: a copy was stored, and aborted before this one came
+		}
 		if !m.loose() {
 			heir := &producer{id: p.id, plain: map[*part]uint64{}}
 			m.initialize(heir, txnTimeout)
