@@ -34,6 +34,7 @@ type fakeCluster struct {
 	server  *grpc.Server
 
 	mu     sync.Mutex
+	early  int // how often the topic early was asked for too soon
 	topics []*oncelogv1.Topic
 	logs   map[uint64][]stored // by partition id
 	ended  []*oncelogv1.EndTransactionRequest
@@ -153,6 +154,9 @@ func (f *fakeCluster) CreateTopic(_ context.Context, req *oncelogv1.CreateTopicR
 	switch {
 	case f.find(req.GetName()) != nil:
 		return nil, refusal(oncelogv1.ErrorCode_ERROR_CODE_TOPIC_EXISTS, apierrors.KeyTopic, req.GetName())
+	case req.GetName() == "early" && f.early < 2: // no partition node is there yet
+		f.early++
+		return nil, refusal(oncelogv1.ErrorCode_ERROR_CODE_INSUFFICIENT_NODES, apierrors.KeyWanted, "1", apierrors.KeyRegistered, "0")
 	case req.GetReplicationFactor() > 3:
 		return nil, refusal(oncelogv1.ErrorCode_ERROR_CODE_INSUFFICIENT_NODES, apierrors.KeyWanted, "5", apierrors.KeyRegistered, "3")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -48,7 +49,7 @@ func newTopicCreateCommand(a *app) *cobra.Command {
 			return &usageError{fmt.Errorf("--partitions is %d: it must be from 1 to %s", partitions, output.Count(uint64(maxPartitions)))}
 		}
 		topic, err := ask(ctx, s, "topic "+args[0], func(ctx context.Context, a *client.Admin) (*oncelogv1.Topic, error) {
-			return a.CreateTopic(ctx, &oncelogv1.CreateTopicRequest{
+			return createWhenStarted(ctx, a, &oncelogv1.CreateTopicRequest{
 				Name: args[0], Partitions: partitions, ReplicationFactor: replicas, NoWait: noWait, Config: config,
 			})
 		})
@@ -61,6 +62,28 @@ func newTopicCreateCommand(a *app) *cobra.Command {
 		}
 		return s.print(topic, func(w io.Writer) error { return topicTable(w, topic) })
 	})
+}
+
+// startPause is how long to wait before a cluster that is starting is asked again.
+const startPause = 100 * time.Millisecond
+
+// createWhenStarted creates a topic. A cluster without any partition node is one that is
+// just starting, as in a script that starts it and goes on: it is asked until it has one.
+func createWhenStarted(ctx context.Context, a *client.Admin, req *oncelogv1.CreateTopicRequest) (*oncelogv1.Topic, error) {
+	again := time.NewTicker(startPause)
+	defer again.Stop()
+	for {
+		topic, err := a.CreateTopic(ctx, req)
+		if err == nil || apierrors.CodeOf(err) != oncelogv1.ErrorCode_ERROR_CODE_INSUFFICIENT_NODES ||
+			apierrors.From(err).Metadata[apierrors.KeyRegistered] != "0" {
+			return topic, err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 func newTopicListCommand(a *app) *cobra.Command {
