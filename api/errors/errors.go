@@ -77,6 +77,7 @@ const (
 	KeyGroup         = "group"
 	KeyMember        = "member"
 	KeyWhy           = "why"
+	KeyTxn           = "txn"
 	KeyStartOffset   = "start_offset"
 	KeyEndOffset     = "end_offset"
 	KeyWanted        = "wanted"

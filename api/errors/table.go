@@ -65,7 +65,7 @@ var table = map[Code]Entry{
 	v1.ErrorCode_ERROR_CODE_STALE_MEMBER: {Abortable, codes.FailedPrecondition,
 		"the group member no longer owns a partition, or its position was moved by somebody else", "Abort, and read again from the committed position."},
 	v1.ErrorCode_ERROR_CODE_PREPARED_EXISTS: {Fatal, codes.FailedPrecondition,
-		"the transactional id has a prepared transaction", "Complete the prepared transaction first."},
+		"the transactional id has a prepared transaction", "Complete it with CompletePrepared, as the other system says; to take over before that, keep it. If there is no word about it any more: `oncelog txn abort --force`."},
 	v1.ErrorCode_ERROR_CODE_INVALID_TXN: {Fatal, codes.InvalidArgument,
 		"no such transaction or participant", "Send the ids that InitProducer and Append returned."},
 	v1.ErrorCode_ERROR_CODE_TRANSACTION_IN_PROGRESS: {Fatal, codes.FailedPrecondition,
@@ -90,6 +90,9 @@ var table = map[Code]Entry{
 		"another member has taken the place of this static member", "Give every running consumer an instance id of its own."},
 	v1.ErrorCode_ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL: {Fatal, codes.FailedPrecondition,
 		"in one group either all members subscribe or all name their partitions", "Use another group, or stop its members first."},
+
+	v1.ErrorCode_ERROR_CODE_UNSTABLE_OFFSET_COMMIT: {Retriable, codes.FailedPrecondition,
+		"a prepared transaction is to move the group's position in a partition", "Try again in a moment; if it stays, look for the prepared transaction with `oncelog group describe` and complete it."},
 
 	v1.ErrorCode_ERROR_CODE_CHANGE_IN_PROGRESS: {Fatal, codes.FailedPrecondition,
 		"another change of the coordinators is under way", "`oncelog coordinator list` shows it: wait for it, or call it off with `oncelog coordinator remove`."},

@@ -15,7 +15,7 @@ const (
 	// It stands for what the first release reads.
 	First = 1
 	// Newest is the highest level that this program reads and writes.
-	Newest = 2
+	Newest = 3
 )
 
 // Of returns the level in a message or a snapshot, where 0 stands for [First]:

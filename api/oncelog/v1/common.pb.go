@@ -109,6 +109,9 @@ const (
 	TransactionOutcome_TRANSACTION_OUTCOME_FORGOTTEN TransactionOutcome = 4
 	// No such producer, or an epoch that was never handed out.
 	TransactionOutcome_TRANSACTION_OUTCOME_INVALID TransactionOutcome = 5
+	// Not decided, and prepared: CompletePrepared decides it, when another system has
+	// given its word.
+	TransactionOutcome_TRANSACTION_OUTCOME_PREPARED TransactionOutcome = 6
 )
 
 // Enum value maps for TransactionOutcome.
@@ -120,6 +123,7 @@ var (
 		3: "TRANSACTION_OUTCOME_OPEN",
 		4: "TRANSACTION_OUTCOME_FORGOTTEN",
 		5: "TRANSACTION_OUTCOME_INVALID",
+		6: "TRANSACTION_OUTCOME_PREPARED",
 	}
 	TransactionOutcome_value = map[string]int32{
 		"TRANSACTION_OUTCOME_UNSPECIFIED": 0,
@@ -128,6 +132,7 @@ var (
 		"TRANSACTION_OUTCOME_OPEN":        3,
 		"TRANSACTION_OUTCOME_FORGOTTEN":   4,
 		"TRANSACTION_OUTCOME_INVALID":     5,
+		"TRANSACTION_OUTCOME_PREPARED":    6,
 	}
 )
 
@@ -605,6 +610,62 @@ func (x *TraceContext) GetTracestate() string {
 	return ""
 }
 
+// ClockReading is when a request came and when its answer went, by the clock of the node
+// that answers, in microseconds since 1970.
+type ClockReading struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When the request came.
+	ReceivedUs int64 `protobuf:"varint,1,opt,name=received_us,json=receivedUs,proto3" json:"received_us,omitempty"`
+	// When the answer went.
+	AnsweredUs    int64 `protobuf:"varint,2,opt,name=answered_us,json=answeredUs,proto3" json:"answered_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClockReading) Reset() {
+	*x = ClockReading{}
+	mi := &file_oncelog_v1_common_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClockReading) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClockReading) ProtoMessage() {}
+
+func (x *ClockReading) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_common_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClockReading.ProtoReflect.Descriptor instead.
+func (*ClockReading) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_common_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ClockReading) GetReceivedUs() int64 {
+	if x != nil {
+		return x.ReceivedUs
+	}
+	return 0
+}
+
+func (x *ClockReading) GetAnsweredUs() int64 {
+	if x != nil {
+		return x.AnsweredUs
+	}
+	return 0
+}
+
 var File_oncelog_v1_common_proto protoreflect.FileDescriptor
 
 const file_oncelog_v1_common_proto_rawDesc = "" +
@@ -640,18 +701,24 @@ const file_oncelog_v1_common_proto_rawDesc = "" +
 	"\vtraceparent\x18\x01 \x01(\tR\vtraceparent\x12\x1e\n" +
 	"\n" +
 	"tracestate\x18\x02 \x01(\tR\n" +
-	"tracestate*{\n" +
+	"tracestate\"P\n" +
+	"\fClockReading\x12\x1f\n" +
+	"\vreceived_us\x18\x01 \x01(\x03R\n" +
+	"receivedUs\x12\x1f\n" +
+	"\vanswered_us\x18\x02 \x01(\x03R\n" +
+	"answeredUs*{\n" +
 	"\x0eIsolationLevel\x12\x1f\n" +
 	"\x1bISOLATION_LEVEL_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eISOLATION_LEVEL_READ_COMMITTED\x10\x01\x12$\n" +
-	" ISOLATION_LEVEL_READ_UNCOMMITTED\x10\x02*\xdf\x01\n" +
+	" ISOLATION_LEVEL_READ_UNCOMMITTED\x10\x02*\x81\x02\n" +
 	"\x12TransactionOutcome\x12#\n" +
 	"\x1fTRANSACTION_OUTCOME_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dTRANSACTION_OUTCOME_COMMITTED\x10\x01\x12\x1f\n" +
 	"\x1bTRANSACTION_OUTCOME_ABORTED\x10\x02\x12\x1c\n" +
 	"\x18TRANSACTION_OUTCOME_OPEN\x10\x03\x12!\n" +
 	"\x1dTRANSACTION_OUTCOME_FORGOTTEN\x10\x04\x12\x1f\n" +
-	"\x1bTRANSACTION_OUTCOME_INVALID\x10\x05*\xc4\x01\n" +
+	"\x1bTRANSACTION_OUTCOME_INVALID\x10\x05\x12 \n" +
+	"\x1cTRANSACTION_OUTCOME_PREPARED\x10\x06*\xc4\x01\n" +
 	"\vAbortReason\x12\x1c\n" +
 	"\x18ABORT_REASON_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ABORT_REASON_CLIENT\x10\x01\x12\x18\n" +
@@ -677,7 +744,7 @@ func file_oncelog_v1_common_proto_rawDescGZIP() []byte {
 }
 
 var file_oncelog_v1_common_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_oncelog_v1_common_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_oncelog_v1_common_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_oncelog_v1_common_proto_goTypes = []any{
 	(IsolationLevel)(0),       // 0: oncelog.v1.IsolationLevel
 	(TransactionOutcome)(0),   // 1: oncelog.v1.TransactionOutcome
@@ -688,6 +755,7 @@ var file_oncelog_v1_common_proto_goTypes = []any{
 	(*Header)(nil),            // 6: oncelog.v1.Header
 	(*Record)(nil),            // 7: oncelog.v1.Record
 	(*TraceContext)(nil),      // 8: oncelog.v1.TraceContext
+	(*ClockReading)(nil),      // 9: oncelog.v1.ClockReading
 }
 var file_oncelog_v1_common_proto_depIdxs = []int32{
 	4, // 0: oncelog.v1.PartitionProgress.partition:type_name -> oncelog.v1.PartitionRef
@@ -712,7 +780,7 @@ func file_oncelog_v1_common_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_oncelog_v1_common_proto_rawDesc), len(file_oncelog_v1_common_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

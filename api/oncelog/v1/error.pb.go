@@ -107,7 +107,9 @@ const (
 	// commits, or somebody else moved the offset. Nothing was decided. Metadata:
 	// group, partition_id, why.
 	ErrorCode_ERROR_CODE_STALE_MEMBER ErrorCode = 50
-	// Fatal: the transactional id has a prepared transaction.
+	// Fatal: the transactional id has a prepared transaction, and only CompletePrepared, or
+	// an operator by force, ends it. Metadata: txn (producer id, epoch and number, with
+	// slashes).
 	ErrorCode_ERROR_CODE_PREPARED_EXISTS ErrorCode = 51
 	// Fatal: a TxnRef that was never handed out, or a participant that does not
 	// exist. Metadata: field.
@@ -139,6 +141,9 @@ const (
 	// Fatal for the call: members of the group subscribe to topics, and this one
 	// names its partitions, or the other way round. Metadata: group.
 	ErrorCode_ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL ErrorCode = 84
+	// Retriable: a prepared transaction is to move the position of a group in a partition.
+	// Until it is over nobody knows where to read from. Metadata: group, partition_id.
+	ErrorCode_ERROR_CODE_UNSTABLE_OFFSET_COMMIT ErrorCode = 85
 	// Fatal for the call: another change of the coordinators is under way.
 	// Metadata: node_id.
 	ErrorCode_ERROR_CODE_CHANGE_IN_PROGRESS ErrorCode = 100
@@ -217,6 +222,7 @@ var (
 		82:  "ERROR_CODE_UNKNOWN_MEMBER",
 		83:  "ERROR_CODE_FENCED_INSTANCE_ID",
 		84:  "ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL",
+		85:  "ERROR_CODE_UNSTABLE_OFFSET_COMMIT",
 		100: "ERROR_CODE_CHANGE_IN_PROGRESS",
 		101: "ERROR_CODE_NO_MAJORITY",
 		120: "ERROR_CODE_UNKNOWN_SHARD",
@@ -271,6 +277,7 @@ var (
 		"ERROR_CODE_UNKNOWN_MEMBER":              82,
 		"ERROR_CODE_FENCED_INSTANCE_ID":          83,
 		"ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL": 84,
+		"ERROR_CODE_UNSTABLE_OFFSET_COMMIT":      85,
 		"ERROR_CODE_CHANGE_IN_PROGRESS":          100,
 		"ERROR_CODE_NO_MAJORITY":                 101,
 		"ERROR_CODE_UNKNOWN_SHARD":               120,
@@ -391,7 +398,7 @@ const file_oncelog_v1_error_proto_rawDesc = "" +
 	"\bmetadata\x18\x03 \x03(\v2\x1f.oncelog.v1.Error.MetadataEntryR\bmetadata\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xd2\f\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xf9\f\n" +
 	"\tErrorCode\x12\x1a\n" +
 	"\x16ERROR_CODE_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_CODE_INVALID_ARGUMENT\x10\x01\x12\x1d\n" +
@@ -432,7 +439,8 @@ const file_oncelog_v1_error_proto_rawDesc = "" +
 	"\x1aERROR_CODE_GROUP_NOT_EMPTY\x10Q\x12\x1d\n" +
 	"\x19ERROR_CODE_UNKNOWN_MEMBER\x10R\x12!\n" +
 	"\x1dERROR_CODE_FENCED_INSTANCE_ID\x10S\x12*\n" +
-	"&ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL\x10T\x12!\n" +
+	"&ERROR_CODE_INCONSISTENT_GROUP_PROTOCOL\x10T\x12%\n" +
+	"!ERROR_CODE_UNSTABLE_OFFSET_COMMIT\x10U\x12!\n" +
 	"\x1dERROR_CODE_CHANGE_IN_PROGRESS\x10d\x12\x1a\n" +
 	"\x16ERROR_CODE_NO_MAJORITY\x10e\x12\x1c\n" +
 	"\x18ERROR_CODE_UNKNOWN_SHARD\x10x\x12\x1b\n" +

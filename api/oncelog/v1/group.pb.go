@@ -787,7 +787,8 @@ type FetchOffsetsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The group; one that does not exist has no positions.
 	GroupId string `protobuf:"bytes,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
-	// The partitions, at most 10,000. Empty: all that have a position.
+	// The partitions, at most 10,000. Empty: all that have a position, to look at: those
+	// that a prepared transaction is to move are told as they were.
 	Partitions    []*PartitionRef `protobuf:"bytes,2,rep,name=partitions,proto3" json:"partitions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1296,7 +1297,9 @@ type GroupPartition struct {
 	OwnedSinceGeneration uint64 `protobuf:"varint,3,opt,name=owned_since_generation,json=ownedSinceGeneration,proto3" json:"owned_since_generation,omitempty"`
 	// Member that is to own it, in a group that subscribes. Another one than
 	// member_id gets it when that one has let go.
-	NextMemberId  string `protobuf:"bytes,4,opt,name=next_member_id,json=nextMemberId,proto3" json:"next_member_id,omitempty"`
+	NextMemberId string `protobuf:"bytes,4,opt,name=next_member_id,json=nextMemberId,proto3" json:"next_member_id,omitempty"`
+	// The prepared transaction that is to move the position, if there is one.
+	Prepared      *TxnRef `protobuf:"bytes,5,opt,name=prepared,proto3" json:"prepared,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1357,6 +1360,13 @@ func (x *GroupPartition) GetNextMemberId() string {
 		return x.NextMemberId
 	}
 	return ""
+}
+
+func (x *GroupPartition) GetPrepared() *TxnRef {
+	if x != nil {
+		return x.Prepared
+	}
+	return nil
 }
 
 // DeleteGroupRequest names the group.
@@ -1547,12 +1557,13 @@ const file_oncelog_v1_group_proto_rawDesc = "" +
 	"\fsubscription\x18\x05 \x01(\v2\x1d.oncelog.v1.GroupSubscriptionR\fsubscription\x12\x1f\n" +
 	"\vinstance_id\x18\x06 \x01(\tR\n" +
 	"instanceId\x122\n" +
-	"\x15revoked_partition_ids\x18\a \x03(\x04R\x13revokedPartitionIds\"\xc4\x01\n" +
+	"\x15revoked_partition_ids\x18\a \x03(\x04R\x13revokedPartitionIds\"\xf4\x01\n" +
 	"\x0eGroupPartition\x129\n" +
 	"\tcommitted\x18\x01 \x01(\v2\x1b.oncelog.v1.CommittedOffsetR\tcommitted\x12\x1b\n" +
 	"\tmember_id\x18\x02 \x01(\tR\bmemberId\x124\n" +
 	"\x16owned_since_generation\x18\x03 \x01(\x04R\x14ownedSinceGeneration\x12$\n" +
-	"\x0enext_member_id\x18\x04 \x01(\tR\fnextMemberId\"/\n" +
+	"\x0enext_member_id\x18\x04 \x01(\tR\fnextMemberId\x12.\n" +
+	"\bprepared\x18\x05 \x01(\v2\x12.oncelog.v1.TxnRefR\bprepared\"/\n" +
 	"\x12DeleteGroupRequest\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\tR\agroupId\"\x15\n" +
 	"\x13DeleteGroupResponse*d\n" +
@@ -1616,6 +1627,7 @@ var file_oncelog_v1_group_proto_goTypes = []any{
 	(*DeleteGroupResponse)(nil),      // 22: oncelog.v1.DeleteGroupResponse
 	(*PartitionRef)(nil),             // 23: oncelog.v1.PartitionRef
 	(*GroupOffsets)(nil),             // 24: oncelog.v1.GroupOffsets
+	(*TxnRef)(nil),                   // 25: oncelog.v1.TxnRef
 }
 var file_oncelog_v1_group_proto_depIdxs = []int32{
 	23, // 0: oncelog.v1.AssignPartitionsRequest.partitions:type_name -> oncelog.v1.PartitionRef
@@ -1633,27 +1645,28 @@ var file_oncelog_v1_group_proto_depIdxs = []int32{
 	20, // 12: oncelog.v1.DescribeGroupResponse.partitions:type_name -> oncelog.v1.GroupPartition
 	4,  // 13: oncelog.v1.GroupMember.subscription:type_name -> oncelog.v1.GroupSubscription
 	7,  // 14: oncelog.v1.GroupPartition.committed:type_name -> oncelog.v1.CommittedOffset
-	1,  // 15: oncelog.v1.GroupService.AssignPartitions:input_type -> oncelog.v1.AssignPartitionsRequest
-	3,  // 16: oncelog.v1.GroupService.GroupHeartbeat:input_type -> oncelog.v1.GroupHeartbeatRequest
-	8,  // 17: oncelog.v1.GroupService.LeaveGroup:input_type -> oncelog.v1.LeaveGroupRequest
-	10, // 18: oncelog.v1.GroupService.CommitOffsets:input_type -> oncelog.v1.CommitOffsetsRequest
-	12, // 19: oncelog.v1.GroupService.FetchOffsets:input_type -> oncelog.v1.FetchOffsetsRequest
-	14, // 20: oncelog.v1.GroupService.ListGroups:input_type -> oncelog.v1.ListGroupsRequest
-	17, // 21: oncelog.v1.GroupService.DescribeGroup:input_type -> oncelog.v1.DescribeGroupRequest
-	21, // 22: oncelog.v1.GroupService.DeleteGroup:input_type -> oncelog.v1.DeleteGroupRequest
-	2,  // 23: oncelog.v1.GroupService.AssignPartitions:output_type -> oncelog.v1.AssignPartitionsResponse
-	5,  // 24: oncelog.v1.GroupService.GroupHeartbeat:output_type -> oncelog.v1.GroupHeartbeatResponse
-	9,  // 25: oncelog.v1.GroupService.LeaveGroup:output_type -> oncelog.v1.LeaveGroupResponse
-	11, // 26: oncelog.v1.GroupService.CommitOffsets:output_type -> oncelog.v1.CommitOffsetsResponse
-	13, // 27: oncelog.v1.GroupService.FetchOffsets:output_type -> oncelog.v1.FetchOffsetsResponse
-	15, // 28: oncelog.v1.GroupService.ListGroups:output_type -> oncelog.v1.ListGroupsResponse
-	18, // 29: oncelog.v1.GroupService.DescribeGroup:output_type -> oncelog.v1.DescribeGroupResponse
-	22, // 30: oncelog.v1.GroupService.DeleteGroup:output_type -> oncelog.v1.DeleteGroupResponse
-	23, // [23:31] is the sub-list for method output_type
-	15, // [15:23] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	25, // 15: oncelog.v1.GroupPartition.prepared:type_name -> oncelog.v1.TxnRef
+	1,  // 16: oncelog.v1.GroupService.AssignPartitions:input_type -> oncelog.v1.AssignPartitionsRequest
+	3,  // 17: oncelog.v1.GroupService.GroupHeartbeat:input_type -> oncelog.v1.GroupHeartbeatRequest
+	8,  // 18: oncelog.v1.GroupService.LeaveGroup:input_type -> oncelog.v1.LeaveGroupRequest
+	10, // 19: oncelog.v1.GroupService.CommitOffsets:input_type -> oncelog.v1.CommitOffsetsRequest
+	12, // 20: oncelog.v1.GroupService.FetchOffsets:input_type -> oncelog.v1.FetchOffsetsRequest
+	14, // 21: oncelog.v1.GroupService.ListGroups:input_type -> oncelog.v1.ListGroupsRequest
+	17, // 22: oncelog.v1.GroupService.DescribeGroup:input_type -> oncelog.v1.DescribeGroupRequest
+	21, // 23: oncelog.v1.GroupService.DeleteGroup:input_type -> oncelog.v1.DeleteGroupRequest
+	2,  // 24: oncelog.v1.GroupService.AssignPartitions:output_type -> oncelog.v1.AssignPartitionsResponse
+	5,  // 25: oncelog.v1.GroupService.GroupHeartbeat:output_type -> oncelog.v1.GroupHeartbeatResponse
+	9,  // 26: oncelog.v1.GroupService.LeaveGroup:output_type -> oncelog.v1.LeaveGroupResponse
+	11, // 27: oncelog.v1.GroupService.CommitOffsets:output_type -> oncelog.v1.CommitOffsetsResponse
+	13, // 28: oncelog.v1.GroupService.FetchOffsets:output_type -> oncelog.v1.FetchOffsetsResponse
+	15, // 29: oncelog.v1.GroupService.ListGroups:output_type -> oncelog.v1.ListGroupsResponse
+	18, // 30: oncelog.v1.GroupService.DescribeGroup:output_type -> oncelog.v1.DescribeGroupResponse
+	22, // 31: oncelog.v1.GroupService.DeleteGroup:output_type -> oncelog.v1.DeleteGroupResponse
+	24, // [24:32] is the sub-list for method output_type
+	16, // [16:24] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_oncelog_v1_group_proto_init() }

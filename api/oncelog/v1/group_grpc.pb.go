@@ -40,28 +40,32 @@ type GroupServiceClient interface {
 	// assignment). A partition that another member held changes hands, and what
 	// that member commits for it afterwards is STALE_MEMBER. The member's earlier
 	// partitions that are not named are given up. Errors:
-	// INCONSISTENT_GROUP_PROTOCOL.
+	// INCONSISTENT_GROUP_PROTOCOL, UNSTABLE_OFFSET_COMMIT.
 	AssignPartitions(ctx context.Context, in *AssignPartitionsRequest, opts ...grpc.CallOption) (*AssignPartitionsResponse, error)
 	// GroupHeartbeat joins a group, keeps a member alive in it, tells the member what
 	// it is to read, and takes its word that it has stopped reading (assignment by
 	// the server, as in KIP-848). A member that calls it less often than its session
 	// timeout is lost. Only what changes something costs a log entry. Errors:
-	// UNKNOWN_MEMBER (join again), FENCED_INSTANCE_ID, INCONSISTENT_GROUP_PROTOCOL.
+	// UNKNOWN_MEMBER (join again), FENCED_INSTANCE_ID, INCONSISTENT_GROUP_PROTOCOL,
+	// UNSTABLE_OFFSET_COMMIT (of a partition that is given to the member now).
 	GroupHeartbeat(ctx context.Context, in *GroupHeartbeatRequest, opts ...grpc.CallOption) (*GroupHeartbeatResponse, error)
 	// LeaveGroup gives up all partitions of a member. Leaving twice is no error.
 	LeaveGroup(ctx context.Context, in *LeaveGroupRequest, opts ...grpc.CallOption) (*LeaveGroupResponse, error)
 	// CommitOffsets moves positions without a transaction, all or none, with the
-	// same checks as EndTransaction. Errors: STALE_MEMBER, UNKNOWN_PARTITION.
+	// same checks as EndTransaction. Errors: STALE_MEMBER, UNKNOWN_PARTITION,
+	// UNSTABLE_OFFSET_COMMIT.
 	CommitOffsets(ctx context.Context, in *CommitOffsetsRequest, opts ...grpc.CallOption) (*CommitOffsetsResponse, error)
 	// FetchOffsets reads committed positions. What it returns was committed when
-	// the call arrived or later (linearizable).
+	// the call arrived or later (linearizable). Errors: UNSTABLE_OFFSET_COMMIT (a
+	// prepared transaction is to move the position of a partition that is named: nobody
+	// knows yet where to read from).
 	FetchOffsets(ctx context.Context, in *FetchOffsetsRequest, opts ...grpc.CallOption) (*FetchOffsetsResponse, error)
 	// ListGroups lists groups in the order of their ids.
 	ListGroups(ctx context.Context, in *ListGroupsRequest, opts ...grpc.CallOption) (*ListGroupsResponse, error)
 	// DescribeGroup tells members, ownership and positions. Errors: UNKNOWN_GROUP.
 	DescribeGroup(ctx context.Context, in *DescribeGroupRequest, opts ...grpc.CallOption) (*DescribeGroupResponse, error)
 	// DeleteGroup forgets a group without members, and its positions. Errors:
-	// UNKNOWN_GROUP, GROUP_NOT_EMPTY.
+	// UNKNOWN_GROUP, GROUP_NOT_EMPTY, UNSTABLE_OFFSET_COMMIT.
 	DeleteGroup(ctx context.Context, in *DeleteGroupRequest, opts ...grpc.CallOption) (*DeleteGroupResponse, error)
 }
 
@@ -164,28 +168,32 @@ type GroupServiceServer interface {
 	// assignment). A partition that another member held changes hands, and what
 	// that member commits for it afterwards is STALE_MEMBER. The member's earlier
 	// partitions that are not named are given up. Errors:
-	// INCONSISTENT_GROUP_PROTOCOL.
+	// INCONSISTENT_GROUP_PROTOCOL, UNSTABLE_OFFSET_COMMIT.
 	AssignPartitions(context.Context, *AssignPartitionsRequest) (*AssignPartitionsResponse, error)
 	// GroupHeartbeat joins a group, keeps a member alive in it, tells the member what
 	// it is to read, and takes its word that it has stopped reading (assignment by
 	// the server, as in KIP-848). A member that calls it less often than its session
 	// timeout is lost. Only what changes something costs a log entry. Errors:
-	// UNKNOWN_MEMBER (join again), FENCED_INSTANCE_ID, INCONSISTENT_GROUP_PROTOCOL.
+	// UNKNOWN_MEMBER (join again), FENCED_INSTANCE_ID, INCONSISTENT_GROUP_PROTOCOL,
+	// UNSTABLE_OFFSET_COMMIT (of a partition that is given to the member now).
 	GroupHeartbeat(context.Context, *GroupHeartbeatRequest) (*GroupHeartbeatResponse, error)
 	// LeaveGroup gives up all partitions of a member. Leaving twice is no error.
 	LeaveGroup(context.Context, *LeaveGroupRequest) (*LeaveGroupResponse, error)
 	// CommitOffsets moves positions without a transaction, all or none, with the
-	// same checks as EndTransaction. Errors: STALE_MEMBER, UNKNOWN_PARTITION.
+	// same checks as EndTransaction. Errors: STALE_MEMBER, UNKNOWN_PARTITION,
+	// UNSTABLE_OFFSET_COMMIT.
 	CommitOffsets(context.Context, *CommitOffsetsRequest) (*CommitOffsetsResponse, error)
 	// FetchOffsets reads committed positions. What it returns was committed when
-	// the call arrived or later (linearizable).
+	// the call arrived or later (linearizable). Errors: UNSTABLE_OFFSET_COMMIT (a
+	// prepared transaction is to move the position of a partition that is named: nobody
+	// knows yet where to read from).
 	FetchOffsets(context.Context, *FetchOffsetsRequest) (*FetchOffsetsResponse, error)
 	// ListGroups lists groups in the order of their ids.
 	ListGroups(context.Context, *ListGroupsRequest) (*ListGroupsResponse, error)
 	// DescribeGroup tells members, ownership and positions. Errors: UNKNOWN_GROUP.
 	DescribeGroup(context.Context, *DescribeGroupRequest) (*DescribeGroupResponse, error)
 	// DeleteGroup forgets a group without members, and its positions. Errors:
-	// UNKNOWN_GROUP, GROUP_NOT_EMPTY.
+	// UNKNOWN_GROUP, GROUP_NOT_EMPTY, UNSTABLE_OFFSET_COMMIT.
 	DeleteGroup(context.Context, *DeleteGroupRequest) (*DeleteGroupResponse, error)
 	mustEmbedUnimplementedGroupServiceServer()
 }

@@ -334,8 +334,11 @@ type GetFormatLevelResponse struct {
 	NodeId uint64 `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	// Level of formats up to which it reads.
 	MaxFormatLevel uint32 `protobuf:"varint,2,opt,name=max_format_level,json=maxFormatLevel,proto3" json:"max_format_level,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Its clock. Every coordinator asks the leader for it now and then, and compares it
+	// with its own.
+	Clock         *ClockReading `protobuf:"bytes,50,opt,name=clock,proto3" json:"clock,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetFormatLevelResponse) Reset() {
@@ -380,6 +383,13 @@ func (x *GetFormatLevelResponse) GetMaxFormatLevel() uint32 {
 		return x.MaxFormatLevel
 	}
 	return 0
+}
+
+func (x *GetFormatLevelResponse) GetClock() *ClockReading {
+	if x != nil {
+		return x.Clock
+	}
+	return nil
 }
 
 // AnnounceMemberResponse is the answer.
@@ -442,7 +452,7 @@ var File_oncelog_v1_member_proto protoreflect.FileDescriptor
 const file_oncelog_v1_member_proto_rawDesc = "" +
 	"\n" +
 	"\x17oncelog/v1/member.proto\x12\n" +
-	"oncelog.v1\x1a\x18oncelog/v1/catalog.proto\"\x85\x01\n" +
+	"oncelog.v1\x1a\x18oncelog/v1/catalog.proto\x1a\x17oncelog/v1/common.proto\"\x85\x01\n" +
 	"\x16IntroduceMemberRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x04R\x06nodeId\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -460,10 +470,11 @@ const file_oncelog_v1_member_proto_rawDesc = "" +
 	"\n" +
 	"cluster_id\x18\x06 \x01(\tR\tclusterId\x12(\n" +
 	"\x10max_format_level\x18\a \x01(\rR\x0emaxFormatLevel\"\x17\n" +
-	"\x15GetFormatLevelRequest\"[\n" +
+	"\x15GetFormatLevelRequest\"\x8b\x01\n" +
 	"\x16GetFormatLevelResponse\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x04R\x06nodeId\x12(\n" +
-	"\x10max_format_level\x18\x02 \x01(\rR\x0emaxFormatLevel\"\x86\x01\n" +
+	"\x10max_format_level\x18\x02 \x01(\rR\x0emaxFormatLevel\x12.\n" +
+	"\x05clock\x182 \x01(\v2\x18.oncelog.v1.ClockReadingR\x05clock\"\x86\x01\n" +
 	"\x16AnnounceMemberResponse\x126\n" +
 	"\bstanding\x18\x01 \x01(\x0e2\x1a.oncelog.v1.MemberStandingR\bstanding\x124\n" +
 	"\fcoordinators\x18\x02 \x03(\v2\x10.oncelog.v1.NodeR\fcoordinators*\x87\x01\n" +
@@ -502,22 +513,24 @@ var file_oncelog_v1_member_proto_goTypes = []any{
 	(*GetFormatLevelRequest)(nil),   // 4: oncelog.v1.GetFormatLevelRequest
 	(*GetFormatLevelResponse)(nil),  // 5: oncelog.v1.GetFormatLevelResponse
 	(*AnnounceMemberResponse)(nil),  // 6: oncelog.v1.AnnounceMemberResponse
-	(*Node)(nil),                    // 7: oncelog.v1.Node
+	(*ClockReading)(nil),            // 7: oncelog.v1.ClockReading
+	(*Node)(nil),                    // 8: oncelog.v1.Node
 }
 var file_oncelog_v1_member_proto_depIdxs = []int32{
-	0, // 0: oncelog.v1.AnnounceMemberResponse.standing:type_name -> oncelog.v1.MemberStanding
-	7, // 1: oncelog.v1.AnnounceMemberResponse.coordinators:type_name -> oncelog.v1.Node
-	1, // 2: oncelog.v1.MemberService.IntroduceMember:input_type -> oncelog.v1.IntroduceMemberRequest
-	3, // 3: oncelog.v1.MemberService.AnnounceMember:input_type -> oncelog.v1.AnnounceMemberRequest
-	4, // 4: oncelog.v1.MemberService.GetFormatLevel:input_type -> oncelog.v1.GetFormatLevelRequest
-	2, // 5: oncelog.v1.MemberService.IntroduceMember:output_type -> oncelog.v1.IntroduceMemberResponse
-	6, // 6: oncelog.v1.MemberService.AnnounceMember:output_type -> oncelog.v1.AnnounceMemberResponse
-	5, // 7: oncelog.v1.MemberService.GetFormatLevel:output_type -> oncelog.v1.GetFormatLevelResponse
-	5, // [5:8] is the sub-list for method output_type
-	2, // [2:5] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	7, // 0: oncelog.v1.GetFormatLevelResponse.clock:type_name -> oncelog.v1.ClockReading
+	0, // 1: oncelog.v1.AnnounceMemberResponse.standing:type_name -> oncelog.v1.MemberStanding
+	8, // 2: oncelog.v1.AnnounceMemberResponse.coordinators:type_name -> oncelog.v1.Node
+	1, // 3: oncelog.v1.MemberService.IntroduceMember:input_type -> oncelog.v1.IntroduceMemberRequest
+	3, // 4: oncelog.v1.MemberService.AnnounceMember:input_type -> oncelog.v1.AnnounceMemberRequest
+	4, // 5: oncelog.v1.MemberService.GetFormatLevel:input_type -> oncelog.v1.GetFormatLevelRequest
+	2, // 6: oncelog.v1.MemberService.IntroduceMember:output_type -> oncelog.v1.IntroduceMemberResponse
+	6, // 7: oncelog.v1.MemberService.AnnounceMember:output_type -> oncelog.v1.AnnounceMemberResponse
+	5, // 8: oncelog.v1.MemberService.GetFormatLevel:output_type -> oncelog.v1.GetFormatLevelResponse
+	6, // [6:9] is the sub-list for method output_type
+	3, // [3:6] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_oncelog_v1_member_proto_init() }
@@ -526,6 +539,7 @@ func file_oncelog_v1_member_proto_init() {
 		return
 	}
 	file_oncelog_v1_catalog_proto_init()
+	file_oncelog_v1_common_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

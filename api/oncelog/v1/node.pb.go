@@ -588,6 +588,134 @@ func (*GiveUpDiskResponse) Descriptor() ([]byte, []int) {
 	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{6}
 }
 
+// GiveUpReplicaRequest names a copy of a shard.
+type GiveUpReplicaRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node.
+	NodeId uint64 `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// As registered.
+	InstanceId string `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// The cluster that the directory belongs to.
+	ClusterId string `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	// The shard.
+	ShardId uint64 `protobuf:"varint,4,opt,name=shard_id,json=shardId,proto3" json:"shard_id,omitempty"`
+	// In which of its lives in the shard the node has the copy.
+	Life uint32 `protobuf:"varint,5,opt,name=life,proto3" json:"life,omitempty"`
+	// What is damaged, for people, at most 300 bytes.
+	Damage        string `protobuf:"bytes,6,opt,name=damage,proto3" json:"damage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GiveUpReplicaRequest) Reset() {
+	*x = GiveUpReplicaRequest{}
+	mi := &file_oncelog_v1_node_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GiveUpReplicaRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GiveUpReplicaRequest) ProtoMessage() {}
+
+func (x *GiveUpReplicaRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_node_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GiveUpReplicaRequest.ProtoReflect.Descriptor instead.
+func (*GiveUpReplicaRequest) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *GiveUpReplicaRequest) GetNodeId() uint64 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+func (x *GiveUpReplicaRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *GiveUpReplicaRequest) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *GiveUpReplicaRequest) GetShardId() uint64 {
+	if x != nil {
+		return x.ShardId
+	}
+	return 0
+}
+
+func (x *GiveUpReplicaRequest) GetLife() uint32 {
+	if x != nil {
+		return x.Life
+	}
+	return 0
+}
+
+func (x *GiveUpReplicaRequest) GetDamage() string {
+	if x != nil {
+		return x.Damage
+	}
+	return ""
+}
+
+// GiveUpReplicaResponse is empty: that life will never be a member again.
+type GiveUpReplicaResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GiveUpReplicaResponse) Reset() {
+	*x = GiveUpReplicaResponse{}
+	mi := &file_oncelog_v1_node_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GiveUpReplicaResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GiveUpReplicaResponse) ProtoMessage() {}
+
+func (x *GiveUpReplicaResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_node_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GiveUpReplicaResponse.ProtoReflect.Descriptor instead.
+func (*GiveUpReplicaResponse) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{8}
+}
+
 // HeartbeatRequest is a node's report.
 type HeartbeatRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -619,7 +747,7 @@ type HeartbeatRequest struct {
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[7]
+	mi := &file_oncelog_v1_node_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -631,7 +759,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[7]
+	mi := &file_oncelog_v1_node_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -644,7 +772,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{7}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *HeartbeatRequest) GetNodeId() uint64 {
@@ -741,7 +869,7 @@ type ShardReport struct {
 
 func (x *ShardReport) Reset() {
 	*x = ShardReport{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[8]
+	mi := &file_oncelog_v1_node_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -753,7 +881,7 @@ func (x *ShardReport) String() string {
 func (*ShardReport) ProtoMessage() {}
 
 func (x *ShardReport) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[8]
+	mi := &file_oncelog_v1_node_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -766,7 +894,7 @@ func (x *ShardReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardReport.ProtoReflect.Descriptor instead.
 func (*ShardReport) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{8}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ShardReport) GetShardId() uint64 {
@@ -853,7 +981,7 @@ type ShardMember struct {
 
 func (x *ShardMember) Reset() {
 	*x = ShardMember{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[9]
+	mi := &file_oncelog_v1_node_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -865,7 +993,7 @@ func (x *ShardMember) String() string {
 func (*ShardMember) ProtoMessage() {}
 
 func (x *ShardMember) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[9]
+	mi := &file_oncelog_v1_node_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -878,7 +1006,7 @@ func (x *ShardMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardMember.ProtoReflect.Descriptor instead.
 func (*ShardMember) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{9}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ShardMember) GetNodeId() uint64 {
@@ -920,14 +1048,16 @@ type HeartbeatResponse struct {
 	// Level of formats that the nodes of the cluster write; 0: 1. It never goes back.
 	FormatLevel uint32 `protobuf:"varint,30,opt,name=format_level,json=formatLevel,proto3" json:"format_level,omitempty"`
 	// The rules about permissions, only when their version is not the request's.
-	Acls          *AclTable `protobuf:"bytes,40,opt,name=acls,proto3" json:"acls,omitempty"`
+	Acls *AclTable `protobuf:"bytes,40,opt,name=acls,proto3" json:"acls,omitempty"`
+	// Clock of the coordinator that answers; the node compares it with its own.
+	Clock         *ClockReading `protobuf:"bytes,50,opt,name=clock,proto3" json:"clock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HeartbeatResponse) Reset() {
 	*x = HeartbeatResponse{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[10]
+	mi := &file_oncelog_v1_node_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1069,7 @@ func (x *HeartbeatResponse) String() string {
 func (*HeartbeatResponse) ProtoMessage() {}
 
 func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[10]
+	mi := &file_oncelog_v1_node_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +1082,7 @@ func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatResponse.ProtoReflect.Descriptor instead.
 func (*HeartbeatResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{10}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *HeartbeatResponse) GetVersion() uint64 {
@@ -1025,6 +1155,13 @@ func (x *HeartbeatResponse) GetAcls() *AclTable {
 	return nil
 }
 
+func (x *HeartbeatResponse) GetClock() *ClockReading {
+	if x != nil {
+		return x.Clock
+	}
+	return nil
+}
+
 // ReleasedShard is a copy that nobody needs.
 type ReleasedShard struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1038,7 +1175,7 @@ type ReleasedShard struct {
 
 func (x *ReleasedShard) Reset() {
 	*x = ReleasedShard{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[11]
+	mi := &file_oncelog_v1_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1050,7 +1187,7 @@ func (x *ReleasedShard) String() string {
 func (*ReleasedShard) ProtoMessage() {}
 
 func (x *ReleasedShard) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[11]
+	mi := &file_oncelog_v1_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1063,7 +1200,7 @@ func (x *ReleasedShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleasedShard.ProtoReflect.Descriptor instead.
 func (*ReleasedShard) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{11}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReleasedShard) GetShardId() uint64 {
@@ -1093,7 +1230,7 @@ type TransferLeaderRequest struct {
 
 func (x *TransferLeaderRequest) Reset() {
 	*x = TransferLeaderRequest{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[12]
+	mi := &file_oncelog_v1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1105,7 +1242,7 @@ func (x *TransferLeaderRequest) String() string {
 func (*TransferLeaderRequest) ProtoMessage() {}
 
 func (x *TransferLeaderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[12]
+	mi := &file_oncelog_v1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1118,7 +1255,7 @@ func (x *TransferLeaderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeaderRequest.ProtoReflect.Descriptor instead.
 func (*TransferLeaderRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{12}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *TransferLeaderRequest) GetShardId() uint64 {
@@ -1144,7 +1281,7 @@ type TransferLeaderResponse struct {
 
 func (x *TransferLeaderResponse) Reset() {
 	*x = TransferLeaderResponse{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[13]
+	mi := &file_oncelog_v1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1156,7 +1293,7 @@ func (x *TransferLeaderResponse) String() string {
 func (*TransferLeaderResponse) ProtoMessage() {}
 
 func (x *TransferLeaderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[13]
+	mi := &file_oncelog_v1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1169,7 +1306,7 @@ func (x *TransferLeaderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeaderResponse.ProtoReflect.Descriptor instead.
 func (*TransferLeaderResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{13}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{15}
 }
 
 // ShardAssignment is one shard that a node must host.
@@ -1195,7 +1332,7 @@ type ShardAssignment struct {
 
 func (x *ShardAssignment) Reset() {
 	*x = ShardAssignment{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[14]
+	mi := &file_oncelog_v1_node_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1207,7 +1344,7 @@ func (x *ShardAssignment) String() string {
 func (*ShardAssignment) ProtoMessage() {}
 
 func (x *ShardAssignment) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[14]
+	mi := &file_oncelog_v1_node_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1220,7 +1357,7 @@ func (x *ShardAssignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardAssignment.ProtoReflect.Descriptor instead.
 func (*ShardAssignment) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{14}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ShardAssignment) GetShardId() uint64 {
@@ -1299,7 +1436,7 @@ type AssignedPartition struct {
 
 func (x *AssignedPartition) Reset() {
 	*x = AssignedPartition{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[15]
+	mi := &file_oncelog_v1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1311,7 +1448,7 @@ func (x *AssignedPartition) String() string {
 func (*AssignedPartition) ProtoMessage() {}
 
 func (x *AssignedPartition) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[15]
+	mi := &file_oncelog_v1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1324,7 +1461,7 @@ func (x *AssignedPartition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignedPartition.ProtoReflect.Descriptor instead.
 func (*AssignedPartition) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{15}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AssignedPartition) GetPartitionId() uint64 {
@@ -1403,7 +1540,7 @@ type TokenKey struct {
 
 func (x *TokenKey) Reset() {
 	*x = TokenKey{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[16]
+	mi := &file_oncelog_v1_node_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1415,7 +1552,7 @@ func (x *TokenKey) String() string {
 func (*TokenKey) ProtoMessage() {}
 
 func (x *TokenKey) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[16]
+	mi := &file_oncelog_v1_node_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1428,7 +1565,7 @@ func (x *TokenKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenKey.ProtoReflect.Descriptor instead.
 func (*TokenKey) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{16}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *TokenKey) GetKeyId() uint32 {
@@ -1458,7 +1595,7 @@ type EnlistRequest struct {
 
 func (x *EnlistRequest) Reset() {
 	*x = EnlistRequest{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[17]
+	mi := &file_oncelog_v1_node_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1470,7 +1607,7 @@ func (x *EnlistRequest) String() string {
 func (*EnlistRequest) ProtoMessage() {}
 
 func (x *EnlistRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[17]
+	mi := &file_oncelog_v1_node_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1483,7 +1620,7 @@ func (x *EnlistRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnlistRequest.ProtoReflect.Descriptor instead.
 func (*EnlistRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{17}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *EnlistRequest) GetNodeId() uint64 {
@@ -1520,7 +1657,7 @@ type Enlistment struct {
 
 func (x *Enlistment) Reset() {
 	*x = Enlistment{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[18]
+	mi := &file_oncelog_v1_node_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1532,7 +1669,7 @@ func (x *Enlistment) String() string {
 func (*Enlistment) ProtoMessage() {}
 
 func (x *Enlistment) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[18]
+	mi := &file_oncelog_v1_node_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1545,7 +1682,7 @@ func (x *Enlistment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enlistment.ProtoReflect.Descriptor instead.
 func (*Enlistment) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{18}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Enlistment) GetTxn() *TxnRef {
@@ -1594,7 +1731,7 @@ type EnlistResponse struct {
 
 func (x *EnlistResponse) Reset() {
 	*x = EnlistResponse{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[19]
+	mi := &file_oncelog_v1_node_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1606,7 +1743,7 @@ func (x *EnlistResponse) String() string {
 func (*EnlistResponse) ProtoMessage() {}
 
 func (x *EnlistResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[19]
+	mi := &file_oncelog_v1_node_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1619,7 +1756,7 @@ func (x *EnlistResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnlistResponse.ProtoReflect.Descriptor instead.
 func (*EnlistResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{19}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *EnlistResponse) GetAnswers() []*EnlistAnswer {
@@ -1655,7 +1792,7 @@ type EnlistAnswer struct {
 
 func (x *EnlistAnswer) Reset() {
 	*x = EnlistAnswer{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[20]
+	mi := &file_oncelog_v1_node_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1667,7 +1804,7 @@ func (x *EnlistAnswer) String() string {
 func (*EnlistAnswer) ProtoMessage() {}
 
 func (x *EnlistAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[20]
+	mi := &file_oncelog_v1_node_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1680,7 +1817,7 @@ func (x *EnlistAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnlistAnswer.ProtoReflect.Descriptor instead.
 func (*EnlistAnswer) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{20}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *EnlistAnswer) GetTxn() *TxnRef {
@@ -1753,7 +1890,7 @@ type Marker struct {
 
 func (x *Marker) Reset() {
 	*x = Marker{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[21]
+	mi := &file_oncelog_v1_node_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1765,7 +1902,7 @@ func (x *Marker) String() string {
 func (*Marker) ProtoMessage() {}
 
 func (x *Marker) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[21]
+	mi := &file_oncelog_v1_node_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1778,7 +1915,7 @@ func (x *Marker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Marker.ProtoReflect.Descriptor instead.
 func (*Marker) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{21}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Marker) GetTxn() *TxnRef {
@@ -1836,7 +1973,7 @@ type MarkerProgress struct {
 
 func (x *MarkerProgress) Reset() {
 	*x = MarkerProgress{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[22]
+	mi := &file_oncelog_v1_node_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1848,7 +1985,7 @@ func (x *MarkerProgress) String() string {
 func (*MarkerProgress) ProtoMessage() {}
 
 func (x *MarkerProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[22]
+	mi := &file_oncelog_v1_node_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1861,7 +1998,7 @@ func (x *MarkerProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkerProgress.ProtoReflect.Descriptor instead.
 func (*MarkerProgress) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{22}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *MarkerProgress) GetPartitionId() uint64 {
@@ -1889,7 +2026,7 @@ type WriteMarkersRequest struct {
 
 func (x *WriteMarkersRequest) Reset() {
 	*x = WriteMarkersRequest{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[23]
+	mi := &file_oncelog_v1_node_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1901,7 +2038,7 @@ func (x *WriteMarkersRequest) String() string {
 func (*WriteMarkersRequest) ProtoMessage() {}
 
 func (x *WriteMarkersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[23]
+	mi := &file_oncelog_v1_node_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1914,7 +2051,7 @@ func (x *WriteMarkersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteMarkersRequest.ProtoReflect.Descriptor instead.
 func (*WriteMarkersRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{23}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WriteMarkersRequest) GetShards() []*ShardMarkers {
@@ -1937,7 +2074,7 @@ type ShardMarkers struct {
 
 func (x *ShardMarkers) Reset() {
 	*x = ShardMarkers{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[24]
+	mi := &file_oncelog_v1_node_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1949,7 +2086,7 @@ func (x *ShardMarkers) String() string {
 func (*ShardMarkers) ProtoMessage() {}
 
 func (x *ShardMarkers) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[24]
+	mi := &file_oncelog_v1_node_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1962,7 +2099,7 @@ func (x *ShardMarkers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardMarkers.ProtoReflect.Descriptor instead.
 func (*ShardMarkers) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{24}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ShardMarkers) GetShardId() uint64 {
@@ -1990,7 +2127,7 @@ type CheckProducersRequest struct {
 
 func (x *CheckProducersRequest) Reset() {
 	*x = CheckProducersRequest{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[25]
+	mi := &file_oncelog_v1_node_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2002,7 +2139,7 @@ func (x *CheckProducersRequest) String() string {
 func (*CheckProducersRequest) ProtoMessage() {}
 
 func (x *CheckProducersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[25]
+	mi := &file_oncelog_v1_node_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2015,7 +2152,7 @@ func (x *CheckProducersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckProducersRequest.ProtoReflect.Descriptor instead.
 func (*CheckProducersRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{25}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CheckProducersRequest) GetProducerIds() []uint64 {
@@ -2037,7 +2174,7 @@ type CheckProducersResponse struct {
 
 func (x *CheckProducersResponse) Reset() {
 	*x = CheckProducersResponse{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[26]
+	mi := &file_oncelog_v1_node_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2049,7 +2186,7 @@ func (x *CheckProducersResponse) String() string {
 func (*CheckProducersResponse) ProtoMessage() {}
 
 func (x *CheckProducersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[26]
+	mi := &file_oncelog_v1_node_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2062,7 +2199,7 @@ func (x *CheckProducersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckProducersResponse.ProtoReflect.Descriptor instead.
 func (*CheckProducersResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{26}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CheckProducersResponse) GetGone() []uint64 {
@@ -2083,7 +2220,7 @@ type WriteMarkersResponse struct {
 
 func (x *WriteMarkersResponse) Reset() {
 	*x = WriteMarkersResponse{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[27]
+	mi := &file_oncelog_v1_node_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2095,7 +2232,7 @@ func (x *WriteMarkersResponse) String() string {
 func (*WriteMarkersResponse) ProtoMessage() {}
 
 func (x *WriteMarkersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[27]
+	mi := &file_oncelog_v1_node_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2108,7 +2245,7 @@ func (x *WriteMarkersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteMarkersResponse.ProtoReflect.Descriptor instead.
 func (*WriteMarkersResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{27}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *WriteMarkersResponse) GetShards() []*ShardMarkerResults {
@@ -2133,7 +2270,7 @@ type ShardMarkerResults struct {
 
 func (x *ShardMarkerResults) Reset() {
 	*x = ShardMarkerResults{}
-	mi := &file_oncelog_v1_node_proto_msgTypes[28]
+	mi := &file_oncelog_v1_node_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2145,7 +2282,7 @@ func (x *ShardMarkerResults) String() string {
 func (*ShardMarkerResults) ProtoMessage() {}
 
 func (x *ShardMarkerResults) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_node_proto_msgTypes[28]
+	mi := &file_oncelog_v1_node_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2158,7 +2295,7 @@ func (x *ShardMarkerResults) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardMarkerResults.ProtoReflect.Descriptor instead.
 func (*ShardMarkerResults) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{28}
+	return file_oncelog_v1_node_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ShardMarkerResults) GetShardId() uint64 {
@@ -2219,7 +2356,17 @@ const file_oncelog_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"cluster_id\x18\x03 \x01(\tR\tclusterId\x12\x16\n" +
 	"\x06damage\x18\x04 \x01(\tR\x06damage\"\x14\n" +
-	"\x12GiveUpDiskResponse\"\xac\x03\n" +
+	"\x12GiveUpDiskResponse\"\xb6\x01\n" +
+	"\x14GiveUpReplicaRequest\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\x04R\x06nodeId\x12\x1f\n" +
+	"\vinstance_id\x18\x02 \x01(\tR\n" +
+	"instanceId\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x03 \x01(\tR\tclusterId\x12\x19\n" +
+	"\bshard_id\x18\x04 \x01(\x04R\ashardId\x12\x12\n" +
+	"\x04life\x18\x05 \x01(\rR\x04life\x12\x16\n" +
+	"\x06damage\x18\x06 \x01(\tR\x06damage\"\x17\n" +
+	"\x15GiveUpReplicaResponse\"\xac\x03\n" +
 	"\x10HeartbeatRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x04R\x06nodeId\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -2247,7 +2394,7 @@ const file_oncelog_v1_node_proto_rawDesc = "" +
 	" \x01(\x04R\x03lag\":\n" +
 	"\vShardMember\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x04R\x06nodeId\x12\x12\n" +
-	"\x04life\x18\x02 \x01(\rR\x04life\"\xc8\x03\n" +
+	"\x04life\x18\x02 \x01(\rR\x04life\"\xf8\x03\n" +
 	"\x11HeartbeatResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x123\n" +
 	"\x06shards\x18\x02 \x03(\v2\x1b.oncelog.v1.ShardAssignmentR\x06shards\x123\n" +
@@ -2259,7 +2406,8 @@ const file_oncelog_v1_node_proto_rawDesc = "" +
 	"\fcoordinators\x18\x14 \x03(\v2\x10.oncelog.v1.NodeR\fcoordinators\x121\n" +
 	"\x14coordinators_version\x18\x15 \x01(\x04R\x13coordinatorsVersion\x12!\n" +
 	"\fformat_level\x18\x1e \x01(\rR\vformatLevel\x12(\n" +
-	"\x04acls\x18( \x01(\v2\x14.oncelog.v1.AclTableR\x04acls\">\n" +
+	"\x04acls\x18( \x01(\v2\x14.oncelog.v1.AclTableR\x04acls\x12.\n" +
+	"\x05clock\x182 \x01(\v2\x18.oncelog.v1.ClockReadingR\x05clock\">\n" +
 	"\rReleasedShard\x12\x19\n" +
 	"\bshard_id\x18\x01 \x01(\x04R\ashardId\x12\x12\n" +
 	"\x04life\x18\x02 \x01(\rR\x04life\"K\n" +
@@ -2347,13 +2495,14 @@ const file_oncelog_v1_node_proto_rawDesc = "" +
 	"\x15MARKER_RESULT_APPLIED\x10\x01\x12\x19\n" +
 	"\x15MARKER_RESULT_ALREADY\x10\x02\x12\x1e\n" +
 	"\x1aMARKER_RESULT_MISSING_DATA\x10\x03\x12\x1a\n" +
-	"\x16MARKER_RESULT_CONFLICT\x10\x042\x91\x03\n" +
+	"\x16MARKER_RESULT_CONFLICT\x10\x042\xe7\x03\n" +
 	"\vNodeService\x12Q\n" +
 	"\fRegisterNode\x12\x1f.oncelog.v1.RegisterNodeRequest\x1a .oncelog.v1.RegisterNodeResponse\x12H\n" +
 	"\tHeartbeat\x12\x1c.oncelog.v1.HeartbeatRequest\x1a\x1d.oncelog.v1.HeartbeatResponse\x12?\n" +
 	"\x06Enlist\x12\x19.oncelog.v1.EnlistRequest\x1a\x1a.oncelog.v1.EnlistResponse\x12K\n" +
 	"\n" +
-	"GiveUpDisk\x12\x1d.oncelog.v1.GiveUpDiskRequest\x1a\x1e.oncelog.v1.GiveUpDiskResponse\x12W\n" +
+	"GiveUpDisk\x12\x1d.oncelog.v1.GiveUpDiskRequest\x1a\x1e.oncelog.v1.GiveUpDiskResponse\x12T\n" +
+	"\rGiveUpReplica\x12 .oncelog.v1.GiveUpReplicaRequest\x1a!.oncelog.v1.GiveUpReplicaResponse\x12W\n" +
 	"\x0eCheckProducers\x12!.oncelog.v1.CheckProducersRequest\x1a\".oncelog.v1.CheckProducersResponse2\x87\x02\n" +
 	"\fShardService\x12Q\n" +
 	"\fWriteMarkers\x12\x1f.oncelog.v1.WriteMarkersRequest\x1a .oncelog.v1.WriteMarkersResponse\x12W\n" +
@@ -2377,7 +2526,7 @@ func file_oncelog_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_oncelog_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_oncelog_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_oncelog_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_oncelog_v1_node_proto_goTypes = []any{
 	(EnlistVerdict)(0),             // 0: oncelog.v1.EnlistVerdict
 	(MarkerResult)(0),              // 1: oncelog.v1.MarkerResult
@@ -2388,86 +2537,92 @@ var file_oncelog_v1_node_proto_goTypes = []any{
 	(*RegisterNodeResponse)(nil),   // 6: oncelog.v1.RegisterNodeResponse
 	(*GiveUpDiskRequest)(nil),      // 7: oncelog.v1.GiveUpDiskRequest
 	(*GiveUpDiskResponse)(nil),     // 8: oncelog.v1.GiveUpDiskResponse
-	(*HeartbeatRequest)(nil),       // 9: oncelog.v1.HeartbeatRequest
-	(*ShardReport)(nil),            // 10: oncelog.v1.ShardReport
-	(*ShardMember)(nil),            // 11: oncelog.v1.ShardMember
-	(*HeartbeatResponse)(nil),      // 12: oncelog.v1.HeartbeatResponse
-	(*ReleasedShard)(nil),          // 13: oncelog.v1.ReleasedShard
-	(*TransferLeaderRequest)(nil),  // 14: oncelog.v1.TransferLeaderRequest
-	(*TransferLeaderResponse)(nil), // 15: oncelog.v1.TransferLeaderResponse
-	(*ShardAssignment)(nil),        // 16: oncelog.v1.ShardAssignment
-	(*AssignedPartition)(nil),      // 17: oncelog.v1.AssignedPartition
-	(*TokenKey)(nil),               // 18: oncelog.v1.TokenKey
-	(*EnlistRequest)(nil),          // 19: oncelog.v1.EnlistRequest
-	(*Enlistment)(nil),             // 20: oncelog.v1.Enlistment
-	(*EnlistResponse)(nil),         // 21: oncelog.v1.EnlistResponse
-	(*EnlistAnswer)(nil),           // 22: oncelog.v1.EnlistAnswer
-	(*Marker)(nil),                 // 23: oncelog.v1.Marker
-	(*MarkerProgress)(nil),         // 24: oncelog.v1.MarkerProgress
-	(*WriteMarkersRequest)(nil),    // 25: oncelog.v1.WriteMarkersRequest
-	(*ShardMarkers)(nil),           // 26: oncelog.v1.ShardMarkers
-	(*CheckProducersRequest)(nil),  // 27: oncelog.v1.CheckProducersRequest
-	(*CheckProducersResponse)(nil), // 28: oncelog.v1.CheckProducersResponse
-	(*WriteMarkersResponse)(nil),   // 29: oncelog.v1.WriteMarkersResponse
-	(*ShardMarkerResults)(nil),     // 30: oncelog.v1.ShardMarkerResults
-	(*Error)(nil),                  // 31: oncelog.v1.Error
-	(*Node)(nil),                   // 32: oncelog.v1.Node
-	(*AclTable)(nil),               // 33: oncelog.v1.AclTable
-	(*ShardMove)(nil),              // 34: oncelog.v1.ShardMove
-	(*TxnRef)(nil),                 // 35: oncelog.v1.TxnRef
-	(AbortReason)(0),               // 36: oncelog.v1.AbortReason
-	(*TraceContext)(nil),           // 37: oncelog.v1.TraceContext
+	(*GiveUpReplicaRequest)(nil),   // 9: oncelog.v1.GiveUpReplicaRequest
+	(*GiveUpReplicaResponse)(nil),  // 10: oncelog.v1.GiveUpReplicaResponse
+	(*HeartbeatRequest)(nil),       // 11: oncelog.v1.HeartbeatRequest
+	(*ShardReport)(nil),            // 12: oncelog.v1.ShardReport
+	(*ShardMember)(nil),            // 13: oncelog.v1.ShardMember
+	(*HeartbeatResponse)(nil),      // 14: oncelog.v1.HeartbeatResponse
+	(*ReleasedShard)(nil),          // 15: oncelog.v1.ReleasedShard
+	(*TransferLeaderRequest)(nil),  // 16: oncelog.v1.TransferLeaderRequest
+	(*TransferLeaderResponse)(nil), // 17: oncelog.v1.TransferLeaderResponse
+	(*ShardAssignment)(nil),        // 18: oncelog.v1.ShardAssignment
+	(*AssignedPartition)(nil),      // 19: oncelog.v1.AssignedPartition
+	(*TokenKey)(nil),               // 20: oncelog.v1.TokenKey
+	(*EnlistRequest)(nil),          // 21: oncelog.v1.EnlistRequest
+	(*Enlistment)(nil),             // 22: oncelog.v1.Enlistment
+	(*EnlistResponse)(nil),         // 23: oncelog.v1.EnlistResponse
+	(*EnlistAnswer)(nil),           // 24: oncelog.v1.EnlistAnswer
+	(*Marker)(nil),                 // 25: oncelog.v1.Marker
+	(*MarkerProgress)(nil),         // 26: oncelog.v1.MarkerProgress
+	(*WriteMarkersRequest)(nil),    // 27: oncelog.v1.WriteMarkersRequest
+	(*ShardMarkers)(nil),           // 28: oncelog.v1.ShardMarkers
+	(*CheckProducersRequest)(nil),  // 29: oncelog.v1.CheckProducersRequest
+	(*CheckProducersResponse)(nil), // 30: oncelog.v1.CheckProducersResponse
+	(*WriteMarkersResponse)(nil),   // 31: oncelog.v1.WriteMarkersResponse
+	(*ShardMarkerResults)(nil),     // 32: oncelog.v1.ShardMarkerResults
+	(*Error)(nil),                  // 33: oncelog.v1.Error
+	(*Node)(nil),                   // 34: oncelog.v1.Node
+	(*AclTable)(nil),               // 35: oncelog.v1.AclTable
+	(*ClockReading)(nil),           // 36: oncelog.v1.ClockReading
+	(*ShardMove)(nil),              // 37: oncelog.v1.ShardMove
+	(*TxnRef)(nil),                 // 38: oncelog.v1.TxnRef
+	(AbortReason)(0),               // 39: oncelog.v1.AbortReason
+	(*TraceContext)(nil),           // 40: oncelog.v1.TraceContext
 }
 var file_oncelog_v1_node_proto_depIdxs = []int32{
 	4,  // 0: oncelog.v1.OpenBackupResponse.shards:type_name -> oncelog.v1.OpenedBackup
-	31, // 1: oncelog.v1.OpenedBackup.error:type_name -> oncelog.v1.Error
-	10, // 2: oncelog.v1.HeartbeatRequest.shards:type_name -> oncelog.v1.ShardReport
-	11, // 3: oncelog.v1.ShardReport.members:type_name -> oncelog.v1.ShardMember
-	16, // 4: oncelog.v1.HeartbeatResponse.shards:type_name -> oncelog.v1.ShardAssignment
-	18, // 5: oncelog.v1.HeartbeatResponse.token_keys:type_name -> oncelog.v1.TokenKey
-	32, // 6: oncelog.v1.HeartbeatResponse.nodes:type_name -> oncelog.v1.Node
-	13, // 7: oncelog.v1.HeartbeatResponse.released:type_name -> oncelog.v1.ReleasedShard
-	32, // 8: oncelog.v1.HeartbeatResponse.coordinators:type_name -> oncelog.v1.Node
-	33, // 9: oncelog.v1.HeartbeatResponse.acls:type_name -> oncelog.v1.AclTable
-	17, // 10: oncelog.v1.ShardAssignment.partitions:type_name -> oncelog.v1.AssignedPartition
-	34, // 11: oncelog.v1.ShardAssignment.move:type_name -> oncelog.v1.ShardMove
-	20, // 12: oncelog.v1.EnlistRequest.enlistments:type_name -> oncelog.v1.Enlistment
-	35, // 13: oncelog.v1.Enlistment.txn:type_name -> oncelog.v1.TxnRef
-	22, // 14: oncelog.v1.EnlistResponse.answers:type_name -> oncelog.v1.EnlistAnswer
-	35, // 15: oncelog.v1.EnlistAnswer.txn:type_name -> oncelog.v1.TxnRef
-	0,  // 16: oncelog.v1.EnlistAnswer.verdict:type_name -> oncelog.v1.EnlistVerdict
-	23, // 17: oncelog.v1.EnlistAnswer.marker:type_name -> oncelog.v1.Marker
-	35, // 18: oncelog.v1.Marker.txn:type_name -> oncelog.v1.TxnRef
-	36, // 19: oncelog.v1.Marker.reason:type_name -> oncelog.v1.AbortReason
-	24, // 20: oncelog.v1.Marker.progress:type_name -> oncelog.v1.MarkerProgress
-	35, // 21: oncelog.v1.Marker.complete_below:type_name -> oncelog.v1.TxnRef
-	37, // 22: oncelog.v1.Marker.trace:type_name -> oncelog.v1.TraceContext
-	26, // 23: oncelog.v1.WriteMarkersRequest.shards:type_name -> oncelog.v1.ShardMarkers
-	23, // 24: oncelog.v1.ShardMarkers.markers:type_name -> oncelog.v1.Marker
-	30, // 25: oncelog.v1.WriteMarkersResponse.shards:type_name -> oncelog.v1.ShardMarkerResults
-	1,  // 26: oncelog.v1.ShardMarkerResults.results:type_name -> oncelog.v1.MarkerResult
-	31, // 27: oncelog.v1.ShardMarkerResults.error:type_name -> oncelog.v1.Error
-	5,  // 28: oncelog.v1.NodeService.RegisterNode:input_type -> oncelog.v1.RegisterNodeRequest
-	9,  // 29: oncelog.v1.NodeService.Heartbeat:input_type -> oncelog.v1.HeartbeatRequest
-	19, // 30: oncelog.v1.NodeService.Enlist:input_type -> oncelog.v1.EnlistRequest
-	7,  // 31: oncelog.v1.NodeService.GiveUpDisk:input_type -> oncelog.v1.GiveUpDiskRequest
-	27, // 32: oncelog.v1.NodeService.CheckProducers:input_type -> oncelog.v1.CheckProducersRequest
-	25, // 33: oncelog.v1.ShardService.WriteMarkers:input_type -> oncelog.v1.WriteMarkersRequest
-	14, // 34: oncelog.v1.ShardService.TransferLeader:input_type -> oncelog.v1.TransferLeaderRequest
-	2,  // 35: oncelog.v1.ShardService.OpenBackup:input_type -> oncelog.v1.OpenBackupRequest
-	6,  // 36: oncelog.v1.NodeService.RegisterNode:output_type -> oncelog.v1.RegisterNodeResponse
-	12, // 37: oncelog.v1.NodeService.Heartbeat:output_type -> oncelog.v1.HeartbeatResponse
-	21, // 38: oncelog.v1.NodeService.Enlist:output_type -> oncelog.v1.EnlistResponse
-	8,  // 39: oncelog.v1.NodeService.GiveUpDisk:output_type -> oncelog.v1.GiveUpDiskResponse
-	28, // 40: oncelog.v1.NodeService.CheckProducers:output_type -> oncelog.v1.CheckProducersResponse
-	29, // 41: oncelog.v1.ShardService.WriteMarkers:output_type -> oncelog.v1.WriteMarkersResponse
-	15, // 42: oncelog.v1.ShardService.TransferLeader:output_type -> oncelog.v1.TransferLeaderResponse
-	3,  // 43: oncelog.v1.ShardService.OpenBackup:output_type -> oncelog.v1.OpenBackupResponse
-	36, // [36:44] is the sub-list for method output_type
-	28, // [28:36] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	33, // 1: oncelog.v1.OpenedBackup.error:type_name -> oncelog.v1.Error
+	12, // 2: oncelog.v1.HeartbeatRequest.shards:type_name -> oncelog.v1.ShardReport
+	13, // 3: oncelog.v1.ShardReport.members:type_name -> oncelog.v1.ShardMember
+	18, // 4: oncelog.v1.HeartbeatResponse.shards:type_name -> oncelog.v1.ShardAssignment
+	20, // 5: oncelog.v1.HeartbeatResponse.token_keys:type_name -> oncelog.v1.TokenKey
+	34, // 6: oncelog.v1.HeartbeatResponse.nodes:type_name -> oncelog.v1.Node
+	15, // 7: oncelog.v1.HeartbeatResponse.released:type_name -> oncelog.v1.ReleasedShard
+	34, // 8: oncelog.v1.HeartbeatResponse.coordinators:type_name -> oncelog.v1.Node
+	35, // 9: oncelog.v1.HeartbeatResponse.acls:type_name -> oncelog.v1.AclTable
+	36, // 10: oncelog.v1.HeartbeatResponse.clock:type_name -> oncelog.v1.ClockReading
+	19, // 11: oncelog.v1.ShardAssignment.partitions:type_name -> oncelog.v1.AssignedPartition
+	37, // 12: oncelog.v1.ShardAssignment.move:type_name -> oncelog.v1.ShardMove
+	22, // 13: oncelog.v1.EnlistRequest.enlistments:type_name -> oncelog.v1.Enlistment
+	38, // 14: oncelog.v1.Enlistment.txn:type_name -> oncelog.v1.TxnRef
+	24, // 15: oncelog.v1.EnlistResponse.answers:type_name -> oncelog.v1.EnlistAnswer
+	38, // 16: oncelog.v1.EnlistAnswer.txn:type_name -> oncelog.v1.TxnRef
+	0,  // 17: oncelog.v1.EnlistAnswer.verdict:type_name -> oncelog.v1.EnlistVerdict
+	25, // 18: oncelog.v1.EnlistAnswer.marker:type_name -> oncelog.v1.Marker
+	38, // 19: oncelog.v1.Marker.txn:type_name -> oncelog.v1.TxnRef
+	39, // 20: oncelog.v1.Marker.reason:type_name -> oncelog.v1.AbortReason
+	26, // 21: oncelog.v1.Marker.progress:type_name -> oncelog.v1.MarkerProgress
+	38, // 22: oncelog.v1.Marker.complete_below:type_name -> oncelog.v1.TxnRef
+	40, // 23: oncelog.v1.Marker.trace:type_name -> oncelog.v1.TraceContext
+	28, // 24: oncelog.v1.WriteMarkersRequest.shards:type_name -> oncelog.v1.ShardMarkers
+	25, // 25: oncelog.v1.ShardMarkers.markers:type_name -> oncelog.v1.Marker
+	32, // 26: oncelog.v1.WriteMarkersResponse.shards:type_name -> oncelog.v1.ShardMarkerResults
+	1,  // 27: oncelog.v1.ShardMarkerResults.results:type_name -> oncelog.v1.MarkerResult
+	33, // 28: oncelog.v1.ShardMarkerResults.error:type_name -> oncelog.v1.Error
+	5,  // 29: oncelog.v1.NodeService.RegisterNode:input_type -> oncelog.v1.RegisterNodeRequest
+	11, // 30: oncelog.v1.NodeService.Heartbeat:input_type -> oncelog.v1.HeartbeatRequest
+	21, // 31: oncelog.v1.NodeService.Enlist:input_type -> oncelog.v1.EnlistRequest
+	7,  // 32: oncelog.v1.NodeService.GiveUpDisk:input_type -> oncelog.v1.GiveUpDiskRequest
+	9,  // 33: oncelog.v1.NodeService.GiveUpReplica:input_type -> oncelog.v1.GiveUpReplicaRequest
+	29, // 34: oncelog.v1.NodeService.CheckProducers:input_type -> oncelog.v1.CheckProducersRequest
+	27, // 35: oncelog.v1.ShardService.WriteMarkers:input_type -> oncelog.v1.WriteMarkersRequest
+	16, // 36: oncelog.v1.ShardService.TransferLeader:input_type -> oncelog.v1.TransferLeaderRequest
+	2,  // 37: oncelog.v1.ShardService.OpenBackup:input_type -> oncelog.v1.OpenBackupRequest
+	6,  // 38: oncelog.v1.NodeService.RegisterNode:output_type -> oncelog.v1.RegisterNodeResponse
+	14, // 39: oncelog.v1.NodeService.Heartbeat:output_type -> oncelog.v1.HeartbeatResponse
+	23, // 40: oncelog.v1.NodeService.Enlist:output_type -> oncelog.v1.EnlistResponse
+	8,  // 41: oncelog.v1.NodeService.GiveUpDisk:output_type -> oncelog.v1.GiveUpDiskResponse
+	10, // 42: oncelog.v1.NodeService.GiveUpReplica:output_type -> oncelog.v1.GiveUpReplicaResponse
+	30, // 43: oncelog.v1.NodeService.CheckProducers:output_type -> oncelog.v1.CheckProducersResponse
+	31, // 44: oncelog.v1.ShardService.WriteMarkers:output_type -> oncelog.v1.WriteMarkersResponse
+	17, // 45: oncelog.v1.ShardService.TransferLeader:output_type -> oncelog.v1.TransferLeaderResponse
+	3,  // 46: oncelog.v1.ShardService.OpenBackup:output_type -> oncelog.v1.OpenBackupResponse
+	38, // [38:47] is the sub-list for method output_type
+	29, // [29:38] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_oncelog_v1_node_proto_init() }
@@ -2480,15 +2635,15 @@ func file_oncelog_v1_node_proto_init() {
 	file_oncelog_v1_common_proto_init()
 	file_oncelog_v1_error_proto_init()
 	file_oncelog_v1_move_proto_init()
-	file_oncelog_v1_node_proto_msgTypes[7].OneofWrappers = []any{}
-	file_oncelog_v1_node_proto_msgTypes[20].OneofWrappers = []any{}
+	file_oncelog_v1_node_proto_msgTypes[9].OneofWrappers = []any{}
+	file_oncelog_v1_node_proto_msgTypes[22].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_oncelog_v1_node_proto_rawDesc), len(file_oncelog_v1_node_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   29,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -23,6 +23,7 @@ const (
 	NodeService_Heartbeat_FullMethodName      = "/oncelog.v1.NodeService/Heartbeat"
 	NodeService_Enlist_FullMethodName         = "/oncelog.v1.NodeService/Enlist"
 	NodeService_GiveUpDisk_FullMethodName     = "/oncelog.v1.NodeService/GiveUpDisk"
+	NodeService_GiveUpReplica_FullMethodName  = "/oncelog.v1.NodeService/GiveUpReplica"
 	NodeService_CheckProducers_FullMethodName = "/oncelog.v1.NodeService/CheckProducers"
 )
 
@@ -51,6 +52,13 @@ type NodeServiceClient interface {
 	// WRONG_CLUSTER, SHARD_WOULD_BE_LOST (no majority of a shard would be left: nothing
 	// was changed).
 	GiveUpDisk(ctx context.Context, in *GiveUpDiskRequest, opts ...grpc.CallOption) (*GiveUpDiskResponse, error)
+	// GiveUpReplica says that a node's copy of one shard is damaged and is never used
+	// again, while the rest of its directory is whole: the copy is made anew in another
+	// life, there or elsewhere. Repeating it is no error, and neither is a copy that is no
+	// member of the shard any more. Errors: NODE_ID_IN_USE (the id has another directory),
+	// UNKNOWN_NODE, WRONG_CLUSTER, SHARD_WOULD_BE_LOST (no majority of the shard would be
+	// left: nothing was changed).
+	GiveUpReplica(ctx context.Context, in *GiveUpReplicaRequest, opts ...grpc.CallOption) (*GiveUpReplicaResponse, error)
 	// CheckProducers tells which producer ids no longer exist, so that shards can
 	// forget them.
 	CheckProducers(ctx context.Context, in *CheckProducersRequest, opts ...grpc.CallOption) (*CheckProducersResponse, error)
@@ -104,6 +112,16 @@ func (c *nodeServiceClient) GiveUpDisk(ctx context.Context, in *GiveUpDiskReques
 	return out, nil
 }
 
+func (c *nodeServiceClient) GiveUpReplica(ctx context.Context, in *GiveUpReplicaRequest, opts ...grpc.CallOption) (*GiveUpReplicaResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GiveUpReplicaResponse)
+	err := c.cc.Invoke(ctx, NodeService_GiveUpReplica_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *nodeServiceClient) CheckProducers(ctx context.Context, in *CheckProducersRequest, opts ...grpc.CallOption) (*CheckProducersResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CheckProducersResponse)
@@ -139,6 +157,13 @@ type NodeServiceServer interface {
 	// WRONG_CLUSTER, SHARD_WOULD_BE_LOST (no majority of a shard would be left: nothing
 	// was changed).
 	GiveUpDisk(context.Context, *GiveUpDiskRequest) (*GiveUpDiskResponse, error)
+	// GiveUpReplica says that a node's copy of one shard is damaged and is never used
+	// again, while the rest of its directory is whole: the copy is made anew in another
+	// life, there or elsewhere. Repeating it is no error, and neither is a copy that is no
+	// member of the shard any more. Errors: NODE_ID_IN_USE (the id has another directory),
+	// UNKNOWN_NODE, WRONG_CLUSTER, SHARD_WOULD_BE_LOST (no majority of the shard would be
+	// left: nothing was changed).
+	GiveUpReplica(context.Context, *GiveUpReplicaRequest) (*GiveUpReplicaResponse, error)
 	// CheckProducers tells which producer ids no longer exist, so that shards can
 	// forget them.
 	CheckProducers(context.Context, *CheckProducersRequest) (*CheckProducersResponse, error)
@@ -163,6 +188,9 @@ func (UnimplementedNodeServiceServer) Enlist(context.Context, *EnlistRequest) (*
 }
 func (UnimplementedNodeServiceServer) GiveUpDisk(context.Context, *GiveUpDiskRequest) (*GiveUpDiskResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GiveUpDisk not implemented")
+}
+func (UnimplementedNodeServiceServer) GiveUpReplica(context.Context, *GiveUpReplicaRequest) (*GiveUpReplicaResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GiveUpReplica not implemented")
 }
 func (UnimplementedNodeServiceServer) CheckProducers(context.Context, *CheckProducersRequest) (*CheckProducersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CheckProducers not implemented")
@@ -260,6 +288,24 @@ func _NodeService_GiveUpDisk_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NodeService_GiveUpReplica_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GiveUpReplicaRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).GiveUpReplica(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_GiveUpReplica_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).GiveUpReplica(ctx, req.(*GiveUpReplicaRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _NodeService_CheckProducers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CheckProducersRequest)
 	if err := dec(in); err != nil {
@@ -300,6 +346,10 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GiveUpDisk",
 			Handler:    _NodeService_GiveUpDisk_Handler,
+		},
+		{
+			MethodName: "GiveUpReplica",
+			Handler:    _NodeService_GiveUpReplica_Handler,
 		},
 		{
 			MethodName: "CheckProducers",

@@ -137,6 +137,9 @@ type GetStatusResponse struct {
 	MaxFormatLevel uint32 `protobuf:"varint,31,opt,name=max_format_level,json=maxFormatLevel,proto3" json:"max_format_level,omitempty"`
 	// Whether the node asks the rules about permissions; it must be the same on all.
 	Authorization bool `protobuf:"varint,40,opt,name=authorization,proto3" json:"authorization,omitempty"`
+	// Its clock against that of the coordinators' leader; absent: they were not compared
+	// yet.
+	Clock         *ClockOffset `protobuf:"bytes,50,opt,name=clock,proto3" json:"clock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -248,6 +251,68 @@ func (x *GetStatusResponse) GetAuthorization() bool {
 	return false
 }
 
+func (x *GetStatusResponse) GetClock() *ClockOffset {
+	if x != nil {
+		return x.Clock
+	}
+	return nil
+}
+
+// ClockOffset compares the clock of a node with another one.
+type ClockOffset struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By how much the node's is ahead, in microseconds; below 0 it is behind.
+	AheadUs int64 `protobuf:"varint,1,opt,name=ahead_us,json=aheadUs,proto3" json:"ahead_us,omitempty"`
+	// How wrong that may be, in microseconds: half of what the messages took.
+	ErrorUs       int64 `protobuf:"varint,2,opt,name=error_us,json=errorUs,proto3" json:"error_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClockOffset) Reset() {
+	*x = ClockOffset{}
+	mi := &file_oncelog_v1_status_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClockOffset) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClockOffset) ProtoMessage() {}
+
+func (x *ClockOffset) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_status_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClockOffset.ProtoReflect.Descriptor instead.
+func (*ClockOffset) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_status_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ClockOffset) GetAheadUs() int64 {
+	if x != nil {
+		return x.AheadUs
+	}
+	return 0
+}
+
+func (x *ClockOffset) GetErrorUs() int64 {
+	if x != nil {
+		return x.ErrorUs
+	}
+	return 0
+}
+
 // DiskStatus is the space on the device of a node's log, as of about a second ago.
 type DiskStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -264,7 +329,7 @@ type DiskStatus struct {
 
 func (x *DiskStatus) Reset() {
 	*x = DiskStatus{}
-	mi := &file_oncelog_v1_status_proto_msgTypes[2]
+	mi := &file_oncelog_v1_status_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -276,7 +341,7 @@ func (x *DiskStatus) String() string {
 func (*DiskStatus) ProtoMessage() {}
 
 func (x *DiskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_status_proto_msgTypes[2]
+	mi := &file_oncelog_v1_status_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -289,7 +354,7 @@ func (x *DiskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
 func (*DiskStatus) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_status_proto_rawDescGZIP(), []int{2}
+	return file_oncelog_v1_status_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *DiskStatus) GetFreeBytes() uint64 {
@@ -340,7 +405,7 @@ type GroupStatus struct {
 
 func (x *GroupStatus) Reset() {
 	*x = GroupStatus{}
-	mi := &file_oncelog_v1_status_proto_msgTypes[3]
+	mi := &file_oncelog_v1_status_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -352,7 +417,7 @@ func (x *GroupStatus) String() string {
 func (*GroupStatus) ProtoMessage() {}
 
 func (x *GroupStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_status_proto_msgTypes[3]
+	mi := &file_oncelog_v1_status_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -365,7 +430,7 @@ func (x *GroupStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupStatus.ProtoReflect.Descriptor instead.
 func (*GroupStatus) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_status_proto_rawDescGZIP(), []int{3}
+	return file_oncelog_v1_status_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GroupStatus) GetGroupId() uint64 {
@@ -458,7 +523,7 @@ type NodeCounters struct {
 
 func (x *NodeCounters) Reset() {
 	*x = NodeCounters{}
-	mi := &file_oncelog_v1_status_proto_msgTypes[4]
+	mi := &file_oncelog_v1_status_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -470,7 +535,7 @@ func (x *NodeCounters) String() string {
 func (*NodeCounters) ProtoMessage() {}
 
 func (x *NodeCounters) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_status_proto_msgTypes[4]
+	mi := &file_oncelog_v1_status_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -483,7 +548,7 @@ func (x *NodeCounters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeCounters.ProtoReflect.Descriptor instead.
 func (*NodeCounters) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_status_proto_rawDescGZIP(), []int{4}
+	return file_oncelog_v1_status_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *NodeCounters) GetFsyncs() uint64 {
@@ -555,7 +620,7 @@ const file_oncelog_v1_status_proto_rawDesc = "" +
 	"\n" +
 	"\x17oncelog/v1/status.proto\x12\n" +
 	"oncelog.v1\"\x12\n" +
-	"\x10GetStatusRequest\"\xb9\x03\n" +
+	"\x10GetStatusRequest\"\xe8\x03\n" +
 	"\x11GetStatusResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x17\n" +
@@ -568,7 +633,11 @@ const file_oncelog_v1_status_proto_rawDesc = "" +
 	"\x04disk\x18\b \x01(\v2\x16.oncelog.v1.DiskStatusR\x04disk\x12!\n" +
 	"\fformat_level\x18\x1e \x01(\rR\vformatLevel\x12(\n" +
 	"\x10max_format_level\x18\x1f \x01(\rR\x0emaxFormatLevel\x12$\n" +
-	"\rauthorization\x18( \x01(\bR\rauthorization\"c\n" +
+	"\rauthorization\x18( \x01(\bR\rauthorization\x12-\n" +
+	"\x05clock\x182 \x01(\v2\x17.oncelog.v1.ClockOffsetR\x05clock\"C\n" +
+	"\vClockOffset\x12\x19\n" +
+	"\bahead_us\x18\x01 \x01(\x03R\aaheadUs\x12\x19\n" +
+	"\berror_us\x18\x02 \x01(\x03R\aerrorUs\"c\n" +
 	"\n" +
 	"DiskStatus\x12\x1d\n" +
 	"\n" +
@@ -621,27 +690,29 @@ func file_oncelog_v1_status_proto_rawDescGZIP() []byte {
 }
 
 var file_oncelog_v1_status_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_oncelog_v1_status_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_oncelog_v1_status_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_oncelog_v1_status_proto_goTypes = []any{
 	(NodeRole)(0),             // 0: oncelog.v1.NodeRole
 	(*GetStatusRequest)(nil),  // 1: oncelog.v1.GetStatusRequest
 	(*GetStatusResponse)(nil), // 2: oncelog.v1.GetStatusResponse
-	(*DiskStatus)(nil),        // 3: oncelog.v1.DiskStatus
-	(*GroupStatus)(nil),       // 4: oncelog.v1.GroupStatus
-	(*NodeCounters)(nil),      // 5: oncelog.v1.NodeCounters
+	(*ClockOffset)(nil),       // 3: oncelog.v1.ClockOffset
+	(*DiskStatus)(nil),        // 4: oncelog.v1.DiskStatus
+	(*GroupStatus)(nil),       // 5: oncelog.v1.GroupStatus
+	(*NodeCounters)(nil),      // 6: oncelog.v1.NodeCounters
 }
 var file_oncelog_v1_status_proto_depIdxs = []int32{
 	0, // 0: oncelog.v1.GetStatusResponse.role:type_name -> oncelog.v1.NodeRole
-	4, // 1: oncelog.v1.GetStatusResponse.groups:type_name -> oncelog.v1.GroupStatus
-	5, // 2: oncelog.v1.GetStatusResponse.counters:type_name -> oncelog.v1.NodeCounters
-	3, // 3: oncelog.v1.GetStatusResponse.disk:type_name -> oncelog.v1.DiskStatus
-	1, // 4: oncelog.v1.StatusService.GetStatus:input_type -> oncelog.v1.GetStatusRequest
-	2, // 5: oncelog.v1.StatusService.GetStatus:output_type -> oncelog.v1.GetStatusResponse
-	5, // [5:6] is the sub-list for method output_type
-	4, // [4:5] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	5, // 1: oncelog.v1.GetStatusResponse.groups:type_name -> oncelog.v1.GroupStatus
+	6, // 2: oncelog.v1.GetStatusResponse.counters:type_name -> oncelog.v1.NodeCounters
+	4, // 3: oncelog.v1.GetStatusResponse.disk:type_name -> oncelog.v1.DiskStatus
+	3, // 4: oncelog.v1.GetStatusResponse.clock:type_name -> oncelog.v1.ClockOffset
+	1, // 5: oncelog.v1.StatusService.GetStatus:input_type -> oncelog.v1.GetStatusRequest
+	2, // 6: oncelog.v1.StatusService.GetStatus:output_type -> oncelog.v1.GetStatusResponse
+	6, // [6:7] is the sub-list for method output_type
+	5, // [5:6] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_oncelog_v1_status_proto_init() }
@@ -655,7 +726,7 @@ func file_oncelog_v1_status_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_oncelog_v1_status_proto_rawDesc), len(file_oncelog_v1_status_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

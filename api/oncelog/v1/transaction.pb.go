@@ -39,6 +39,9 @@ const (
 	TransactionState_TRANSACTION_STATE_COMPLETE_COMMIT TransactionState = 5
 	// The last transaction aborted and is applied everywhere.
 	TransactionState_TRANSACTION_STATE_COMPLETE_ABORT TransactionState = 6
+	// A transaction is prepared and waits for the word of another system. Not one of
+	// Kafka's names.
+	TransactionState_TRANSACTION_STATE_PREPARED TransactionState = 7
 )
 
 // Enum value maps for TransactionState.
@@ -51,6 +54,7 @@ var (
 		4: "TRANSACTION_STATE_PREPARE_ABORT",
 		5: "TRANSACTION_STATE_COMPLETE_COMMIT",
 		6: "TRANSACTION_STATE_COMPLETE_ABORT",
+		7: "TRANSACTION_STATE_PREPARED",
 	}
 	TransactionState_value = map[string]int32{
 		"TRANSACTION_STATE_UNSPECIFIED":     0,
@@ -60,6 +64,7 @@ var (
 		"TRANSACTION_STATE_PREPARE_ABORT":   4,
 		"TRANSACTION_STATE_COMPLETE_COMMIT": 5,
 		"TRANSACTION_STATE_COMPLETE_ABORT":  6,
+		"TRANSACTION_STATE_PREPARED":        7,
 	}
 )
 
@@ -111,6 +116,8 @@ const (
 	TransactionEventKind_TRANSACTION_EVENT_KIND_COMPLETED TransactionEventKind = 6
 	// The id was deleted, or had expired.
 	TransactionEventKind_TRANSACTION_EVENT_KIND_FORGOTTEN TransactionEventKind = 7
+	// It was prepared, and waits for the word of another system.
+	TransactionEventKind_TRANSACTION_EVENT_KIND_PREPARED TransactionEventKind = 8
 )
 
 // Enum value maps for TransactionEventKind.
@@ -124,6 +131,7 @@ var (
 		5: "TRANSACTION_EVENT_KIND_APPLIED",
 		6: "TRANSACTION_EVENT_KIND_COMPLETED",
 		7: "TRANSACTION_EVENT_KIND_FORGOTTEN",
+		8: "TRANSACTION_EVENT_KIND_PREPARED",
 	}
 	TransactionEventKind_value = map[string]int32{
 		"TRANSACTION_EVENT_KIND_UNSPECIFIED": 0,
@@ -134,6 +142,7 @@ var (
 		"TRANSACTION_EVENT_KIND_APPLIED":     5,
 		"TRANSACTION_EVENT_KIND_COMPLETED":   6,
 		"TRANSACTION_EVENT_KIND_FORGOTTEN":   7,
+		"TRANSACTION_EVENT_KIND_PREPARED":    8,
 	}
 )
 
@@ -177,8 +186,8 @@ type InitProducerRequest struct {
 	// repetition gets the epoch that the first one got. Empty: the call is not
 	// repeatable.
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// Keep a prepared transaction instead of refusing. Reserved for two-phase
-	// commit; without effect today.
+	// Keep a prepared transaction, if there is one, instead of being refused. The caller
+	// finds the word about it in the other system, and calls CompletePrepared.
 	KeepPrepared bool `protobuf:"varint,4,opt,name=keep_prepared,json=keepPrepared,proto3" json:"keep_prepared,omitempty"`
 	// Answer as soon as the epoch is durable, without waiting for earlier
 	// transactions to complete.
@@ -276,7 +285,10 @@ type InitProducerResponse struct {
 	// unless the call did not wait or its deadline came first.
 	IncompleteShards []uint64 `protobuf:"varint,5,rep,packed,name=incomplete_shards,json=incompleteShards,proto3" json:"incomplete_shards,omitempty"`
 	// The timeout in force.
-	TimeoutMs     int64 `protobuf:"varint,6,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
+	TimeoutMs int64 `protobuf:"varint,6,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
+	// The prepared transaction that was kept; unset if there is none. Its epoch is older
+	// than this one, and it stays so.
+	Prepared      *TxnRef `protobuf:"bytes,7,opt,name=prepared,proto3" json:"prepared,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -351,6 +363,13 @@ func (x *InitProducerResponse) GetTimeoutMs() int64 {
 		return x.TimeoutMs
 	}
 	return 0
+}
+
+func (x *InitProducerResponse) GetPrepared() *TxnRef {
+	if x != nil {
+		return x.Prepared
+	}
+	return nil
 }
 
 // PreviousTransaction is the last transaction of a transactional id.
@@ -726,6 +745,253 @@ func (x *EndTransactionResponse) GetCurrentEpoch() uint32 {
 	return 0
 }
 
+// PrepareTransactionRequest has what an EndTransactionRequest that commits has.
+type PrepareTransactionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The transaction.
+	Txn *TxnRef `protobuf:"bytes,1,opt,name=txn,proto3" json:"txn,omitempty"`
+	// From InitProducer.
+	ProducerToken []byte `protobuf:"bytes,2,opt,name=producer_token,json=producerToken,proto3" json:"producer_token,omitempty"`
+	// Every partition that the transaction wrote to, and how far.
+	Partitions []*PartitionProgress `protobuf:"bytes,3,rep,name=partitions,proto3" json:"partitions,omitempty"`
+	// Consumer positions that a commit is to move.
+	Offsets       []*GroupOffsets `protobuf:"bytes,4,rep,name=offsets,proto3" json:"offsets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PrepareTransactionRequest) Reset() {
+	*x = PrepareTransactionRequest{}
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PrepareTransactionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PrepareTransactionRequest) ProtoMessage() {}
+
+func (x *PrepareTransactionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PrepareTransactionRequest.ProtoReflect.Descriptor instead.
+func (*PrepareTransactionRequest) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PrepareTransactionRequest) GetTxn() *TxnRef {
+	if x != nil {
+		return x.Txn
+	}
+	return nil
+}
+
+func (x *PrepareTransactionRequest) GetProducerToken() []byte {
+	if x != nil {
+		return x.ProducerToken
+	}
+	return nil
+}
+
+func (x *PrepareTransactionRequest) GetPartitions() []*PartitionProgress {
+	if x != nil {
+		return x.Partitions
+	}
+	return nil
+}
+
+func (x *PrepareTransactionRequest) GetOffsets() []*GroupOffsets {
+	if x != nil {
+		return x.Offsets
+	}
+	return nil
+}
+
+// PrepareTransactionResponse says that the transaction is prepared.
+type PrepareTransactionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The current epoch of the transactional id.
+	CurrentEpoch  uint32 `protobuf:"varint,1,opt,name=current_epoch,json=currentEpoch,proto3" json:"current_epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PrepareTransactionResponse) Reset() {
+	*x = PrepareTransactionResponse{}
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PrepareTransactionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PrepareTransactionResponse) ProtoMessage() {}
+
+func (x *PrepareTransactionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PrepareTransactionResponse.ProtoReflect.Descriptor instead.
+func (*PrepareTransactionResponse) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PrepareTransactionResponse) GetCurrentEpoch() uint32 {
+	if x != nil {
+		return x.CurrentEpoch
+	}
+	return 0
+}
+
+// CompletePreparedRequest is the word about a prepared transaction.
+type CompletePreparedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The transaction.
+	Txn *TxnRef `protobuf:"bytes,1,opt,name=txn,proto3" json:"txn,omitempty"`
+	// True: commit. False: abort.
+	Commit bool `protobuf:"varint,2,opt,name=commit,proto3" json:"commit,omitempty"`
+	// Answer when every shard has applied the decision, not only when it is durable.
+	WaitApplied   bool `protobuf:"varint,3,opt,name=wait_applied,json=waitApplied,proto3" json:"wait_applied,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompletePreparedRequest) Reset() {
+	*x = CompletePreparedRequest{}
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompletePreparedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompletePreparedRequest) ProtoMessage() {}
+
+func (x *CompletePreparedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompletePreparedRequest.ProtoReflect.Descriptor instead.
+func (*CompletePreparedRequest) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *CompletePreparedRequest) GetTxn() *TxnRef {
+	if x != nil {
+		return x.Txn
+	}
+	return nil
+}
+
+func (x *CompletePreparedRequest) GetCommit() bool {
+	if x != nil {
+		return x.Commit
+	}
+	return false
+}
+
+func (x *CompletePreparedRequest) GetWaitApplied() bool {
+	if x != nil {
+		return x.WaitApplied
+	}
+	return false
+}
+
+// CompletePreparedResponse is the decision.
+type CompletePreparedResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// COMMITTED or ABORTED, as asked.
+	Outcome TransactionOutcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=oncelog.v1.TransactionOutcome" json:"outcome,omitempty"`
+	// Why, if aborted: whoever aborted it first.
+	Reason AbortReason `protobuf:"varint,2,opt,name=reason,proto3,enum=oncelog.v1.AbortReason" json:"reason,omitempty"`
+	// The current epoch of the transactional id.
+	CurrentEpoch  uint32 `protobuf:"varint,3,opt,name=current_epoch,json=currentEpoch,proto3" json:"current_epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompletePreparedResponse) Reset() {
+	*x = CompletePreparedResponse{}
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompletePreparedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompletePreparedResponse) ProtoMessage() {}
+
+func (x *CompletePreparedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompletePreparedResponse.ProtoReflect.Descriptor instead.
+func (*CompletePreparedResponse) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *CompletePreparedResponse) GetOutcome() TransactionOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return TransactionOutcome_TRANSACTION_OUTCOME_UNSPECIFIED
+}
+
+func (x *CompletePreparedResponse) GetReason() AbortReason {
+	if x != nil {
+		return x.Reason
+	}
+	return AbortReason_ABORT_REASON_UNSPECIFIED
+}
+
+func (x *CompletePreparedResponse) GetCurrentEpoch() uint32 {
+	if x != nil {
+		return x.CurrentEpoch
+	}
+	return 0
+}
+
 // GetOutcomeRequest names a transaction.
 type GetOutcomeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -737,7 +1003,7 @@ type GetOutcomeRequest struct {
 
 func (x *GetOutcomeRequest) Reset() {
 	*x = GetOutcomeRequest{}
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[7]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -749,7 +1015,7 @@ func (x *GetOutcomeRequest) String() string {
 func (*GetOutcomeRequest) ProtoMessage() {}
 
 func (x *GetOutcomeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[7]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -762,7 +1028,7 @@ func (x *GetOutcomeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOutcomeRequest.ProtoReflect.Descriptor instead.
 func (*GetOutcomeRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{7}
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetOutcomeRequest) GetTxn() *TxnRef {
@@ -791,7 +1057,7 @@ type GetOutcomeResponse struct {
 
 func (x *GetOutcomeResponse) Reset() {
 	*x = GetOutcomeResponse{}
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[8]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -803,7 +1069,7 @@ func (x *GetOutcomeResponse) String() string {
 func (*GetOutcomeResponse) ProtoMessage() {}
 
 func (x *GetOutcomeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[8]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -816,7 +1082,7 @@ func (x *GetOutcomeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOutcomeResponse.ProtoReflect.Descriptor instead.
 func (*GetOutcomeResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{8}
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetOutcomeResponse) GetOutcome() TransactionOutcome {
@@ -874,7 +1140,7 @@ type ListTransactionsRequest struct {
 
 func (x *ListTransactionsRequest) Reset() {
 	*x = ListTransactionsRequest{}
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[9]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -886,7 +1152,7 @@ func (x *ListTransactionsRequest) String() string {
 func (*ListTransactionsRequest) ProtoMessage() {}
 
 func (x *ListTransactionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[9]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -899,7 +1165,7 @@ func (x *ListTransactionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransactionsRequest.ProtoReflect.Descriptor instead.
 func (*ListTransactionsRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{9}
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListTransactionsRequest) GetStates() []TransactionState {
@@ -951,7 +1217,7 @@ type ListTransactionsResponse struct {
 
 func (x *ListTransactionsResponse) Reset() {
 	*x = ListTransactionsResponse{}
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[10]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +1229,7 @@ func (x *ListTransactionsResponse) String() string {
 func (*ListTransactionsResponse) ProtoMessage() {}
 
 func (x *ListTransactionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[10]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +1242,7 @@ func (x *ListTransactionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransactionsResponse.ProtoReflect.Descriptor instead.
 func (*ListTransactionsResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{10}
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListTransactionsResponse) GetTransactions() []*TransactionListing {
@@ -1002,7 +1268,7 @@ type TransactionListing struct {
 	Txn *TxnRef `protobuf:"bytes,2,opt,name=txn,proto3" json:"txn,omitempty"`
 	// State.
 	State TransactionState `protobuf:"varint,3,opt,name=state,proto3,enum=oncelog.v1.TransactionState" json:"state,omitempty"`
-	// How long ago its oldest unfinished transaction was begun (open) or decided
+	// How long ago its oldest unfinished transaction was begun (open, prepared) or decided
 	// (completing); 0 if none is.
 	AgeMs int64 `protobuf:"varint,4,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
 	// Decided transactions that some shard has yet to apply.
@@ -1015,7 +1281,7 @@ type TransactionListing struct {
 
 func (x *TransactionListing) Reset() {
 	*x = TransactionListing{}
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[11]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1027,7 +1293,7 @@ func (x *TransactionListing) String() string {
 func (*TransactionListing) ProtoMessage() {}
 
 func (x *TransactionListing) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[11]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1040,7 +1306,7 @@ func (x *TransactionListing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactionListing.ProtoReflect.Descriptor instead.
 func (*TransactionListing) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{11}
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *TransactionListing) GetTransactionalId() string {
@@ -1099,7 +1365,7 @@ type DescribeTransactionRequest struct {
 
 func (x *DescribeTransactionRequest) Reset() {
 	*x = DescribeTransactionRequest{}
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[12]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1111,7 +1377,7 @@ func (x *DescribeTransactionRequest) String() string {
 func (*DescribeTransactionRequest) ProtoMessage() {}
 
 func (x *DescribeTransactionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[12]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1124,7 +1390,7 @@ func (x *DescribeTransactionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeTransactionRequest.ProtoReflect.Descriptor instead.
 func (*DescribeTransactionRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{12}
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DescribeTransactionRequest) GetTransactionalId() string {
@@ -1158,7 +1424,7 @@ type DescribeTransactionResponse struct {
 	ClientId string `protobuf:"bytes,6,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
 	// When anything last happened.
 	LastUpdateMs int64 `protobuf:"varint,7,opt,name=last_update_ms,json=lastUpdateMs,proto3" json:"last_update_ms,omitempty"`
-	// Highest transaction number opened or decided in this epoch.
+	// Highest transaction number opened, prepared or decided in this epoch.
 	LastTxnNumber uint64 `protobuf:"varint,8,opt,name=last_txn_number,json=lastTxnNumber,proto3" json:"last_txn_number,omitempty"`
 	// The open transaction, if there is one.
 	Open *OpenTransaction `protobuf:"bytes,9,opt,name=open,proto3" json:"open,omitempty"`
@@ -1166,6 +1432,8 @@ type DescribeTransactionResponse struct {
 	Completing []*DecidedTransaction `protobuf:"bytes,10,rep,name=completing,proto3" json:"completing,omitempty"`
 	// The last outcomes, at most 16; oldest first.
 	Outcomes []*DecidedTransaction `protobuf:"bytes,11,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	// The prepared transaction, if there is one. Nothing is open then.
+	Prepared *PreparedTransaction `protobuf:"bytes,12,opt,name=prepared,proto3" json:"prepared,omitempty"`
 	// Principal whose id it is, if it is known. Where permissions are asked for, nobody
 	// else can take it over until it is deleted.
 	Owner         string `protobuf:"bytes,40,opt,name=owner,proto3" json:"owner,omitempty"`
@@ -1175,7 +1443,7 @@ type DescribeTransactionResponse struct {
 
 func (x *DescribeTransactionResponse) Reset() {
 	*x = DescribeTransactionResponse{}
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[13]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1187,7 +1455,7 @@ func (x *DescribeTransactionResponse) String() string {
 func (*DescribeTransactionResponse) ProtoMessage() {}
 
 func (x *DescribeTransactionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[13]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1200,7 +1468,7 @@ func (x *DescribeTransactionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeTransactionResponse.ProtoReflect.Descriptor instead.
 func (*DescribeTransactionResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{13}
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DescribeTransactionResponse) GetTransactionalId() string {
@@ -1280,6 +1548,13 @@ func (x *DescribeTransactionResponse) GetOutcomes() []*DecidedTransaction {
 	return nil
 }
 
+func (x *DescribeTransactionResponse) GetPrepared() *PreparedTransaction {
+	if x != nil {
+		return x.Prepared
+	}
+	return nil
+}
+
 func (x *DescribeTransactionResponse) GetOwner() string {
 	if x != nil {
 		return x.Owner
@@ -1304,7 +1579,7 @@ type OpenTransaction struct {
 
 func (x *OpenTransaction) Reset() {
 	*x = OpenTransaction{}
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[14]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1316,7 +1591,7 @@ func (x *OpenTransaction) String() string {
 func (*OpenTransaction) ProtoMessage() {}
 
 func (x *OpenTransaction) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[14]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1329,7 +1604,7 @@ func (x *OpenTransaction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenTransaction.ProtoReflect.Descriptor instead.
 func (*OpenTransaction) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{14}
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *OpenTransaction) GetTxn() *TxnRef {
@@ -1360,6 +1635,79 @@ func (x *OpenTransaction) GetParticipants() []*TransactionParticipant {
 	return nil
 }
 
+// PreparedTransaction waits for the word of another system.
+type PreparedTransaction struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The transaction. Its epoch may be older than the current one.
+	Txn *TxnRef `protobuf:"bytes,1,opt,name=txn,proto3" json:"txn,omitempty"`
+	// When the coordinator counts it to have begun.
+	StartedAtMs int64 `protobuf:"varint,2,opt,name=started_at_ms,json=startedAtMs,proto3" json:"started_at_ms,omitempty"`
+	// When it was prepared.
+	PreparedAtMs int64 `protobuf:"varint,3,opt,name=prepared_at_ms,json=preparedAtMs,proto3" json:"prepared_at_ms,omitempty"`
+	// Its shards and partitions, with the next sequences that a commit covers.
+	Participants  []*TransactionParticipant `protobuf:"bytes,4,rep,name=participants,proto3" json:"participants,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreparedTransaction) Reset() {
+	*x = PreparedTransaction{}
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreparedTransaction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreparedTransaction) ProtoMessage() {}
+
+func (x *PreparedTransaction) ProtoReflect() protoreflect.Message {
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreparedTransaction.ProtoReflect.Descriptor instead.
+func (*PreparedTransaction) Descriptor() ([]byte, []int) {
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *PreparedTransaction) GetTxn() *TxnRef {
+	if x != nil {
+		return x.Txn
+	}
+	return nil
+}
+
+func (x *PreparedTransaction) GetStartedAtMs() int64 {
+	if x != nil {
+		return x.StartedAtMs
+	}
+	return 0
+}
+
+func (x *PreparedTransaction) GetPreparedAtMs() int64 {
+	if x != nil {
+		return x.PreparedAtMs
+	}
+	return 0
+}
+
+func (x *PreparedTransaction) GetParticipants() []*TransactionParticipant {
+	if x != nil {
+		return x.Participants
+	}
+	return nil
+}
+
 // DecidedTransaction is a transaction with an outcome.
 type DecidedTransaction struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1381,7 +1729,7 @@ type DecidedTransaction struct {
 
 func (x *DecidedTransaction) Reset() {
 	*x = DecidedTransaction{}
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[15]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1393,7 +1741,7 @@ func (x *DecidedTransaction) String() string {
 func (*DecidedTransaction) ProtoMessage() {}
 
 func (x *DecidedTransaction) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[15]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1406,7 +1754,7 @@ func (x *DecidedTransaction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecidedTransaction.ProtoReflect.Descriptor instead.
 func (*DecidedTransaction) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{15}
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DecidedTransaction) GetTxn() *TxnRef {
@@ -1466,7 +1814,7 @@ type TransactionParticipant struct {
 
 func (x *TransactionParticipant) Reset() {
 	*x = TransactionParticipant{}
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[16]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1478,7 +1826,7 @@ func (x *TransactionParticipant) String() string {
 func (*TransactionParticipant) ProtoMessage() {}
 
 func (x *TransactionParticipant) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[16]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1491,7 +1839,7 @@ func (x *TransactionParticipant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactionParticipant.ProtoReflect.Descriptor instead.
 func (*TransactionParticipant) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{16}
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *TransactionParticipant) GetShardId() uint64 {
@@ -1523,14 +1871,17 @@ type AbortTransactionRequest struct {
 	// If set, only this transaction is aborted, not a later one.
 	Txn *TxnRef `protobuf:"bytes,2,opt,name=txn,proto3" json:"txn,omitempty"`
 	// Wait until every shard has applied the abort.
-	WaitApplied   bool `protobuf:"varint,3,opt,name=wait_applied,json=waitApplied,proto3" json:"wait_applied,omitempty"`
+	WaitApplied bool `protobuf:"varint,3,opt,name=wait_applied,json=waitApplied,proto3" json:"wait_applied,omitempty"`
+	// Abort a prepared transaction, too. The other system may have committed its part:
+	// what it did then stays without the records.
+	Force         bool `protobuf:"varint,4,opt,name=force,proto3" json:"force,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AbortTransactionRequest) Reset() {
 	*x = AbortTransactionRequest{}
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[17]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1542,7 +1893,7 @@ func (x *AbortTransactionRequest) String() string {
 func (*AbortTransactionRequest) ProtoMessage() {}
 
 func (x *AbortTransactionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[17]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1555,7 +1906,7 @@ func (x *AbortTransactionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortTransactionRequest.ProtoReflect.Descriptor instead.
 func (*AbortTransactionRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{17}
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AbortTransactionRequest) GetTransactionalId() string {
@@ -1579,6 +1930,13 @@ func (x *AbortTransactionRequest) GetWaitApplied() bool {
 	return false
 }
 
+func (x *AbortTransactionRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
 // AbortTransactionResponse tells what was aborted.
 type AbortTransactionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1590,7 +1948,7 @@ type AbortTransactionResponse struct {
 
 func (x *AbortTransactionResponse) Reset() {
 	*x = AbortTransactionResponse{}
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[18]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1602,7 +1960,7 @@ func (x *AbortTransactionResponse) String() string {
 func (*AbortTransactionResponse) ProtoMessage() {}
 
 func (x *AbortTransactionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[18]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1615,7 +1973,7 @@ func (x *AbortTransactionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortTransactionResponse.ProtoReflect.Descriptor instead.
 func (*AbortTransactionResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{18}
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AbortTransactionResponse) GetTxn() *TxnRef {
@@ -1641,7 +1999,7 @@ type FenceProducerRequest struct {
 
 func (x *FenceProducerRequest) Reset() {
 	*x = FenceProducerRequest{}
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[19]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1653,7 +2011,7 @@ func (x *FenceProducerRequest) String() string {
 func (*FenceProducerRequest) ProtoMessage() {}
 
 func (x *FenceProducerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[19]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1666,7 +2024,7 @@ func (x *FenceProducerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceProducerRequest.ProtoReflect.Descriptor instead.
 func (*FenceProducerRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{19}
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *FenceProducerRequest) GetTransactionalId() string {
@@ -1697,7 +2055,7 @@ type FenceProducerResponse struct {
 
 func (x *FenceProducerResponse) Reset() {
 	*x = FenceProducerResponse{}
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[20]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1709,7 +2067,7 @@ func (x *FenceProducerResponse) String() string {
 func (*FenceProducerResponse) ProtoMessage() {}
 
 func (x *FenceProducerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[20]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1722,7 +2080,7 @@ func (x *FenceProducerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceProducerResponse.ProtoReflect.Descriptor instead.
 func (*FenceProducerResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{20}
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *FenceProducerResponse) GetProducerId() uint64 {
@@ -1750,7 +2108,7 @@ type DeleteTransactionalIdRequest struct {
 
 func (x *DeleteTransactionalIdRequest) Reset() {
 	*x = DeleteTransactionalIdRequest{}
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[21]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1762,7 +2120,7 @@ func (x *DeleteTransactionalIdRequest) String() string {
 func (*DeleteTransactionalIdRequest) ProtoMessage() {}
 
 func (x *DeleteTransactionalIdRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[21]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1775,7 +2133,7 @@ func (x *DeleteTransactionalIdRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTransactionalIdRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTransactionalIdRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{21}
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DeleteTransactionalIdRequest) GetTransactionalId() string {
@@ -1794,7 +2152,7 @@ type DeleteTransactionalIdResponse struct {
 
 func (x *DeleteTransactionalIdResponse) Reset() {
 	*x = DeleteTransactionalIdResponse{}
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[22]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +2164,7 @@ func (x *DeleteTransactionalIdResponse) String() string {
 func (*DeleteTransactionalIdResponse) ProtoMessage() {}
 
 func (x *DeleteTransactionalIdResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[22]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1819,7 +2177,7 @@ func (x *DeleteTransactionalIdResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTransactionalIdResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTransactionalIdResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{22}
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{27}
 }
 
 // WatchTransactionsRequest says what to tell.
@@ -1840,7 +2198,7 @@ type WatchTransactionsRequest struct {
 
 func (x *WatchTransactionsRequest) Reset() {
 	*x = WatchTransactionsRequest{}
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[23]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1852,7 +2210,7 @@ func (x *WatchTransactionsRequest) String() string {
 func (*WatchTransactionsRequest) ProtoMessage() {}
 
 func (x *WatchTransactionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[23]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1865,7 +2223,7 @@ func (x *WatchTransactionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTransactionsRequest.ProtoReflect.Descriptor instead.
 func (*WatchTransactionsRequest) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{23}
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WatchTransactionsRequest) GetIdPrefix() string {
@@ -1914,7 +2272,7 @@ type WatchTransactionsResponse struct {
 
 func (x *WatchTransactionsResponse) Reset() {
 	*x = WatchTransactionsResponse{}
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[24]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1926,7 +2284,7 @@ func (x *WatchTransactionsResponse) String() string {
 func (*WatchTransactionsResponse) ProtoMessage() {}
 
 func (x *WatchTransactionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[24]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1939,7 +2297,7 @@ func (x *WatchTransactionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTransactionsResponse.ProtoReflect.Descriptor instead.
 func (*WatchTransactionsResponse) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{24}
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *WatchTransactionsResponse) GetEvents() []*TransactionEvent {
@@ -1993,7 +2351,7 @@ type TransactionEvent struct {
 
 func (x *TransactionEvent) Reset() {
 	*x = TransactionEvent{}
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[25]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2005,7 +2363,7 @@ func (x *TransactionEvent) String() string {
 func (*TransactionEvent) ProtoMessage() {}
 
 func (x *TransactionEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_oncelog_v1_transaction_proto_msgTypes[25]
+	mi := &file_oncelog_v1_transaction_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2018,7 +2376,7 @@ func (x *TransactionEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactionEvent.ProtoReflect.Descriptor instead.
 func (*TransactionEvent) Descriptor() ([]byte, []int) {
-	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{25}
+	return file_oncelog_v1_transaction_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *TransactionEvent) GetIndex() uint64 {
@@ -2105,7 +2463,7 @@ const file_oncelog_v1_transaction_proto_rawDesc = "" +
 	"request_id\x18\x03 \x01(\tR\trequestId\x12#\n" +
 	"\rkeep_prepared\x18\x04 \x01(\bR\fkeepPrepared\x12\x17\n" +
 	"\ano_wait\x18\x05 \x01(\bR\x06noWait\x12\x1b\n" +
-	"\tclient_id\x18\x06 \x01(\tR\bclientId\"\xfd\x01\n" +
+	"\tclient_id\x18\x06 \x01(\tR\bclientId\"\xad\x02\n" +
 	"\x14InitProducerResponse\x12\x1f\n" +
 	"\vproducer_id\x18\x01 \x01(\x04R\n" +
 	"producerId\x12\x14\n" +
@@ -2114,7 +2472,8 @@ const file_oncelog_v1_transaction_proto_rawDesc = "" +
 	"\bprevious\x18\x04 \x01(\v2\x1f.oncelog.v1.PreviousTransactionR\bprevious\x12+\n" +
 	"\x11incomplete_shards\x18\x05 \x03(\x04R\x10incompleteShards\x12\x1d\n" +
 	"\n" +
-	"timeout_ms\x18\x06 \x01(\x03R\ttimeoutMs\"\xa6\x01\n" +
+	"timeout_ms\x18\x06 \x01(\x03R\ttimeoutMs\x12.\n" +
+	"\bprepared\x18\a \x01(\v2\x12.oncelog.v1.TxnRefR\bprepared\"\xa6\x01\n" +
 	"\x13PreviousTransaction\x12$\n" +
 	"\x03txn\x18\x01 \x01(\v2\x12.oncelog.v1.TxnRefR\x03txn\x128\n" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x1e.oncelog.v1.TransactionOutcomeR\aoutcome\x12/\n" +
@@ -2142,6 +2501,23 @@ const file_oncelog_v1_transaction_proto_rawDesc = "" +
 	"\aoffsets\x18\x05 \x03(\v2\x18.oncelog.v1.GroupOffsetsR\aoffsets\x12!\n" +
 	"\fwait_applied\x18\x06 \x01(\bR\vwaitApplied\"\xa8\x01\n" +
 	"\x16EndTransactionResponse\x128\n" +
+	"\aoutcome\x18\x01 \x01(\x0e2\x1e.oncelog.v1.TransactionOutcomeR\aoutcome\x12/\n" +
+	"\x06reason\x18\x02 \x01(\x0e2\x17.oncelog.v1.AbortReasonR\x06reason\x12#\n" +
+	"\rcurrent_epoch\x18\x03 \x01(\rR\fcurrentEpoch\"\xdb\x01\n" +
+	"\x19PrepareTransactionRequest\x12$\n" +
+	"\x03txn\x18\x01 \x01(\v2\x12.oncelog.v1.TxnRefR\x03txn\x12%\n" +
+	"\x0eproducer_token\x18\x02 \x01(\fR\rproducerToken\x12=\n" +
+	"\n" +
+	"partitions\x18\x03 \x03(\v2\x1d.oncelog.v1.PartitionProgressR\n" +
+	"partitions\x122\n" +
+	"\aoffsets\x18\x04 \x03(\v2\x18.oncelog.v1.GroupOffsetsR\aoffsets\"A\n" +
+	"\x1aPrepareTransactionResponse\x12#\n" +
+	"\rcurrent_epoch\x18\x01 \x01(\rR\fcurrentEpoch\"z\n" +
+	"\x17CompletePreparedRequest\x12$\n" +
+	"\x03txn\x18\x01 \x01(\v2\x12.oncelog.v1.TxnRefR\x03txn\x12\x16\n" +
+	"\x06commit\x18\x02 \x01(\bR\x06commit\x12!\n" +
+	"\fwait_applied\x18\x03 \x01(\bR\vwaitApplied\"\xaa\x01\n" +
+	"\x18CompletePreparedResponse\x128\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x1e.oncelog.v1.TransactionOutcomeR\aoutcome\x12/\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x17.oncelog.v1.AbortReasonR\x06reason\x12#\n" +
 	"\rcurrent_epoch\x18\x03 \x01(\rR\fcurrentEpoch\"9\n" +
@@ -2176,7 +2552,7 @@ const file_oncelog_v1_transaction_proto_rawDesc = "" +
 	"\x1aDescribeTransactionRequest\x12)\n" +
 	"\x10transactional_id\x18\x01 \x01(\tR\x0ftransactionalId\x12\x1f\n" +
 	"\vproducer_id\x18\x02 \x01(\x04R\n" +
-	"producerId\"\x80\x04\n" +
+	"producerId\"\xbd\x04\n" +
 	"\x1bDescribeTransactionResponse\x12)\n" +
 	"\x10transactional_id\x18\x01 \x01(\tR\x0ftransactionalId\x12\x1f\n" +
 	"\vproducer_id\x18\x02 \x01(\x04R\n" +
@@ -2193,13 +2569,19 @@ const file_oncelog_v1_transaction_proto_rawDesc = "" +
 	"completing\x18\n" +
 	" \x03(\v2\x1e.oncelog.v1.DecidedTransactionR\n" +
 	"completing\x12:\n" +
-	"\boutcomes\x18\v \x03(\v2\x1e.oncelog.v1.DecidedTransactionR\boutcomes\x12\x14\n" +
+	"\boutcomes\x18\v \x03(\v2\x1e.oncelog.v1.DecidedTransactionR\boutcomes\x12;\n" +
+	"\bprepared\x18\f \x01(\v2\x1f.oncelog.v1.PreparedTransactionR\bprepared\x12\x14\n" +
 	"\x05owner\x18( \x01(\tR\x05owner\"\xc4\x01\n" +
 	"\x0fOpenTransaction\x12$\n" +
 	"\x03txn\x18\x01 \x01(\v2\x12.oncelog.v1.TxnRefR\x03txn\x12\"\n" +
 	"\rstarted_at_ms\x18\x02 \x01(\x03R\vstartedAtMs\x12\x1f\n" +
 	"\vdeadline_ms\x18\x03 \x01(\x03R\n" +
 	"deadlineMs\x12F\n" +
+	"\fparticipants\x18\x04 \x03(\v2\".oncelog.v1.TransactionParticipantR\fparticipants\"\xcd\x01\n" +
+	"\x13PreparedTransaction\x12$\n" +
+	"\x03txn\x18\x01 \x01(\v2\x12.oncelog.v1.TxnRefR\x03txn\x12\"\n" +
+	"\rstarted_at_ms\x18\x02 \x01(\x03R\vstartedAtMs\x12$\n" +
+	"\x0eprepared_at_ms\x18\x03 \x01(\x03R\fpreparedAtMs\x12F\n" +
 	"\fparticipants\x18\x04 \x03(\v2\".oncelog.v1.TransactionParticipantR\fparticipants\"\xab\x02\n" +
 	"\x12DecidedTransaction\x12$\n" +
 	"\x03txn\x18\x01 \x01(\v2\x12.oncelog.v1.TxnRefR\x03txn\x128\n" +
@@ -2213,11 +2595,12 @@ const file_oncelog_v1_transaction_proto_rawDesc = "" +
 	"\n" +
 	"partitions\x18\x02 \x03(\v2\x1d.oncelog.v1.PartitionProgressR\n" +
 	"partitions\x12\x18\n" +
-	"\aapplied\x18\x03 \x01(\bR\aapplied\"\x8d\x01\n" +
+	"\aapplied\x18\x03 \x01(\bR\aapplied\"\xa3\x01\n" +
 	"\x17AbortTransactionRequest\x12)\n" +
 	"\x10transactional_id\x18\x01 \x01(\tR\x0ftransactionalId\x12$\n" +
 	"\x03txn\x18\x02 \x01(\v2\x12.oncelog.v1.TxnRefR\x03txn\x12!\n" +
-	"\fwait_applied\x18\x03 \x01(\bR\vwaitApplied\"@\n" +
+	"\fwait_applied\x18\x03 \x01(\bR\vwaitApplied\x12\x14\n" +
+	"\x05force\x18\x04 \x01(\bR\x05force\"@\n" +
 	"\x18AbortTransactionResponse\x12$\n" +
 	"\x03txn\x18\x01 \x01(\v2\x12.oncelog.v1.TxnRefR\x03txn\"f\n" +
 	"\x14FenceProducerRequest\x12)\n" +
@@ -2253,7 +2636,7 @@ const file_oncelog_v1_transaction_proto_rawDesc = "" +
 	"\x06reason\x18\b \x01(\x0e2\x17.oncelog.v1.AbortReasonR\x06reason\x12\x1b\n" +
 	"\tclient_id\x18\t \x01(\tR\bclientId\x12\x18\n" +
 	"\adamaged\x18\n" +
-	" \x01(\bR\adamaged*\x89\x02\n" +
+	" \x01(\bR\adamaged*\xa9\x02\n" +
 	"\x10TransactionState\x12!\n" +
 	"\x1dTRANSACTION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17TRANSACTION_STATE_EMPTY\x10\x01\x12\x1d\n" +
@@ -2261,7 +2644,8 @@ const file_oncelog_v1_transaction_proto_rawDesc = "" +
 	" TRANSACTION_STATE_PREPARE_COMMIT\x10\x03\x12#\n" +
 	"\x1fTRANSACTION_STATE_PREPARE_ABORT\x10\x04\x12%\n" +
 	"!TRANSACTION_STATE_COMPLETE_COMMIT\x10\x05\x12$\n" +
-	" TRANSACTION_STATE_COMPLETE_ABORT\x10\x06*\xc1\x02\n" +
+	" TRANSACTION_STATE_COMPLETE_ABORT\x10\x06\x12\x1e\n" +
+	"\x1aTRANSACTION_STATE_PREPARED\x10\a*\xe6\x02\n" +
 	"\x14TransactionEventKind\x12&\n" +
 	"\"TRANSACTION_EVENT_KIND_UNSPECIFIED\x10\x00\x12&\n" +
 	"\"TRANSACTION_EVENT_KIND_INITIALISED\x10\x01\x12 \n" +
@@ -2270,10 +2654,13 @@ const file_oncelog_v1_transaction_proto_rawDesc = "" +
 	"\x1eTRANSACTION_EVENT_KIND_DECIDED\x10\x04\x12\"\n" +
 	"\x1eTRANSACTION_EVENT_KIND_APPLIED\x10\x05\x12$\n" +
 	" TRANSACTION_EVENT_KIND_COMPLETED\x10\x06\x12$\n" +
-	" TRANSACTION_EVENT_KIND_FORGOTTEN\x10\a2\xdb\x06\n" +
+	" TRANSACTION_EVENT_KIND_FORGOTTEN\x10\a\x12#\n" +
+	"\x1fTRANSACTION_EVENT_KIND_PREPARED\x10\b2\x9f\b\n" +
 	"\x12TransactionService\x12Q\n" +
 	"\fInitProducer\x12\x1f.oncelog.v1.InitProducerRequest\x1a .oncelog.v1.InitProducerResponse\x12W\n" +
-	"\x0eEndTransaction\x12!.oncelog.v1.EndTransactionRequest\x1a\".oncelog.v1.EndTransactionResponse\x12K\n" +
+	"\x0eEndTransaction\x12!.oncelog.v1.EndTransactionRequest\x1a\".oncelog.v1.EndTransactionResponse\x12c\n" +
+	"\x12PrepareTransaction\x12%.oncelog.v1.PrepareTransactionRequest\x1a&.oncelog.v1.PrepareTransactionResponse\x12]\n" +
+	"\x10CompletePrepared\x12#.oncelog.v1.CompletePreparedRequest\x1a$.oncelog.v1.CompletePreparedResponse\x12K\n" +
 	"\n" +
 	"GetOutcome\x12\x1d.oncelog.v1.GetOutcomeRequest\x1a\x1e.oncelog.v1.GetOutcomeResponse\x12]\n" +
 	"\x10ListTransactions\x12#.oncelog.v1.ListTransactionsRequest\x1a$.oncelog.v1.ListTransactionsResponse\x12f\n" +
@@ -2299,7 +2686,7 @@ func file_oncelog_v1_transaction_proto_rawDescGZIP() []byte {
 }
 
 var file_oncelog_v1_transaction_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_oncelog_v1_transaction_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_oncelog_v1_transaction_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_oncelog_v1_transaction_proto_goTypes = []any{
 	(TransactionState)(0),                 // 0: oncelog.v1.TransactionState
 	(TransactionEventKind)(0),             // 1: oncelog.v1.TransactionEventKind
@@ -2310,91 +2697,110 @@ var file_oncelog_v1_transaction_proto_goTypes = []any{
 	(*OffsetCommit)(nil),                  // 6: oncelog.v1.OffsetCommit
 	(*EndTransactionRequest)(nil),         // 7: oncelog.v1.EndTransactionRequest
 	(*EndTransactionResponse)(nil),        // 8: oncelog.v1.EndTransactionResponse
-	(*GetOutcomeRequest)(nil),             // 9: oncelog.v1.GetOutcomeRequest
-	(*GetOutcomeResponse)(nil),            // 10: oncelog.v1.GetOutcomeResponse
-	(*ListTransactionsRequest)(nil),       // 11: oncelog.v1.ListTransactionsRequest
-	(*ListTransactionsResponse)(nil),      // 12: oncelog.v1.ListTransactionsResponse
-	(*TransactionListing)(nil),            // 13: oncelog.v1.TransactionListing
-	(*DescribeTransactionRequest)(nil),    // 14: oncelog.v1.DescribeTransactionRequest
-	(*DescribeTransactionResponse)(nil),   // 15: oncelog.v1.DescribeTransactionResponse
-	(*OpenTransaction)(nil),               // 16: oncelog.v1.OpenTransaction
-	(*DecidedTransaction)(nil),            // 17: oncelog.v1.DecidedTransaction
-	(*TransactionParticipant)(nil),        // 18: oncelog.v1.TransactionParticipant
-	(*AbortTransactionRequest)(nil),       // 19: oncelog.v1.AbortTransactionRequest
-	(*AbortTransactionResponse)(nil),      // 20: oncelog.v1.AbortTransactionResponse
-	(*FenceProducerRequest)(nil),          // 21: oncelog.v1.FenceProducerRequest
-	(*FenceProducerResponse)(nil),         // 22: oncelog.v1.FenceProducerResponse
-	(*DeleteTransactionalIdRequest)(nil),  // 23: oncelog.v1.DeleteTransactionalIdRequest
-	(*DeleteTransactionalIdResponse)(nil), // 24: oncelog.v1.DeleteTransactionalIdResponse
-	(*WatchTransactionsRequest)(nil),      // 25: oncelog.v1.WatchTransactionsRequest
-	(*WatchTransactionsResponse)(nil),     // 26: oncelog.v1.WatchTransactionsResponse
-	(*TransactionEvent)(nil),              // 27: oncelog.v1.TransactionEvent
-	(*TxnRef)(nil),                        // 28: oncelog.v1.TxnRef
-	(TransactionOutcome)(0),               // 29: oncelog.v1.TransactionOutcome
-	(AbortReason)(0),                      // 30: oncelog.v1.AbortReason
-	(*PartitionRef)(nil),                  // 31: oncelog.v1.PartitionRef
-	(*PartitionProgress)(nil),             // 32: oncelog.v1.PartitionProgress
+	(*PrepareTransactionRequest)(nil),     // 9: oncelog.v1.PrepareTransactionRequest
+	(*PrepareTransactionResponse)(nil),    // 10: oncelog.v1.PrepareTransactionResponse
+	(*CompletePreparedRequest)(nil),       // 11: oncelog.v1.CompletePreparedRequest
+	(*CompletePreparedResponse)(nil),      // 12: oncelog.v1.CompletePreparedResponse
+	(*GetOutcomeRequest)(nil),             // 13: oncelog.v1.GetOutcomeRequest
+	(*GetOutcomeResponse)(nil),            // 14: oncelog.v1.GetOutcomeResponse
+	(*ListTransactionsRequest)(nil),       // 15: oncelog.v1.ListTransactionsRequest
+	(*ListTransactionsResponse)(nil),      // 16: oncelog.v1.ListTransactionsResponse
+	(*TransactionListing)(nil),            // 17: oncelog.v1.TransactionListing
+	(*DescribeTransactionRequest)(nil),    // 18: oncelog.v1.DescribeTransactionRequest
+	(*DescribeTransactionResponse)(nil),   // 19: oncelog.v1.DescribeTransactionResponse
+	(*OpenTransaction)(nil),               // 20: oncelog.v1.OpenTransaction
+	(*PreparedTransaction)(nil),           // 21: oncelog.v1.PreparedTransaction
+	(*DecidedTransaction)(nil),            // 22: oncelog.v1.DecidedTransaction
+	(*TransactionParticipant)(nil),        // 23: oncelog.v1.TransactionParticipant
+	(*AbortTransactionRequest)(nil),       // 24: oncelog.v1.AbortTransactionRequest
+	(*AbortTransactionResponse)(nil),      // 25: oncelog.v1.AbortTransactionResponse
+	(*FenceProducerRequest)(nil),          // 26: oncelog.v1.FenceProducerRequest
+	(*FenceProducerResponse)(nil),         // 27: oncelog.v1.FenceProducerResponse
+	(*DeleteTransactionalIdRequest)(nil),  // 28: oncelog.v1.DeleteTransactionalIdRequest
+	(*DeleteTransactionalIdResponse)(nil), // 29: oncelog.v1.DeleteTransactionalIdResponse
+	(*WatchTransactionsRequest)(nil),      // 30: oncelog.v1.WatchTransactionsRequest
+	(*WatchTransactionsResponse)(nil),     // 31: oncelog.v1.WatchTransactionsResponse
+	(*TransactionEvent)(nil),              // 32: oncelog.v1.TransactionEvent
+	(*TxnRef)(nil),                        // 33: oncelog.v1.TxnRef
+	(TransactionOutcome)(0),               // 34: oncelog.v1.TransactionOutcome
+	(AbortReason)(0),                      // 35: oncelog.v1.AbortReason
+	(*PartitionRef)(nil),                  // 36: oncelog.v1.PartitionRef
+	(*PartitionProgress)(nil),             // 37: oncelog.v1.PartitionProgress
 }
 var file_oncelog_v1_transaction_proto_depIdxs = []int32{
 	4,  // 0: oncelog.v1.InitProducerResponse.previous:type_name -> oncelog.v1.PreviousTransaction
-	28, // 1: oncelog.v1.PreviousTransaction.txn:type_name -> oncelog.v1.TxnRef
-	29, // 2: oncelog.v1.PreviousTransaction.outcome:type_name -> oncelog.v1.TransactionOutcome
-	30, // 3: oncelog.v1.PreviousTransaction.reason:type_name -> oncelog.v1.AbortReason
-	6,  // 4: oncelog.v1.GroupOffsets.offsets:type_name -> oncelog.v1.OffsetCommit
-	31, // 5: oncelog.v1.OffsetCommit.partition:type_name -> oncelog.v1.PartitionRef
-	28, // 6: oncelog.v1.EndTransactionRequest.txn:type_name -> oncelog.v1.TxnRef
-	32, // 7: oncelog.v1.EndTransactionRequest.partitions:type_name -> oncelog.v1.PartitionProgress
-	5,  // 8: oncelog.v1.EndTransactionRequest.offsets:type_name -> oncelog.v1.GroupOffsets
-	29, // 9: oncelog.v1.EndTransactionResponse.outcome:type_name -> oncelog.v1.TransactionOutcome
-	30, // 10: oncelog.v1.EndTransactionResponse.reason:type_name -> oncelog.v1.AbortReason
-	28, // 11: oncelog.v1.GetOutcomeRequest.txn:type_name -> oncelog.v1.TxnRef
-	29, // 12: oncelog.v1.GetOutcomeResponse.outcome:type_name -> oncelog.v1.TransactionOutcome
-	30, // 13: oncelog.v1.GetOutcomeResponse.reason:type_name -> oncelog.v1.AbortReason
-	0,  // 14: oncelog.v1.ListTransactionsRequest.states:type_name -> oncelog.v1.TransactionState
-	13, // 15: oncelog.v1.ListTransactionsResponse.transactions:type_name -> oncelog.v1.TransactionListing
-	28, // 16: oncelog.v1.TransactionListing.txn:type_name -> oncelog.v1.TxnRef
-	0,  // 17: oncelog.v1.TransactionListing.state:type_name -> oncelog.v1.TransactionState
-	0,  // 18: oncelog.v1.DescribeTransactionResponse.state:type_name -> oncelog.v1.TransactionState
-	16, // 19: oncelog.v1.DescribeTransactionResponse.open:type_name -> oncelog.v1.OpenTransaction
-	17, // 20: oncelog.v1.DescribeTransactionResponse.completing:type_name -> oncelog.v1.DecidedTransaction
-	17, // 21: oncelog.v1.DescribeTransactionResponse.outcomes:type_name -> oncelog.v1.DecidedTransaction
-	28, // 22: oncelog.v1.OpenTransaction.txn:type_name -> oncelog.v1.TxnRef
-	18, // 23: oncelog.v1.OpenTransaction.participants:type_name -> oncelog.v1.TransactionParticipant
-	28, // 24: oncelog.v1.DecidedTransaction.txn:type_name -> oncelog.v1.TxnRef
-	29, // 25: oncelog.v1.DecidedTransaction.outcome:type_name -> oncelog.v1.TransactionOutcome
-	30, // 26: oncelog.v1.DecidedTransaction.reason:type_name -> oncelog.v1.AbortReason
-	18, // 27: oncelog.v1.DecidedTransaction.participants:type_name -> oncelog.v1.TransactionParticipant
-	32, // 28: oncelog.v1.TransactionParticipant.partitions:type_name -> oncelog.v1.PartitionProgress
-	28, // 29: oncelog.v1.AbortTransactionRequest.txn:type_name -> oncelog.v1.TxnRef
-	28, // 30: oncelog.v1.AbortTransactionResponse.txn:type_name -> oncelog.v1.TxnRef
-	27, // 31: oncelog.v1.WatchTransactionsResponse.events:type_name -> oncelog.v1.TransactionEvent
-	1,  // 32: oncelog.v1.TransactionEvent.kind:type_name -> oncelog.v1.TransactionEventKind
-	28, // 33: oncelog.v1.TransactionEvent.txn:type_name -> oncelog.v1.TxnRef
-	29, // 34: oncelog.v1.TransactionEvent.outcome:type_name -> oncelog.v1.TransactionOutcome
-	30, // 35: oncelog.v1.TransactionEvent.reason:type_name -> oncelog.v1.AbortReason
-	2,  // 36: oncelog.v1.TransactionService.InitProducer:input_type -> oncelog.v1.InitProducerRequest
-	7,  // 37: oncelog.v1.TransactionService.EndTransaction:input_type -> oncelog.v1.EndTransactionRequest
-	9,  // 38: oncelog.v1.TransactionService.GetOutcome:input_type -> oncelog.v1.GetOutcomeRequest
-	11, // 39: oncelog.v1.TransactionService.ListTransactions:input_type -> oncelog.v1.ListTransactionsRequest
-	14, // 40: oncelog.v1.TransactionService.DescribeTransaction:input_type -> oncelog.v1.DescribeTransactionRequest
-	19, // 41: oncelog.v1.TransactionService.AbortTransaction:input_type -> oncelog.v1.AbortTransactionRequest
-	21, // 42: oncelog.v1.TransactionService.FenceProducer:input_type -> oncelog.v1.FenceProducerRequest
-	23, // 43: oncelog.v1.TransactionService.DeleteTransactionalId:input_type -> oncelog.v1.DeleteTransactionalIdRequest
-	25, // 44: oncelog.v1.TransactionService.WatchTransactions:input_type -> oncelog.v1.WatchTransactionsRequest
-	3,  // 45: oncelog.v1.TransactionService.InitProducer:output_type -> oncelog.v1.InitProducerResponse
-	8,  // 46: oncelog.v1.TransactionService.EndTransaction:output_type -> oncelog.v1.EndTransactionResponse
-	10, // 47: oncelog.v1.TransactionService.GetOutcome:output_type -> oncelog.v1.GetOutcomeResponse
-	12, // 48: oncelog.v1.TransactionService.ListTransactions:output_type -> oncelog.v1.ListTransactionsResponse
-	15, // 49: oncelog.v1.TransactionService.DescribeTransaction:output_type -> oncelog.v1.DescribeTransactionResponse
-	20, // 50: oncelog.v1.TransactionService.AbortTransaction:output_type -> oncelog.v1.AbortTransactionResponse
-	22, // 51: oncelog.v1.TransactionService.FenceProducer:output_type -> oncelog.v1.FenceProducerResponse
-	24, // 52: oncelog.v1.TransactionService.DeleteTransactionalId:output_type -> oncelog.v1.DeleteTransactionalIdResponse
-	26, // 53: oncelog.v1.TransactionService.WatchTransactions:output_type -> oncelog.v1.WatchTransactionsResponse
-	45, // [45:54] is the sub-list for method output_type
-	36, // [36:45] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	33, // 1: oncelog.v1.InitProducerResponse.prepared:type_name -> oncelog.v1.TxnRef
+	33, // 2: oncelog.v1.PreviousTransaction.txn:type_name -> oncelog.v1.TxnRef
+	34, // 3: oncelog.v1.PreviousTransaction.outcome:type_name -> oncelog.v1.TransactionOutcome
+	35, // 4: oncelog.v1.PreviousTransaction.reason:type_name -> oncelog.v1.AbortReason
+	6,  // 5: oncelog.v1.GroupOffsets.offsets:type_name -> oncelog.v1.OffsetCommit
+	36, // 6: oncelog.v1.OffsetCommit.partition:type_name -> oncelog.v1.PartitionRef
+	33, // 7: oncelog.v1.EndTransactionRequest.txn:type_name -> oncelog.v1.TxnRef
+	37, // 8: oncelog.v1.EndTransactionRequest.partitions:type_name -> oncelog.v1.PartitionProgress
+	5,  // 9: oncelog.v1.EndTransactionRequest.offsets:type_name -> oncelog.v1.GroupOffsets
+	34, // 10: oncelog.v1.EndTransactionResponse.outcome:type_name -> oncelog.v1.TransactionOutcome
+	35, // 11: oncelog.v1.EndTransactionResponse.reason:type_name -> oncelog.v1.AbortReason
+	33, // 12: oncelog.v1.PrepareTransactionRequest.txn:type_name -> oncelog.v1.TxnRef
+	37, // 13: oncelog.v1.PrepareTransactionRequest.partitions:type_name -> oncelog.v1.PartitionProgress
+	5,  // 14: oncelog.v1.PrepareTransactionRequest.offsets:type_name -> oncelog.v1.GroupOffsets
+	33, // 15: oncelog.v1.CompletePreparedRequest.txn:type_name -> oncelog.v1.TxnRef
+	34, // 16: oncelog.v1.CompletePreparedResponse.outcome:type_name -> oncelog.v1.TransactionOutcome
+	35, // 17: oncelog.v1.CompletePreparedResponse.reason:type_name -> oncelog.v1.AbortReason
+	33, // 18: oncelog.v1.GetOutcomeRequest.txn:type_name -> oncelog.v1.TxnRef
+	34, // 19: oncelog.v1.GetOutcomeResponse.outcome:type_name -> oncelog.v1.TransactionOutcome
+	35, // 20: oncelog.v1.GetOutcomeResponse.reason:type_name -> oncelog.v1.AbortReason
+	0,  // 21: oncelog.v1.ListTransactionsRequest.states:type_name -> oncelog.v1.TransactionState
+	17, // 22: oncelog.v1.ListTransactionsResponse.transactions:type_name -> oncelog.v1.TransactionListing
+	33, // 23: oncelog.v1.TransactionListing.txn:type_name -> oncelog.v1.TxnRef
+	0,  // 24: oncelog.v1.TransactionListing.state:type_name -> oncelog.v1.TransactionState
+	0,  // 25: oncelog.v1.DescribeTransactionResponse.state:type_name -> oncelog.v1.TransactionState
+	20, // 26: oncelog.v1.DescribeTransactionResponse.open:type_name -> oncelog.v1.OpenTransaction
+	22, // 27: oncelog.v1.DescribeTransactionResponse.completing:type_name -> oncelog.v1.DecidedTransaction
+	22, // 28: oncelog.v1.DescribeTransactionResponse.outcomes:type_name -> oncelog.v1.DecidedTransaction
+	21, // 29: oncelog.v1.DescribeTransactionResponse.prepared:type_name -> oncelog.v1.PreparedTransaction
+	33, // 30: oncelog.v1.OpenTransaction.txn:type_name -> oncelog.v1.TxnRef
+	23, // 31: oncelog.v1.OpenTransaction.participants:type_name -> oncelog.v1.TransactionParticipant
+	33, // 32: oncelog.v1.PreparedTransaction.txn:type_name -> oncelog.v1.TxnRef
+	23, // 33: oncelog.v1.PreparedTransaction.participants:type_name -> oncelog.v1.TransactionParticipant
+	33, // 34: oncelog.v1.DecidedTransaction.txn:type_name -> oncelog.v1.TxnRef
+	34, // 35: oncelog.v1.DecidedTransaction.outcome:type_name -> oncelog.v1.TransactionOutcome
+	35, // 36: oncelog.v1.DecidedTransaction.reason:type_name -> oncelog.v1.AbortReason
+	23, // 37: oncelog.v1.DecidedTransaction.participants:type_name -> oncelog.v1.TransactionParticipant
+	37, // 38: oncelog.v1.TransactionParticipant.partitions:type_name -> oncelog.v1.PartitionProgress
+	33, // 39: oncelog.v1.AbortTransactionRequest.txn:type_name -> oncelog.v1.TxnRef
+	33, // 40: oncelog.v1.AbortTransactionResponse.txn:type_name -> oncelog.v1.TxnRef
+	32, // 41: oncelog.v1.WatchTransactionsResponse.events:type_name -> oncelog.v1.TransactionEvent
+	1,  // 42: oncelog.v1.TransactionEvent.kind:type_name -> oncelog.v1.TransactionEventKind
+	33, // 43: oncelog.v1.TransactionEvent.txn:type_name -> oncelog.v1.TxnRef
+	34, // 44: oncelog.v1.TransactionEvent.outcome:type_name -> oncelog.v1.TransactionOutcome
+	35, // 45: oncelog.v1.TransactionEvent.reason:type_name -> oncelog.v1.AbortReason
+	2,  // 46: oncelog.v1.TransactionService.InitProducer:input_type -> oncelog.v1.InitProducerRequest
+	7,  // 47: oncelog.v1.TransactionService.EndTransaction:input_type -> oncelog.v1.EndTransactionRequest
+	9,  // 48: oncelog.v1.TransactionService.PrepareTransaction:input_type -> oncelog.v1.PrepareTransactionRequest
+	11, // 49: oncelog.v1.TransactionService.CompletePrepared:input_type -> oncelog.v1.CompletePreparedRequest
+	13, // 50: oncelog.v1.TransactionService.GetOutcome:input_type -> oncelog.v1.GetOutcomeRequest
+	15, // 51: oncelog.v1.TransactionService.ListTransactions:input_type -> oncelog.v1.ListTransactionsRequest
+	18, // 52: oncelog.v1.TransactionService.DescribeTransaction:input_type -> oncelog.v1.DescribeTransactionRequest
+	24, // 53: oncelog.v1.TransactionService.AbortTransaction:input_type -> oncelog.v1.AbortTransactionRequest
+	26, // 54: oncelog.v1.TransactionService.FenceProducer:input_type -> oncelog.v1.FenceProducerRequest
+	28, // 55: oncelog.v1.TransactionService.DeleteTransactionalId:input_type -> oncelog.v1.DeleteTransactionalIdRequest
+	30, // 56: oncelog.v1.TransactionService.WatchTransactions:input_type -> oncelog.v1.WatchTransactionsRequest
+	3,  // 57: oncelog.v1.TransactionService.InitProducer:output_type -> oncelog.v1.InitProducerResponse
+	8,  // 58: oncelog.v1.TransactionService.EndTransaction:output_type -> oncelog.v1.EndTransactionResponse
+	10, // 59: oncelog.v1.TransactionService.PrepareTransaction:output_type -> oncelog.v1.PrepareTransactionResponse
+	12, // 60: oncelog.v1.TransactionService.CompletePrepared:output_type -> oncelog.v1.CompletePreparedResponse
+	14, // 61: oncelog.v1.TransactionService.GetOutcome:output_type -> oncelog.v1.GetOutcomeResponse
+	16, // 62: oncelog.v1.TransactionService.ListTransactions:output_type -> oncelog.v1.ListTransactionsResponse
+	19, // 63: oncelog.v1.TransactionService.DescribeTransaction:output_type -> oncelog.v1.DescribeTransactionResponse
+	25, // 64: oncelog.v1.TransactionService.AbortTransaction:output_type -> oncelog.v1.AbortTransactionResponse
+	27, // 65: oncelog.v1.TransactionService.FenceProducer:output_type -> oncelog.v1.FenceProducerResponse
+	29, // 66: oncelog.v1.TransactionService.DeleteTransactionalId:output_type -> oncelog.v1.DeleteTransactionalIdResponse
+	31, // 67: oncelog.v1.TransactionService.WatchTransactions:output_type -> oncelog.v1.WatchTransactionsResponse
+	57, // [57:68] is the sub-list for method output_type
+	46, // [46:57] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_oncelog_v1_transaction_proto_init() }
@@ -2404,15 +2810,15 @@ func file_oncelog_v1_transaction_proto_init() {
 	}
 	file_oncelog_v1_common_proto_init()
 	file_oncelog_v1_transaction_proto_msgTypes[4].OneofWrappers = []any{}
-	file_oncelog_v1_transaction_proto_msgTypes[19].OneofWrappers = []any{}
-	file_oncelog_v1_transaction_proto_msgTypes[23].OneofWrappers = []any{}
+	file_oncelog_v1_transaction_proto_msgTypes[24].OneofWrappers = []any{}
+	file_oncelog_v1_transaction_proto_msgTypes[28].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_oncelog_v1_transaction_proto_rawDesc), len(file_oncelog_v1_transaction_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   26,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

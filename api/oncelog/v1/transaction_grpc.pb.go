@@ -21,6 +21,8 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	TransactionService_InitProducer_FullMethodName          = "/oncelog.v1.TransactionService/InitProducer"
 	TransactionService_EndTransaction_FullMethodName        = "/oncelog.v1.TransactionService/EndTransaction"
+	TransactionService_PrepareTransaction_FullMethodName    = "/oncelog.v1.TransactionService/PrepareTransaction"
+	TransactionService_CompletePrepared_FullMethodName      = "/oncelog.v1.TransactionService/CompletePrepared"
 	TransactionService_GetOutcome_FullMethodName            = "/oncelog.v1.TransactionService/GetOutcome"
 	TransactionService_ListTransactions_FullMethodName      = "/oncelog.v1.TransactionService/ListTransactions"
 	TransactionService_DescribeTransaction_FullMethodName   = "/oncelog.v1.TransactionService/DescribeTransaction"
@@ -44,16 +46,37 @@ type TransactionServiceClient interface {
 	// and lists the shards that are still incomplete. Without a transactional id
 	// it hands out a fresh producer id for idempotent writes only.
 	//
-	// Errors: PREPARED_EXISTS, FENCED (a repeated request_id whose epoch is no
-	// longer current), LIMIT_EXCEEDED.
+	// Errors: PREPARED_EXISTS (unless keep_prepared), FENCED (a repeated request_id
+	// whose epoch is no longer current), LIMIT_EXCEEDED.
 	InitProducer(ctx context.Context, in *InitProducerRequest, opts ...grpc.CallOption) (*InitProducerResponse, error)
 	// EndTransaction commits or aborts one transaction, and with a commit moves
 	// consumer group offsets, in one replicated step. It answers when the decision
 	// is durable. A repeated call gets the first answer.
 	//
 	// Errors: CONFLICT, FENCED, FORGOTTEN, UNSETTLED_SENDS, STALE_MEMBER,
-	// THROTTLED, INVALID_TXN, INVALID_PRODUCER_TOKEN, UNKNOWN_PRODUCER.
+	// THROTTLED, INVALID_TXN, INVALID_PRODUCER_TOKEN, UNKNOWN_PRODUCER,
+	// PREPARED_EXISTS (a transaction that is prepared is ended by CompletePrepared, and
+	// no other one of its id before it), UNSTABLE_OFFSET_COMMIT.
 	EndTransaction(ctx context.Context, in *EndTransactionRequest, opts ...grpc.CallOption) (*EndTransactionResponse, error)
+	// PrepareTransaction checks and makes durable all that a commit takes, but leaves
+	// the decision to another system, such as a database that takes part in a two-phase
+	// commit (KIP-939). When it has answered, CompletePrepared with commit succeeds,
+	// whatever happens meanwhile. Until then the transaction has no timeout, no later one
+	// of its transactional id begins, nobody takes over the id unless he keeps it, readers
+	// of committed records wait for it, and the positions that it is to move are neither
+	// told nor moved. A repeated call gets the first answer.
+	//
+	// Errors: those of an EndTransaction that commits; CONFLICT also when the
+	// transaction was committed; UNAVAILABLE while nodes of the cluster are too old.
+	PrepareTransaction(ctx context.Context, in *PrepareTransactionRequest, opts ...grpc.CallOption) (*PrepareTransactionResponse, error)
+	// CompletePrepared carries out the other system's word about a prepared transaction.
+	// It needs no producer token: whoever may write under the transactional id and knows
+	// the word may carry it out, in whatever epoch the id is by now. A repeated call gets
+	// the first answer.
+	//
+	// Errors: CONFLICT (decided the other way), FENCED, FORGOTTEN, INVALID_TXN (it is
+	// not prepared), UNKNOWN_PRODUCER.
+	CompletePrepared(ctx context.Context, in *CompletePreparedRequest, opts ...grpc.CallOption) (*CompletePreparedResponse, error)
 	// GetOutcome tells how a transaction ended: what a client asks whose commit
 	// got no answer.
 	GetOutcome(ctx context.Context, in *GetOutcomeRequest, opts ...grpc.CallOption) (*GetOutcomeResponse, error)
@@ -66,15 +89,18 @@ type TransactionServiceClient interface {
 	// AbortTransaction aborts the open transaction of a transactional id on
 	// behalf of an operator; its producer is told CONFLICT with reason ADMIN and
 	// can go on with the next one. Errors: UNKNOWN_PRODUCER, CONFLICT (the named
-	// transaction was committed), FENCED, FORGOTTEN, INVALID_TXN (not open).
+	// transaction was committed), FENCED, FORGOTTEN, INVALID_TXN (not open),
+	// PREPARED_EXISTS (it is prepared, and force is not set).
 	AbortTransaction(ctx context.Context, in *AbortTransactionRequest, opts ...grpc.CallOption) (*AbortTransactionResponse, error)
 	// FenceProducer raises the epoch of a transactional id, so that its current
-	// user gets FENCED, and aborts its open transaction. Errors: UNKNOWN_PRODUCER,
+	// user gets FENCED, and aborts its open transaction. A prepared one is kept.
+	// Errors: UNKNOWN_PRODUCER,
 	// INVALID_ARGUMENT (no such epoch was handed out).
 	FenceProducer(ctx context.Context, in *FenceProducerRequest, opts ...grpc.CallOption) (*FenceProducerResponse, error)
 	// DeleteTransactionalId forgets an id with nothing open and nothing
 	// incomplete; an open transaction is aborted first and the call waits for it.
-	// Errors: UNKNOWN_PRODUCER, TRANSACTION_IN_PROGRESS (at the deadline).
+	// Errors: UNKNOWN_PRODUCER, TRANSACTION_IN_PROGRESS (at the deadline),
+	// PREPARED_EXISTS.
 	DeleteTransactionalId(ctx context.Context, in *DeleteTransactionalIdRequest, opts ...grpc.CallOption) (*DeleteTransactionalIdResponse, error)
 	// WatchTransactions tells what happens to transactions, as it happens: for
 	// people and their tools. The last 16,384 events are kept in memory, and every
@@ -106,6 +132,26 @@ func (c *transactionServiceClient) EndTransaction(ctx context.Context, in *EndTr
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(EndTransactionResponse)
 	err := c.cc.Invoke(ctx, TransactionService_EndTransaction_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *transactionServiceClient) PrepareTransaction(ctx context.Context, in *PrepareTransactionRequest, opts ...grpc.CallOption) (*PrepareTransactionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PrepareTransactionResponse)
+	err := c.cc.Invoke(ctx, TransactionService_PrepareTransaction_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *transactionServiceClient) CompletePrepared(ctx context.Context, in *CompletePreparedRequest, opts ...grpc.CallOption) (*CompletePreparedResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CompletePreparedResponse)
+	err := c.cc.Invoke(ctx, TransactionService_CompletePrepared_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -205,16 +251,37 @@ type TransactionServiceServer interface {
 	// and lists the shards that are still incomplete. Without a transactional id
 	// it hands out a fresh producer id for idempotent writes only.
 	//
-	// Errors: PREPARED_EXISTS, FENCED (a repeated request_id whose epoch is no
-	// longer current), LIMIT_EXCEEDED.
+	// Errors: PREPARED_EXISTS (unless keep_prepared), FENCED (a repeated request_id
+	// whose epoch is no longer current), LIMIT_EXCEEDED.
 	InitProducer(context.Context, *InitProducerRequest) (*InitProducerResponse, error)
 	// EndTransaction commits or aborts one transaction, and with a commit moves
 	// consumer group offsets, in one replicated step. It answers when the decision
 	// is durable. A repeated call gets the first answer.
 	//
 	// Errors: CONFLICT, FENCED, FORGOTTEN, UNSETTLED_SENDS, STALE_MEMBER,
-	// THROTTLED, INVALID_TXN, INVALID_PRODUCER_TOKEN, UNKNOWN_PRODUCER.
+	// THROTTLED, INVALID_TXN, INVALID_PRODUCER_TOKEN, UNKNOWN_PRODUCER,
+	// PREPARED_EXISTS (a transaction that is prepared is ended by CompletePrepared, and
+	// no other one of its id before it), UNSTABLE_OFFSET_COMMIT.
 	EndTransaction(context.Context, *EndTransactionRequest) (*EndTransactionResponse, error)
+	// PrepareTransaction checks and makes durable all that a commit takes, but leaves
+	// the decision to another system, such as a database that takes part in a two-phase
+	// commit (KIP-939). When it has answered, CompletePrepared with commit succeeds,
+	// whatever happens meanwhile. Until then the transaction has no timeout, no later one
+	// of its transactional id begins, nobody takes over the id unless he keeps it, readers
+	// of committed records wait for it, and the positions that it is to move are neither
+	// told nor moved. A repeated call gets the first answer.
+	//
+	// Errors: those of an EndTransaction that commits; CONFLICT also when the
+	// transaction was committed; UNAVAILABLE while nodes of the cluster are too old.
+	PrepareTransaction(context.Context, *PrepareTransactionRequest) (*PrepareTransactionResponse, error)
+	// CompletePrepared carries out the other system's word about a prepared transaction.
+	// It needs no producer token: whoever may write under the transactional id and knows
+	// the word may carry it out, in whatever epoch the id is by now. A repeated call gets
+	// the first answer.
+	//
+	// Errors: CONFLICT (decided the other way), FENCED, FORGOTTEN, INVALID_TXN (it is
+	// not prepared), UNKNOWN_PRODUCER.
+	CompletePrepared(context.Context, *CompletePreparedRequest) (*CompletePreparedResponse, error)
 	// GetOutcome tells how a transaction ended: what a client asks whose commit
 	// got no answer.
 	GetOutcome(context.Context, *GetOutcomeRequest) (*GetOutcomeResponse, error)
@@ -227,15 +294,18 @@ type TransactionServiceServer interface {
 	// AbortTransaction aborts the open transaction of a transactional id on
 	// behalf of an operator; its producer is told CONFLICT with reason ADMIN and
 	// can go on with the next one. Errors: UNKNOWN_PRODUCER, CONFLICT (the named
-	// transaction was committed), FENCED, FORGOTTEN, INVALID_TXN (not open).
+	// transaction was committed), FENCED, FORGOTTEN, INVALID_TXN (not open),
+	// PREPARED_EXISTS (it is prepared, and force is not set).
 	AbortTransaction(context.Context, *AbortTransactionRequest) (*AbortTransactionResponse, error)
 	// FenceProducer raises the epoch of a transactional id, so that its current
-	// user gets FENCED, and aborts its open transaction. Errors: UNKNOWN_PRODUCER,
+	// user gets FENCED, and aborts its open transaction. A prepared one is kept.
+	// Errors: UNKNOWN_PRODUCER,
 	// INVALID_ARGUMENT (no such epoch was handed out).
 	FenceProducer(context.Context, *FenceProducerRequest) (*FenceProducerResponse, error)
 	// DeleteTransactionalId forgets an id with nothing open and nothing
 	// incomplete; an open transaction is aborted first and the call waits for it.
-	// Errors: UNKNOWN_PRODUCER, TRANSACTION_IN_PROGRESS (at the deadline).
+	// Errors: UNKNOWN_PRODUCER, TRANSACTION_IN_PROGRESS (at the deadline),
+	// PREPARED_EXISTS.
 	DeleteTransactionalId(context.Context, *DeleteTransactionalIdRequest) (*DeleteTransactionalIdResponse, error)
 	// WatchTransactions tells what happens to transactions, as it happens: for
 	// people and their tools. The last 16,384 events are kept in memory, and every
@@ -258,6 +328,12 @@ func (UnimplementedTransactionServiceServer) InitProducer(context.Context, *Init
 }
 func (UnimplementedTransactionServiceServer) EndTransaction(context.Context, *EndTransactionRequest) (*EndTransactionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method EndTransaction not implemented")
+}
+func (UnimplementedTransactionServiceServer) PrepareTransaction(context.Context, *PrepareTransactionRequest) (*PrepareTransactionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PrepareTransaction not implemented")
+}
+func (UnimplementedTransactionServiceServer) CompletePrepared(context.Context, *CompletePreparedRequest) (*CompletePreparedResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CompletePrepared not implemented")
 }
 func (UnimplementedTransactionServiceServer) GetOutcome(context.Context, *GetOutcomeRequest) (*GetOutcomeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetOutcome not implemented")
@@ -333,6 +409,42 @@ func _TransactionService_EndTransaction_Handler(srv interface{}, ctx context.Con
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(TransactionServiceServer).EndTransaction(ctx, req.(*EndTransactionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TransactionService_PrepareTransaction_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PrepareTransactionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TransactionServiceServer).PrepareTransaction(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TransactionService_PrepareTransaction_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TransactionServiceServer).PrepareTransaction(ctx, req.(*PrepareTransactionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TransactionService_CompletePrepared_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CompletePreparedRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TransactionServiceServer).CompletePrepared(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TransactionService_CompletePrepared_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TransactionServiceServer).CompletePrepared(ctx, req.(*CompletePreparedRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -470,6 +582,14 @@ var TransactionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "EndTransaction",
 			Handler:    _TransactionService_EndTransaction_Handler,
+		},
+		{
+			MethodName: "PrepareTransaction",
+			Handler:    _TransactionService_PrepareTransaction_Handler,
+		},
+		{
+			MethodName: "CompletePrepared",
+			Handler:    _TransactionService_CompletePrepared_Handler,
 		},
 		{
 			MethodName: "GetOutcome",
