@@ -93,14 +93,23 @@ func ready(s Scheduler, which *int, chans []<-chan struct{}) func() bool {
 
 // poll receives from one channel that answers at once, if there is one.
 func poll(which *int, first uint64, chans []<-chan struct{}) bool {
-	n := uint64(len(chans))
-	for i := range n {
-		at := (first%n + i) % n
+	n := len(chans)
+	if n == 0 {
+		return false
+	}
+	at := 0
+	if n > 1 { // simulators come here more often than anywhere else
+		at = int(first % uint64(n))
+	}
+	for range n {
 		select {
 		case <-chans[at]:
-			*which = int(at)
+			*which = at
 			return true
 		default:
+		}
+		if at++; at == n {
+			at = 0
 		}
 	}
 	return false
