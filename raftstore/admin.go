@@ -253,14 +253,3 @@ func (l *raftLogger) Warningf(f string, v ...any) {
 }
 func (l *raftLogger) Error(v ...any)            { l.log.Error(fmt.Sprint(v...)) }
 func (l *raftLogger) Errorf(f string, v ...any) { l.log.Error(fmt.Sprintf(f, v...)) }
-
-// Raft calls the following when an invariant is broken; it must not go on.
-// The loop turns it into the end of the store.
-func (l *raftLogger) Fatal(v ...any)            { panic(brokenInvariant(fmt.Sprint(v...))) }
-func (l *raftLogger) Fatalf(f string, v ...any) { panic(brokenInvariant(fmt.Sprintf(f, v...))) }
-func (l *raftLogger) Panic(v ...any)            { panic(brokenInvariant(fmt.Sprint(v...))) }
-func (l *raftLogger) Panicf(f string, v ...any) { panic(brokenInvariant(fmt.Sprintf(f, v...))) }
-
-// brokenInvariant is what Raft panics with: as a rule the log has lost what this
-// node had acknowledged, such as when it was started on an older disk.
-type brokenInvariant string

@@ -46,6 +46,11 @@ var (
 	// what was written. The node must not start from them: rejoin as a new
 	// node instead.
 	ErrCorrupt = errors.New("raftstore: stored data is corrupt")
+	// ErrUnreadable is ErrCorrupt of bytes that cannot be read at all: a checksum is
+	// wrong, or a file is cut or gone. What can be read is what was written, so the
+	// damage may be confined to some groups. Without it, something is missing that
+	// was there, and nobody knows what else is.
+	ErrUnreadable = fmt.Errorf("%w: it cannot be read", ErrCorrupt)
 	// ErrDiskStalled is handed to Config.OnFatal when one write took longer
 	// than Config.StallTimeout. After it Close and CreateGroup return it, too.
 	ErrDiskStalled = errors.New("raftstore: write stalled")

@@ -223,7 +223,7 @@ func (r *replica) install(batch LogBatch, meta *raftpb.SnapshotMetadata) {
 	in := r.receiving
 	if in == nil || !in.complete || in.index != meta.GetIndex() || in.term != meta.GetTerm() {
 		// Raft gets a MsgSnap only from takeChunk.
-		panic(brokenInvariant(fmt.Sprintf("group %d: a snapshot at %d that was not received", r.id(), meta.GetIndex())))
+		panic(brokenInvariant{text: fmt.Sprintf("group %d: a snapshot at %d that was not received", r.id(), meta.GetIndex())})
 	}
 	batch.Install(r.id(), in.compacted, in.compactedTerm)
 	batch.SetSnapshot(r.id(), Snapshot{Index: in.index, Term: in.term, Data: in.checkpoint})

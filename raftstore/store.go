@@ -144,16 +144,12 @@ func (s *Store) Turn() (more bool) {
 	return more
 }
 
-// turn ends the store when Raft finds one of its invariants broken. Nothing was
+// turn ends the store when Raft finds one of its invariants broken, or cannot read. Nothing was
 // sent or answered because of what it found, for it looks before it acts.
 func (s *Store) turn() (more bool) {
 	defer func() {
-		switch p := recover().(type) {
-		case nil:
-		case brokenInvariant:
-			s.loop.fail(fmt.Errorf("%w: the log lost what this node had acknowledged, and the node must not go on: %s", ErrCorrupt, p))
-		default:
-			panic(p)
+		if err := brokenBy(recover()); err != nil {
+			s.loop.fail(err)
 		}
 	}()
 	return s.loop.turn(&s.taken)
@@ -193,10 +189,21 @@ func (s *Store) CreateGroup(cfg GroupConfig) (*Group, error) {
 		return nil, err
 	}
 	var g *Group
-	if doErr := s.do(context.Background(), func() { g, err = s.loop.createGroup(cfg, s) }); doErr != nil {
+	if doErr := s.do(context.Background(), func() { g, err = s.createGroup(cfg) }); doErr != nil {
 		return nil, doErr
 	}
 	return g, err
+}
+
+// createGroup ends the store as turn does, and answers whoever waits for the group.
+func (s *Store) createGroup(cfg GroupConfig) (g *Group, err error) {
+	defer func() {
+		if broken := brokenBy(recover()); broken != nil {
+			s.loop.fail(broken)
+			g, err = nil, fmt.Errorf("open group %d: %w", cfg.ID, broken)
+		}
+	}()
+	return s.loop.createGroup(cfg, s)
 }
 
 // RemoveGroup stops the group on this node, if it is open, and deletes its data. This

@@ -157,7 +157,7 @@ func (e plainError) Unwrap() error { return e.cause }
 func (s *Store) readError(what string, err error) error {
 	err = named(err)
 	if isNotExist(err) && !errors.Is(err, raftstore.ErrCorrupt) {
-		err = fmt.Errorf("%w: %w", raftstore.ErrCorrupt, err)
+		err = fmt.Errorf("%w: %w", raftstore.ErrUnreadable, err)
 	}
 	err = fmt.Errorf("%s: %s: %w", s.dir, what, err)
 	if errors.Is(err, raftstore.ErrCorrupt) {
@@ -180,7 +180,7 @@ func panicked(p any) error {
 	case *fatalError:
 		return named(p)
 	case string:
-		return fmt.Errorf("%w: a file of values is missing or damaged: %s", raftstore.ErrCorrupt, p)
+		return fmt.Errorf("%w: a file of values is missing or damaged: %s", raftstore.ErrUnreadable, p)
 	}
 	panic(p)
 }

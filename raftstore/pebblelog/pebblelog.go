@@ -45,6 +45,8 @@ type Config struct {
 	// Commit waits for. Whatever is committed from then on fails.
 	OnFailure func(error)
 	Logger    *slog.Logger
+	// readOnly changes nothing in Dir.
+	readOnly bool
 }
 
 // Store is a LogStore on Pebble.
@@ -59,6 +61,7 @@ type Store struct {
 	synced uint64 // number of the last batch that is known to be durable
 	// tableBytes is Config.MemTableBytes.
 	tableBytes uint64
+	readOnly   bool
 	failed     bool // after a failed commit Pebble must be left alone
 	// damaged is the first damage that a read has found; see damage.
 	damaged atomic.Pointer[error]
@@ -125,7 +128,7 @@ func Open(cfg Config) (*Store, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{fs: cfg.FS, dir: cfg.Dir, log: cfg.Logger, idle: make(chan struct{}, 1), tableBytes: cfg.MemTableBytes}
+	s := &Store{fs: cfg.FS, dir: cfg.Dir, log: cfg.Logger, idle: make(chan struct{}, 1), tableBytes: cfg.MemTableBytes, readOnly: cfg.readOnly}
 	s.wals = &wals{files: vfsFiles{fs: cfg.FS, dir: cfg.Dir}}
 	s.wals.batch.Store(1)
 	if err := s.wals.checkFiles(); err != nil {
@@ -180,6 +183,7 @@ func (s *Store) openDB(cfg Config) error {
 func (s *Store) options(cfg Config) *pebble.Options {
 	o := &pebble.Options{
 		FS:                          manifestFS{cfg.FS},
+		ReadOnly:                    cfg.readOnly,
 		Cache:                       s.cache,
 		MemTableSize:                cfg.MemTableBytes,
 		MemTableStopWritesThreshold: 4,
@@ -202,7 +206,7 @@ func (s *Store) options(cfg Config) *pebble.Options {
 		BackgroundError: s.backgroundError(cfg.OnFailure),
 		// Pebble's own listener ends the process, in whatever goroutine it is.
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
-			s.damage(fmt.Errorf("%w: %s: %w", raftstore.ErrCorrupt, info.Path, info.Details))
+			s.damage(fmt.Errorf("%w: %s: %w", raftstore.ErrUnreadable, info.Path, info.Details))
 		},
 		WALCreated: s.wals.created,
 		WALDeleted: s.wals.deleted,
@@ -230,6 +234,9 @@ func (s *Store) checkFormat() error {
 	if err != nil || ok {
 		return err
 	}
+	if s.readOnly {
+		return fmt.Errorf("the format version is missing: %w", raftstore.ErrCorrupt)
+	}
 	err = s.present().scan(nil, nil, func(k, _ []byte) (bool, error) {
 		return false, fmt.Errorf("the format version is missing, beside %s: %w", keyName(k), raftstore.ErrCorrupt)
 	})
@@ -247,7 +254,7 @@ func (s *Store) ID() string { return s.id }
 // named makes Pebble's corruption errors recognizable.
 func named(err error) error {
 	if err != nil && pebble.IsCorruptionError(err) {
-		return fmt.Errorf("%w: %w", raftstore.ErrCorrupt, err)
+		return fmt.Errorf("%w: %w", raftstore.ErrUnreadable, err)
 	}
 	return err
 }
@@ -324,7 +331,7 @@ func (s *Store) Close() error {
 	s.closeViews()
 	err := s.closeDB()
 	s.cache.Unref()
-	if err != nil || s.damaged.Load() != nil {
+	if err != nil || s.readOnly || s.damaged.Load() != nil {
 		return err
 	}
 	return s.wals.ended()
