@@ -206,8 +206,9 @@ func durable(c *cluster) {
 	c.equal("the commit, repeated", p.commit(1, wrote(topic, 0, 1)), "CONFLICT client")
 }
 
-// overdueAfter is a little more than the tests' transaction timeout.
-const overdueAfter = timeoutMillis*time.Millisecond + 50*time.Millisecond
+// overdueAfter is a little more than the tests' transaction timeout: until the abort is
+// carried out, and that is in the log.
+const overdueAfter = timeoutMillis*time.Millisecond + coordinator.DefaultAckDelay + 50*time.Millisecond
 
 // TestExpiration: Kafka's TransactionCoordinatorTest and TransactionStateManagerTest,
 // transactions that take too long.

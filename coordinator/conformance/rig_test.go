@@ -274,10 +274,11 @@ func (c *cluster) register(n uint64) {
 	for id := uint64(1); id <= n; id++ {
 		_, err := c.leader().cluster.RegisterNode(c.ctx, &oncelogv1.RegisterNodeRequest{
 			NodeId: id, InstanceId: instance(id), ClientAddress: fmt.Sprintf("node-%d:0", id), PeerAddress: fmt.Sprintf("node-%d:1", id),
+			MaxFormatLevel: level.Newest,
 		})
 		c.ok(err)
 	}
-	res, err := c.leader().cluster.Heartbeat(c.ctx, &oncelogv1.HeartbeatRequest{NodeId: 1, InstanceId: instance(1)})
+	res, err := c.leader().cluster.Heartbeat(c.ctx, &oncelogv1.HeartbeatRequest{NodeId: 1, InstanceId: instance(1), MaxFormatLevel: level.Newest})
 	c.ok(err)
 	var keys []token.Key
 	for _, k := range res.GetTokenKeys() {
@@ -306,7 +307,7 @@ func (c *cluster) report(term uint64) {
 	meta, err := leader.catalog.GetMetadata(c.ctx, &oncelogv1.GetMetadataRequest{})
 	c.ok(err)
 	for _, n := range meta.GetNodes() {
-		req := &oncelogv1.HeartbeatRequest{NodeId: n.GetNodeId(), InstanceId: instance(n.GetNodeId())}
+		req := &oncelogv1.HeartbeatRequest{NodeId: n.GetNodeId(), InstanceId: instance(n.GetNodeId()), MaxFormatLevel: level.Newest}
 		for _, s := range meta.GetShards() {
 			first := s.GetReplicas()[0]
 			req.Shards = append(req.Shards, &oncelogv1.ShardReport{

@@ -8,6 +8,9 @@ func (m *Machine) deleteGroup(cmd DeleteGroup) Result {
 	case len(g.members) > 0:
 		return Result{Refusal: Refusal{Code: CodeGroupNotEmpty, Group: cmd.Group, Have: uint64(len(g.members))}}
 	}
+	if r := m.CheckHeld(cmd.Group, nil); !r.OK() {
+		return Result{Refusal: r}
+	}
 	m.remove(cmd.Group)
 	return Result{Changed: true}
 }
@@ -65,8 +68,12 @@ func (m *Machine) checkReset(cat Catalog, cmd ResetOffsets) Refusal {
 	return Refusal{}
 }
 
-// checkOwned refuses to move an offset under a member that reads there.
+// checkOwned refuses to move an offset under a member that reads there, and, whatever
+// force there is, under a prepared transaction: that one has to be ended first.
 func (m *Machine) checkOwned(id string, partition uint64, force bool) Refusal {
+	if r := m.CheckHeld(id, []uint64{partition}); !r.OK() {
+		return r
+	}
 	if owner, _, ok := m.Owner(id, partition); ok && !force {
 		return Refusal{Code: CodePartitionOwned, Group: id, Partition: partition, Owner: owner}
 	}
@@ -79,6 +86,7 @@ func (m *Machine) removePartitions(cat Catalog, cmd RemovePartitions) Result {
 		g := m.groups[id]
 		for _, p := range cmd.Partitions {
 			changed = m.dropOffset(g, p) || changed
+			changed = m.letGo(g, p) || changed
 		}
 		if !g.disown(cmd.Partitions) {
 			continue

@@ -54,6 +54,11 @@ func (m *Machine) checkAssign(cat Catalog, cmd AssignPartitions) Refusal {
 	if g.subscribed() {
 		return refuse(CodeMixedMembers, cmd.Group)
 	}
+	if len(cmd.Partitions) > 0 { // it is to be told where to read from
+		if r := m.CheckHeld(cmd.Group, cmd.Partitions); !r.OK() {
+			return r
+		}
+	}
 	if _, known := g.members[cmd.Member]; !known && len(g.members) >= MaxMembers {
 		return limit(cmd.Group, len(g.members)+1, MaxMembers)
 	}

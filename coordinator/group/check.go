@@ -29,7 +29,7 @@ func (m *Machine) Check() error {
 	if offsets != m.offsets {
 		return errors.New("group: count of offsets is wrong")
 	}
-	return nil
+	return m.checkHeld()
 }
 
 func (g *group) check(id string, now int64) error {

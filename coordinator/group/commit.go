@@ -30,8 +30,8 @@ func (m *Machine) CheckCommits(cat Catalog, by TxnRef, commits []Commit) Refusal
 	if r := checkDuplicates(commits); !r.OK() {
 		return r
 	}
-	if total > 0 && m.offsets >= MaxOffsets {
-		return limit("", m.offsets+1, MaxOffsets)
+	if total > 0 && m.offsets+m.held >= MaxOffsets {
+		return limit("", m.offsets+m.held+1, MaxOffsets)
 	}
 	for i := range commits {
 		if r := m.checkStanding(by, &commits[i]); !r.OK() {
@@ -138,6 +138,12 @@ func (m *Machine) checkStanding(by TxnRef, c *Commit) Refusal {
 		if c.Member != "" && (owner.since > c.Generation || c.Generation > generation) {
 			stale.Reason, stale.Need, stale.Have = ReasonGeneration, c.Generation, owner.since
 			return stale
+		}
+		// Where the position will be is not known, so this is not what it was not.
+		if g != nil {
+			if _, held := g.held[e.Partition]; held {
+				return heldRefusal(c.Group, e.Partition)
+			}
 		}
 		if !expects(c, e, committed, has) {
 			stale.Reason, stale.Committed, stale.HasCommitted = ReasonOffsetMoved, committed.Next, has

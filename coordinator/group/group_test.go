@@ -400,7 +400,7 @@ func TestCodesAndReasonsHaveNames(t *testing.T) {
 			t.Errorf("reason %d has no name", r)
 		}
 	}
-	if codeEnd.String() != "CODE_16" || reasonEnd.String() != "REASON_4" {
+	if codeEnd.String() != "CODE_17" || reasonEnd.String() != "REASON_4" {
 		t.Errorf("unknown ones are called %v and %v", codeEnd, reasonEnd)
 	}
 }

@@ -40,6 +40,7 @@ type group struct {
 	members    map[string]member
 	owners     map[uint64]ownership // of the partitions of all members
 	offsets    map[uint64]Offset
+	held       map[uint64]heldOffset // nil as long as there was none
 	// target says who is to own which partition of the subscribed topics; see
 	// rebalance.go.
 	target map[uint64]string
@@ -57,6 +58,9 @@ type Machine struct {
 	// Derived from groups; not in snapshots.
 	ids     []string // ascending
 	offsets int      // committed, of all groups
+	held    int      // of all groups; see held.go
+	// heldBy lists the groups of which a transaction holds offsets.
+	heldBy map[TxnRef][]string
 
 	// rebalances counts changes of members and ownership of groups that
 	// subscribe, since the machine was made or restored. Not replicated.
@@ -64,7 +68,7 @@ type Machine struct {
 }
 
 // New returns a machine without groups.
-func New() *Machine { return &Machine{groups: map[string]*group{}} }
+func New() *Machine { return &Machine{groups: map[string]*group{}, heldBy: map[TxnRef][]string{}} }
 
 // Now returns the machine's time, ms since the Unix epoch: the highest that a
 // command brought.

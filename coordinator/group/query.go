@@ -42,6 +42,7 @@ type Partition struct {
 	Member string // who owns it; empty: nobody
 	Since  uint64 // generation since which it owns it
 	Target string // who is to own it, in a group that subscribes; empty: nobody
+	Held   TxnRef // the prepared transaction that is to move the offset; zero: none
 }
 
 // Description is everything that is kept about a group.
@@ -49,7 +50,7 @@ type Description struct {
 	ID         string
 	Generation uint64
 	Members    []Member    // ascending by id
-	Partitions []Partition // owned or with an offset, ascending by id
+	Partitions []Partition // owned, or with an offset that is committed or held, ascending by id
 }
 
 // Count returns the number of groups.
@@ -207,14 +208,14 @@ func (m *Machine) Describe(id string) (Description, bool) {
 		return Description{}, false
 	}
 	d := Description{ID: id, Generation: g.generation, Members: m.Members(id)}
-	ids := slices.AppendSeq(slices.Collect(maps.Keys(g.owners)), maps.Keys(g.offsets))
+	ids := slices.Concat(slices.Sorted(maps.Keys(g.owners)), slices.Sorted(maps.Keys(g.offsets)), slices.Sorted(maps.Keys(g.held)))
 	slices.Sort(ids)
 	for _, p := range slices.Compact(ids) {
 		o, ok := g.offsets[p]
 		owner := g.owners[p]
 		d.Partitions = append(d.Partitions, Partition{
 			PartitionOffset: PartitionOffset{Partition: p, Committed: ok, Offset: o},
-			Member:          owner.member, Since: owner.since, Target: g.target[p],
+			Member:          owner.member, Since: owner.since, Target: g.target[p], Held: g.held[p].txn,
 		})
 	}
 	return d, true

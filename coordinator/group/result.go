@@ -42,6 +42,8 @@ const (
 	CodeMixedMembers
 	// CodeFencedInstance: Owner has taken the place of this static member.
 	CodeFencedInstance
+	// CodeOffsetHeld: a prepared transaction is to move the offset of Partition.
+	CodeOffsetHeld
 
 	codeEnd // keep last
 )
@@ -68,6 +70,7 @@ func (c Code) String() string {
 		CodeInvalidSubscription: "INVALID_SUBSCRIPTION",
 		CodeMixedMembers:        "MIXED_MEMBERS",
 		CodeFencedInstance:      "FENCED_INSTANCE",
+		CodeOffsetHeld:          "OFFSET_HELD",
 	}[c]
 }
 

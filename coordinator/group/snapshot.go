@@ -8,17 +8,29 @@ import (
 	"github.com/oncelog/oncelog/api/codec"
 )
 
-// snapshotVersion is the first byte of every snapshot.
-const snapshotVersion = 1
+// snapshotVersion is the newest version of a snapshot, which is its first byte. A state
+// in which nothing is held is written in version 1, which every program reads; see
+// held.go for what version 2 has besides.
+const snapshotVersion = 2
+
+// plain is the version without.
+const plain = 1
 
 // Snapshot returns the state as bytes. Equal states give equal bytes.
 func (m *Machine) Snapshot() []byte {
-	b := []byte{snapshotVersion}
+	version := byte(plain)
+	if m.held > 0 {
+		version = snapshotVersion
+	}
+	b := []byte{version}
 	b = codec.AppendVarint(b, m.now)
 	b = codec.AppendUvarint(b, m.floor)
 	b = codec.AppendUvarint(b, uint64(len(m.ids)))
 	for _, id := range m.ids {
 		b = m.groups[id].appendTo(codec.AppendString(b, id))
+		if version > plain {
+			b = m.groups[id].appendHeld(b)
+		}
 	}
 	return b
 }
@@ -93,7 +105,7 @@ func (mm *member) readSubscription(r *codec.Reader) {
 // state is as before. The bytes are not referred to afterwards.
 func (m *Machine) Restore(snapshot []byte) error {
 	r := codec.NewReader(snapshot)
-	r.Version("group snapshot", snapshotVersion, snapshotVersion)
+	version := r.Version("group snapshot", plain, snapshotVersion)
 	n := New()
 	n.now = r.Varint()
 	n.floor = r.Uvarint()
@@ -103,12 +115,20 @@ func (m *Machine) Restore(snapshot []byte) error {
 			r.Fail(ErrCorrupt) // a canonical snapshot is sorted
 		}
 		g := readGroup(r)
+		if version > plain {
+			g.readHeld(r)
+		}
 		if r.Err() != nil {
 			break
 		}
 		n.ids = append(n.ids, id)
 		n.groups[id] = g
 		n.offsets += len(g.offsets)
+		n.held += len(g.held)
+		// each is only noted: the order does not matter
+		for _, h := range g.held {
+			n.noteHolder(h.txn, id)
+		}
 	}
 	if err := r.Close(); err != nil {
 		return err

@@ -4,9 +4,12 @@
 /* decide.go */
 inline decide(t, commit, shards) {
 	assert(I5 && !(DECIDED & BIT(t)));
+#ifdef PREPARE
+	assert(I13 && (!(promised & BIT(t)) || (((commit) -> wordC : wordA) & BIT(t))));
+#endif
 	if
 	:: commit ->
-		assert(I6 && KNOWN(t) && EPOCH(t) == epoch);
+		assert(I6 && KNOWN(t) && (EPOCH(t) == epoch || prepared == t));
 		assert(I13 && !(toldNo & BIT(t)));
 		committed = committed | BIT(t)
 	:: else -> aborted = aborted | BIT(t)
@@ -41,6 +44,9 @@ inline initProducer(who) {
 		if
 		:: gone -> reborn = 1; window = NONE
 		:: else ->
+#ifdef KEPT_IS_ABORTED
+			if :: prepared != NONE -> x = prepared; y = SHARDS(prepRecs); decide(x, 0, y); prepared = NONE :: else fi;
+#endif
 #ifndef INIT_LEAVES_OPEN
 			closeOpen()
 #else
@@ -66,10 +72,18 @@ inline enlist(shard, t) {
 	:: REMEMBERED(t) && (pend[shard] & BIT(t)) ->
 #endif
 		res = (committed & BIT(t) -> DECIDED_COMMIT : DECIDED_ABORT)
+#ifdef PREPARE
+	:: KEPT(shard, t) -> res = ACCEPTED
+#ifndef PREPARED_IS_STRAY
+	:: prepared == t -> res = STRAY
+#endif
+#endif
 	:: EPOCH(t) < epoch && !IS_OPEN(t) -> res = (epoch == 4 -> STRAY_FENCE2 : STRAY_FENCE)
 	:: IS_OPEN(t) -> enlisted = enlisted | BIT(shard); res = ACCEPTED
 	:: REMEMBERED(t) || USED_UP(t) -> res = STRAY
-	:: else -> closeOpen(); openTxn = t; enlisted = BIT(shard); res = ACCEPTED
+	:: else ->
+		assert(prepared == NONE); /* THROTTLED: no producer goes on before it is over */
+		closeOpen(); openTxn = t; enlisted = BIT(shard); res = ACCEPTED
 	fi;
 	prune()
 }
@@ -96,6 +110,7 @@ inline endTransaction(txn, commit, recs, gen, from) {
 	if
 	:: !KNOWN(v_) -> res = UNKNOWN_ID
 	:: REMEMBERED(v_) -> res = (((committed >> v_) & 1) == commit -> OK : CONFLICT)
+	:: prepared != NONE && (prepared == v_ || (EPOCH(v_) == epoch && v_ > prepared)) -> res = PREPARED
 #ifdef NO_FENCE
 	:: !IS_OPEN(v_) && !NEVER_DECIDED(v_) -> res = FORGOTTEN
 #elif defined(FENCED_LIE)
@@ -136,6 +151,50 @@ inline endTransaction(txn, commit, recs, gen, from) {
 		prune()
 	fi
 }
+
+#ifdef PREPARE
+/* prepare_transaction.go: what a commit takes, but the decision. */
+inline prepareTransaction(t, recs, gen, from) {
+	if
+	:: REMEMBERED(t) -> res = CONFLICT
+	:: prepared == t -> res = OK
+	:: prepared != NONE && EPOCH(t) == epoch && t > prepared -> res = PREPARED
+	:: !IS_OPEN(t) && EPOCH(t) < epoch -> res = (NEVER_DECIDED(t) -> FENCED : FORGOTTEN)
+	:: !IS_OPEN(t) && USED_UP(t) -> res = FORGOTTEN
+	:: IS_OPEN(t) && (enlisted & ~SHARDS(recs)) -> res = UNSETTLED
+	:: !(STANDING(t, gen) && EXPECTED(from)) -> res = STALE_MEMBER
+	:: else ->
+		if :: IS_OPEN(t) -> openTxn = NONE; enlisted = 0 :: else -> closeOpen() fi;
+		prepared = t; prepRecs = recs; prepFrom = from;
+		res = OK;
+		prune()
+	fi
+}
+
+/* complete_prepared.go: in whatever epoch. */
+inline completePrepared(t, commit) {
+	if
+#ifdef SECOND_WORD
+	:: DECIDED & BIT(t) -> m_ = 0; decide(t, commit, m_); res = OK
+#endif
+	:: REMEMBERED(t) -> res = (((committed >> t) & 1) == commit -> OK : CONFLICT)
+	:: prepared != t -> res = FORGOTTEN /* or FENCED, or it was never prepared */
+	:: else ->
+		m_ = SHARDS(prepRecs);
+		decide(t, commit, m_);
+		if
+		:: commit ->
+			stated[t] = prepRecs;
+			assert(I7 && offset == prepFrom && !(consumed & BIT(prepFrom)));
+			consumed = consumed | BIT(prepFrom); offset = prepFrom + 1
+		:: else
+		fi;
+		prepared = NONE; prepRecs = 0; prepFrom = 0;
+		res = OK;
+		prune()
+	fi
+}
+#endif
 
 /* expire.go */
 inline expire() {

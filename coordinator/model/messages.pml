@@ -8,6 +8,8 @@
 #define M_ENLIST(shard, t) (5 + 8 * (t) + 32 * LIFE(shard) + 1024 * (shard))
 #define M_ANSWER(shard, t, verdict, life, recs) \
 	(6 + 8 * (t) + 32 * (life) + 64 * (recs) + 1024 * (shard) + 2048 * (verdict))
+#define M_PREPARE(t, recs, g, from) (7 + 8 * (t) + 64 * (recs) + 2048 * (g) + 16384 * (from))
+#define M_COMPLETE(t, c) (7 + 8 * (t) + 32 * (c) + 1024)
 #define DEAD (1 << 20)
 #define IN(b, low, mask) ((bag[b] >> (low)) & (mask))
 
@@ -54,6 +56,10 @@ inline isDead(m) { /* sets d_ */
 	:: ((m) & 7) == 4 -> d_ = STAYS(u_, q_) && OVER(u_, q_)
 	:: ((m) & 7) == 5 -> d_ = CANNOT_ACT(u_, q_, a_) && (CLOSED(q_) || (IS_OPEN(q_) && (enlisted & BIT(u_))))
 	:: ((m) & 7) == 6 -> d_ = CANNOT_ACT(u_, q_, a_)
+#ifdef PREPARE
+	:: ((m) & 7) == 7 && u_ -> d_ = (DECIDED & BIT(q_)) != 0
+	:: ((m) & 7) == 7 -> d_ = prepared == q_ || CLOSED(q_)
+#endif
 	fi
 }
 inline prune() {

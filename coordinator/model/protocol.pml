@@ -17,6 +17,7 @@
  *                makes it anew under another producer id
  *   RESET        an administrator moves the group's offset
  *   CRASH        a producer may stop for good at any call
+ *   PREPARE      a producer may prepare a transaction, and a database has the word
  *   CYCLES       without the process Check, for the search for cycles
  *   KEEP_DEAD    late messages that can have no effect are kept, and checked
  * The others make it wrong on purpose: see `variants`. */
@@ -60,6 +61,7 @@
 #define UNSETTLED 6
 #define STALE_MEMBER 7
 #define INVALID 8
+#define PREPARED 10 /* PREPARED_EXISTS */
 #define REFUSED 9  /* TXN_ENDED, STALE_TXN, OUT_OF_ORDER, UNKNOWN_PARTITION */
 /* Verdicts on an enlistment. */
 #define ACCEPTED 1
@@ -82,6 +84,13 @@ hidden byte I1 = 1, I2 = 1, I3 = 1, I4 = 1, I5 = 1, I6 = 1, I7 = 1, I8 = 1, I9 =
 byte epoch;                    /* 0: no id yet */
 byte openTxn = NONE, enlisted; /* the open transaction and its shards */
 byte committed, aborted;       /* all decisions; what is remembered is below */
+#ifdef PREPARE
+byte prepared = NONE;          /* the prepared transaction: what a commit of it covers, */
+byte prepRecs, prepFrom;       /* and where its input began */
+#else
+#define prepared NONE
+#define prepRecs 0
+#endif
 byte pend[2];                  /* by shard: decisions it has not acknowledged */
 byte window = NONE;            /* the last completed outcome: a memory of one */
 byte stated[4];                /* records that the commit covers */
@@ -122,6 +131,10 @@ byte made[4];                  /* by record: transactions whose record became vi
 byte owed[4];                  /* records that a committed transaction must show */
 byte got[4];                   /* acknowledged records, whatever the client counted */
 byte toldNo, consumed, handed;
+#ifdef PREPARE
+byte promised;                 /* whose preparation was answered with OK */
+byte wordC, wordA;             /* what the database has: commit, abort; one word each */
+#endif
 byte faults = FAULTS;
 int bag[FAULTS + 1];           /* messages that are late; sorted: a multiset */
 byte res;                      /* the last answer; 0 between steps */
@@ -142,7 +155,8 @@ hidden int k_;
 #else
 #define IS_OPEN(t) (openTxn == (t) && EPOCH(t) == epoch)
 #endif
-#define USED_UP(t) ((DECIDED & FROM(t) & EPOCH_OF(t)) || (openTxn != NONE && openTxn > (t)))
+#define USED_UP(t) \
+	((DECIDED & FROM(t) & EPOCH_OF(t)) || (openTxn != NONE && openTxn > (t)) || (prepared != NONE && prepared > (t)))
 #define NEVER_DECIDED(t) (!(DECIDED & FROM(t) & EPOCH_OF(t)))
 #define FIRST_ID (reborn -> 3 : 15)
 #define GONE(shard, t) (forgot[shard] == TOMBSTONE && (FIRST_ID & BIT(t)))
@@ -150,6 +164,13 @@ hidden int k_;
 #define OPEN_IN(shard) ((shard) -> stored[1] : (stored[0] | stored[3]))
 #define FLOOR(shard, t) ((settled[shard] | OPEN_IN(shard)) & FROM(t) & ID_OF(t))
 #define NEWER_SEEN(shard, t) ((t) < 2 && !reborn && ((settled[shard] | OPEN_IN(shard)) & 12))
+
+/* A shard that takes part in the prepared transaction: it is told ACCEPTED. */
+#ifdef PREPARED_IS_STRAY
+#define KEPT(shard, t) (prepared == (t) && EPOCH(t) == epoch)
+#else
+#define KEPT(shard, t) (prepared == (t) && (SHARDS(prepRecs) & BIT(shard)))
+#endif
 
 #include "messages.pml"
 #include "coordinator.pml"
@@ -172,6 +193,10 @@ inline deliver(b) {
 		:: (k_ & 7) == 3 -> w_ = t_; initProducer(w_)
 		:: (k_ & 7) == 4 -> marker(w_, t_, c_, r_, 15)
 		:: (k_ & 7) == 5 -> enlist(w_, t_); r_ = PROGRESS(t_); g_ = KEEP; answer(w_, t_, res, c_, r_, g_)
+#ifdef PREPARE
+		:: (k_ & 7) == 7 && w_ -> completePrepared(t_, c_)
+		:: (k_ & 7) == 7 -> g_ = (k_ >> 11) & 7; f_ = (k_ >> 14) & 7; prepareTransaction(t_, r_, g_, f_)
+#endif
 		:: (k_ & 7) == 6 -> g_ = (k_ >> 11) & 7; answer(w_, t_, g_, c_, r_, 15)
 		fi;
 		res = 0;
@@ -223,6 +248,9 @@ end_coordinator:
 		t = 0; s = 0
 	}
 	:: d_step { openTxn != NONE -> expire(); prune(); res = 0 }
+#ifdef EXPIRE_PREPARED
+	:: d_step { prepared != NONE -> x = prepared; y = SHARDS(prepRecs); decide(x, 0, y); prepared = NONE; prune() }
+#endif
 #ifdef EXPIRE_BLIND
 	/* The leader saw it open; the command does not look again. */
 	:: atomic { committed && faults > 0 -> faults--; EACH_TXN(committed, t); d_step { decide(t, 0, 0) }; t = 0 }
@@ -244,14 +272,18 @@ end_coordinator:
 	:: d_step { !topicGone -> topicGone = 1; prune() }
 #endif
 #ifdef RESET
+#ifdef NOT_HELD
 	:: d_step { faults > 0 && offset < 4 -> faults--; offset++; prune() }
+#else
+	:: d_step { faults > 0 && offset < 4 && prepared == NONE -> faults--; offset++; prune() }
+#endif
 #endif
 	od
 }
 
 /* The duties of a shard's leader. An enlistment that would change nothing is
  * left out: so a transaction that nobody ends is a deadlock. */
-#define NEWS(shard, t) (!(IS_OPEN(t) && (enlisted & BIT(shard))))
+#define NEWS(shard, t) (!(IS_OPEN(t) && (enlisted & BIT(shard))) && !KEPT(shard, t))
 #define ASKS(shard) \
 	((OPEN_IN(shard) & 1 & -NEWS(shard, 0)) | (OPEN_IN(shard) & 2 & -NEWS(shard, 1)) | \
 	 (OPEN_IN(shard) & 4 & -NEWS(shard, 2)) | (OPEN_IN(shard) & 8 & -NEWS(shard, 3)))
@@ -339,6 +371,27 @@ end_shard:
 		fi \
 	fi
 
+/* The application's word about t, and what it does with it. The database keeps one
+ * word: whoever comes first writes it, the new incarnation an abort if there is none
+ * yet, so that the old one finds it when it would write. */
+#define COMPLETE_CALL(t, again) \
+	if \
+	:: d_step { c_ = (wordC >> (t)) & 1; completePrepared(t, c_) } \
+	:: faults > 0 -> d_step { faults--; c_ = (wordC >> (t)) & 1; completePrepared(t, c_); res = 0 }; goto again \
+	:: faults > 0 -> d_step { faults--; k_ = M_COMPLETE(t, ((wordC >> (t)) & 1)); hold() }; goto again \
+	fi; \
+	d_step { \
+		assert(I13 && (res == OK || res == FORGOTTEN)); \
+		assert(I13 && (DECIDED & BIT(t)) && ((committed >> (t)) & 1) == ((wordC >> (t)) & 1)); \
+		res = 0 \
+	}; \
+	if /* somebody is mistaken about the word */ \
+	:: faults > 0 -> d_step { \
+		faults--; c_ = 1 - ((wordC >> (t)) & 1); completePrepared(t, c_); \
+		assert(I13 && res != OK); res = 0 } \
+	:: skip \
+	fi
+
 proctype Producer(byte me; byte txns) {
 	byte t, n, count, gen, from;
 	bool doomed, commit, left = 1;
@@ -351,6 +404,20 @@ takeover:
 		fi;
 		if :: res == OK -> res = 0 :: else -> res = 0; goto stop fi
 	}
+#ifdef PREPARE
+kept:
+	atomic {
+		if
+		:: prepared != NONE && me == 1 ->
+			t = prepared;
+			d_step { if :: (wordC | wordA) & BIT(t) :: else -> wordA = wordA | BIT(t) fi };
+			goto completeKept
+		:: else -> goto begin
+		fi
+	}
+completeKept:
+	atomic { COMPLETE_CALL(t, completeKept); t = 0 }
+#endif
 begin:
 	atomic {
 		MAY_CRASH;
@@ -394,9 +461,51 @@ choose:
 		:: commit = 0
 		:: doomed -> goto begin /* its abort is not confirmed; the next one closes it */
 		fi;
+#ifdef PREPARE
+		if :: commit -> goto prepare :: skip fi;
+#endif
 		doomed = 0;
 		goto call
 	}
+#ifdef PREPARE
+prepare:
+	atomic {
+		if
+		:: d_step { prepareTransaction(t, count, gen, from) }
+		:: faults > 0 -> d_step { faults--; prepareTransaction(t, count, gen, from); res = 0 }; goto prepare
+		:: faults > 0 -> d_step { faults--; k_ = M_PREPARE(t, count, gen, from); hold() }; goto prepare
+		fi;
+		if
+		:: res == OK ->
+			res = 0;
+			d_step { promised = promised | BIT(t) };
+			if :: me == 0 && NEW_TXNS > 0 -> goto stop :: skip fi /* it crashes: the new one finds it */
+		:: res == FENCED -> res = 0; toldNo = toldNo | BIT(t); goto stop
+		:: res == CONFLICT -> /* it timed out, or the new one found it without a word */
+			assert(I13 && !(committed & BIT(t)));
+			toldNo = toldNo | BIT(t);
+			res = 0; count = 0; commit = 0; doomed = 0;
+			if :: n == txns -> goto stop :: else -> goto begin fi
+		:: res == UNSETTLED || res == STALE_MEMBER -> left = (res == STALE_MEMBER); res = 0; commit = 0; goto finish
+		:: res == FORGOTTEN -> res = 0; goto stop
+		fi
+	}
+record:
+	atomic {
+		if
+		:: (wordC | wordA) & BIT(t) /* the new one was quicker */
+		:: !((wordC | wordA) & BIT(t)) -> wordC = wordC | BIT(t)
+		:: !((wordC | wordA) & BIT(t)) -> wordA = wordA | BIT(t)
+		fi
+	}
+complete:
+	atomic {
+		COMPLETE_CALL(t, complete);
+		if :: committed & BIT(t) -> from++ :: else fi;
+		count = 0; commit = 0; doomed = 0;
+		if :: n == txns -> goto stop :: else -> goto begin fi
+	}
+#endif
 finish:
 	atomic {
 		MAY_CRASH;
@@ -439,7 +548,7 @@ stop:
 proctype Check() {
 	do
 	:: d_step {
-		openTxn == NONE && !COMPLETING && !OPEN_IN(0) && !OPEN_IN(1) && topicGone == partitionGone ->
+		openTxn == NONE && prepared == NONE && !COMPLETING && !OPEN_IN(0) && !OPEN_IN(1) && topicGone == partitionGone ->
 		COMPLETE(0); COMPLETE(1); COMPLETE(2); COMPLETE(3); res = 0
 	}
 	od

@@ -1,10 +1,11 @@
 package txn
 
-// AbortTransaction is an administrator's abort of one open transaction.
+// AbortTransaction is an administrator's abort of one open or prepared
+// transaction.
 type AbortTransaction struct {
 	Ref Ref
-	// Force belongs to prepared transactions, which are aborted only with it;
-	// today nothing can be prepared, and it changes nothing.
+	// Force aborts a prepared transaction, too. The system that has the word about
+	// it may say, or have said, commit: what it did then stays without its records.
 	Force bool
 }
 
@@ -13,7 +14,8 @@ type AbortTransaction struct {
 // Codes: OK (aborted now or before, for whatever Reason); UNKNOWN_ID; CONFLICT
 // (it was committed); FENCED (its epoch is over and it was surely never
 // committed); FORGOTTEN (over, and how it ended is not known); NOT_OPEN (the
-// number is still free); INVALID.
+// number is still free); PREPARED_EXISTS (it is prepared, and Force is not set);
+// INVALID.
 type AbortTransactionResult struct {
 	Code    Code
 	Problem Problem
@@ -35,14 +37,20 @@ func (m *Machine) AbortTransaction(at Millis, c AbortTransaction) AbortTransacti
 	}
 	res := AbortTransactionResult{CurrentEpoch: p.epoch}
 	if _, _, ok := p.remembered(c.Ref); !ok {
-		if res.Code, res.Problem = p.mayEnd(c.Ref); res.Code != CodeOK {
+		res.Code, res.Problem = p.mayEnd(c.Ref)
+		switch {
+		case p.isPrepared(c.Ref) && c.Force:
+			m.closePrepared(p, Aborted, ReasonAdmin)
+		case p.isPrepared(c.Ref):
 			return res
-		}
-		if !p.isOpen(c.Ref) {
+		case res.Code != CodeOK && res.Code != CodePreparedExists:
+			return res
+		case !p.isOpen(c.Ref):
 			res.Code = CodeNotOpen
 			return res
+		default:
+			m.closeOpen(p, ReasonAdmin)
 		}
-		m.closeOpen(p, ReasonAdmin)
 	}
 	d, pending, _ := p.remembered(c.Ref)
 	res.Code, res.Reason = CodeOK, d.reason

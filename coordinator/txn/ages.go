@@ -27,6 +27,16 @@ func (m *Machine) OpenAges(now Millis, bounds []Millis) Ages {
 	return ages
 }
 
+// PreparedAge returns how long ago the oldest of the prepared transactions was
+// prepared at now (a span), 0 without any. It looks at all of them.
+func (m *Machine) PreparedAge(now Millis) (oldest Millis) {
+	now = max(now, m.now)
+	for _, t := range m.prepared { // a maximum: the order does not matter
+		oldest = max(oldest, now-t.preparedAt)
+	}
+	return oldest
+}
+
 // Completing counts the decided transactions that some shard has not acknowledged,
 // and returns how long ago the oldest of them was decided at now (a span). It looks
 // at every marker that is owed.

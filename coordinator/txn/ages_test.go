@@ -37,9 +37,9 @@ func TestCompletingCountsTransactionsAndNotMarkers(t *testing.T) {
 	id := p.ProducerID
 	ref := func(n uint64) Ref { return Ref{ProducerID: id, Number: n} }
 	m.advance(2000)
-	m.decide(m.byID[id], 1, Committed, ReasonNone, []Participant{{Shard: 2}, {Shard: 3}})
+	m.decide(m.byID[id], ref(1), Committed, ReasonNone, []Participant{{Shard: 2}, {Shard: 3}})
 	m.advance(3000)
-	m.decide(m.byID[id], 2, Committed, ReasonNone, []Participant{{Shard: 3}})
+	m.decide(m.byID[id], ref(2), Committed, ReasonNone, []Participant{{Shard: 3}})
 	check := func(when string, count int, oldest Millis) {
 		t.Helper()
 		if n, o := m.Completing(5000); n != count || o != oldest {

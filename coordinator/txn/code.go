@@ -26,8 +26,8 @@ const (
 	CodeStaleMember
 	// CodeThrottled: too many unfinished transactions of this id; try later.
 	CodeThrottled
-	// CodePreparedExists is reserved for prepared transactions: an
-	// InitProducer that does not keep one. Nothing answers it today.
+	// CodePreparedExists: a transaction of the id is prepared, and only
+	// [CompletePrepared] or a forced abort ends it.
 	CodePreparedExists
 	// CodeNotDue: the deadline, or the time of expiry, has not come.
 	CodeNotDue
@@ -110,8 +110,10 @@ const (
 	ProblemPartition
 	// ProblemOffsets: the command carries offsets that cannot be understood.
 	ProblemOffsets
+	// ProblemNotPrepared: the transaction is undecided, and was never prepared.
+	ProblemNotPrepared
 
-	lastProblem = ProblemOffsets
+	lastProblem = ProblemNotPrepared
 )
 
 // String returns the problem in plain words.
@@ -143,6 +145,8 @@ func (p Problem) String() string {
 		return "partition does not exist on the shard"
 	case ProblemOffsets:
 		return "offsets cannot be understood"
+	case ProblemNotPrepared:
+		return "the transaction is not prepared"
 	}
 	return "unknown problem"
 }

@@ -26,6 +26,8 @@ const (
 	kindDeleteID            kind = 9
 	kindExpireIDs           kind = 10
 	kindInitExclusive       kind = 11 // InitProducer with Exclusive
+	kindPrepareTransaction  kind = 12
+	kindCompletePrepared    kind = 13
 )
 
 // Errors of [DecodeCommand], besides those of the codec package.
@@ -74,6 +76,10 @@ func DecodeCommand(b []byte) (at Millis, c Command, err error) {
 		c = DeleteID{TransactionalID: r.String(MaxTextLength), ProducerID: r.Uvarint()}
 	case kindExpireIDs:
 		c = readExpireIDs(r)
+	case kindPrepareTransaction:
+		c = readPrepareTransaction(r)
+	case kindCompletePrepared:
+		c = CompletePrepared{Ref: readRef(r), Commit: r.Bool()}
 	default:
 		r.UnknownKind("transaction command", version, byte(k))
 	}
@@ -136,24 +142,49 @@ func readEnlist(r *codec.Reader) Enlist {
 
 func (c EndTransaction) encode(b []byte) []byte {
 	b = appendRef(b, c.Ref)
-	b = codec.AppendBool(b, c.Commit)
-	b = codec.AppendUvarint(b, uint64(len(c.Participants)))
-	for _, pt := range c.Participants {
-		b = codec.AppendUvarint(b, pt.Shard)
-		b = appendProgress(b, pt.Progress)
-	}
+	b = appendParticipants(codec.AppendBool(b, c.Commit), c.Participants)
 	return codec.AppendBytes(b, c.OffsetsPayload)
 }
 
-func readEndTransaction(r *codec.Reader) EndTransaction {
-	c := EndTransaction{Ref: readRef(r), Commit: r.Bool()}
+func appendParticipants(b []byte, list []Participant) []byte {
+	b = codec.AppendUvarint(b, uint64(len(list)))
+	for _, pt := range list {
+		b = codec.AppendUvarint(b, pt.Shard)
+		b = appendProgress(b, pt.Progress)
+	}
+	return b
+}
+
+func readParticipants(r *codec.Reader) (list []Participant) {
 	for n := r.Count(MaxItems); n > 0 && r.Err() == nil; n-- {
-		c.Participants = append(c.Participants, Participant{Shard: r.Uvarint(), Progress: readProgress(r)})
+		list = append(list, Participant{Shard: r.Uvarint(), Progress: readProgress(r)})
 	}
+	return list
+}
+
+func readEndTransaction(r *codec.Reader) EndTransaction {
+	return EndTransaction{Ref: readRef(r), Commit: r.Bool(), Participants: readParticipants(r), OffsetsPayload: readOffsets(r)}
+}
+
+// readOffsets reads a payload; none is nil.
+func readOffsets(r *codec.Reader) []byte {
 	if payload := r.Bytes(MaxOffsetsPayload); len(payload) > 0 {
-		c.OffsetsPayload = payload
+		return payload
 	}
-	return c
+	return nil
+}
+
+func (c PrepareTransaction) encode(b []byte) []byte {
+	b = appendParticipants(appendRef(b, c.Ref), c.Participants)
+	return codec.AppendBytes(b, c.OffsetsPayload)
+}
+
+func readPrepareTransaction(r *codec.Reader) PrepareTransaction {
+	return PrepareTransaction{Ref: readRef(r), Participants: readParticipants(r), OffsetsPayload: readOffsets(r)}
+}
+
+func (c CompletePrepared) encode(b []byte) []byte {
+	return codec.AppendBool(appendRef(b, c.Ref), c.Commit)
 }
 
 func (c Expire) encode(b []byte) []byte {

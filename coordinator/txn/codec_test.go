@@ -35,6 +35,12 @@ func everyCommand() []Command {
 		DeleteID{TransactionalID: "orders-1", ProducerID: 7},
 		ExpireIDs{ProducerIDs: []uint64{7, 8, 9}},
 		InitProducer{TransactionalID: "orders-1", RequestID: RequestID{1}, Owner: "ann", Exclusive: true},
+		PrepareTransaction{
+			Ref:            ref(7, 3, 12),
+			Participants:   []Participant{{Shard: 2, Progress: []Progress{{20, 300}, {21, 0}}}, {Shard: 3}},
+			OffsetsPayload: []byte("offsets"),
+		},
+		CompletePrepared{Ref: ref(7, 3, 12), Commit: true},
 	}
 }
 
@@ -112,6 +118,8 @@ func TestWithinLimits(t *testing.T) {
 		EndTransaction{Participants: make([]Participant, MaxItems+1)},
 		EndTransaction{Participants: []Participant{{Progress: make([]Progress, MaxPartitions+1)}}},
 		EndTransaction{OffsetsPayload: make([]byte, MaxOffsetsPayload+1)},
+		PrepareTransaction{Participants: make([]Participant, MaxItems+1)},
+		PrepareTransaction{OffsetsPayload: make([]byte, MaxOffsetsPayload+1)},
 		Expire{Refs: make([]Ref, MaxItems+1)},
 		MarkersApplied{Items: []MarkerAck{{}}},
 		FenceProducer{TransactionalID: long}, DeleteID{TransactionalID: long},

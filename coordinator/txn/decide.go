@@ -3,7 +3,8 @@ package txn
 import "slices"
 
 // This file has the only functions that move a transaction from one phase to
-// the next: begin, decide, closeOpen, acknowledge. Commands call them.
+// the next: begin, prepare, decide, closeOpen, closePrepared, acknowledge. Commands
+// call them.
 
 // touch notes that something happened to p and keeps it in, or out of, the
 // list of ids that may expire.
@@ -30,21 +31,60 @@ func (m *Machine) begin(p *producer, number uint64, age Millis) {
 	m.tell(EventBegun, p, number, 0, decision{})
 }
 
-// decide records what becomes of number, which is open or above the last. An
-// open transaction with a lower number must have been closed before. The
-// machine keeps participants, which are ascending by shard.
-func (m *Machine) decide(p *producer, number uint64, o Outcome, r Reason, participants []Participant) {
+// prepare makes number, which is open or above the last, the prepared transaction.
+// An open transaction with a lower number must have been closed before. The machine
+// keeps participants, which are ascending by shard.
+func (m *Machine) prepare(p *producer, number uint64, participants []Participant) {
+	t := &preparedTxn{
+		producer: p, ref: p.ref(p.epoch, number),
+		startedAt: m.now, preparedAt: m.now, participants: participants,
+	}
+	if p.open != nil {
+		t.startedAt = p.open.startedAt
+		m.deadlines.remove(p.open)
+		p.open = nil
+	}
+	p.prepared = t
+	m.prepared[p.id] = t
+	m.touch(p)
+	m.tell(EventPrepared, p, number, 0, decision{})
+}
+
+// closePrepared decides the prepared transaction, whatever epoch is current now. A
+// commit covers what was stated when it was prepared.
+func (m *Machine) closePrepared(p *producer, o Outcome, r Reason) {
+	t := p.prepared
+	p.prepared = nil
+	delete(m.prepared, p.id)
+	participants := t.participants
+	if o == Aborted {
+		participants = slices.Clone(participants)
+		for i := range participants {
+			participants[i].Progress = nil
+		}
+	}
+	// Of an epoch that has ended how far it got is known, and it got further now.
+	if back := int64(p.epoch) - int64(t.ref.Epoch); back > 0 && back <= int64(len(p.pastLast)) {
+		p.pastLast[int64(len(p.pastLast))-back] = t.ref.Number
+	}
+	m.decide(p, t.ref, o, r, participants)
+}
+
+// decide records what becomes of a transaction that is open or was prepared, or
+// whose number is above the last. An open transaction with a lower number must have
+// been closed before. The machine keeps participants, which are ascending by shard.
+func (m *Machine) decide(p *producer, ref Ref, o Outcome, r Reason, participants []Participant) {
 	if p.open != nil {
 		m.deadlines.remove(p.open)
 		p.open = nil
 	}
-	d := decision{epoch: p.epoch, number: number, outcome: o, reason: r, at: m.now}
+	d := decision{epoch: ref.Epoch, number: ref.Number, outcome: o, reason: r, at: m.now}
 	p.latest = d
-	m.tell(EventDecided, p, number, 0, d)
+	m.tell(EventDecided, p, ref.Number, 0, d)
 	if len(participants) == 0 {
 		m.remember(p, d)
 		m.touch(p)
-		m.tell(EventCompleted, p, number, 0, d)
+		m.tell(EventCompleted, p, ref.Number, 0, d)
 		return
 	}
 	c := &completion{
@@ -69,9 +109,9 @@ func (m *Machine) closeOpen(p *producer, r Reason) Ref {
 	if p.open == nil {
 		return Ref{}
 	}
-	number := p.open.number
-	m.decide(p, number, Aborted, r, union(nil, p.open.enlisted))
-	return p.ref(p.epoch, number)
+	ref := p.ref(p.epoch, p.open.number)
+	m.decide(p, ref, Aborted, r, union(nil, p.open.enlisted))
+	return ref
 }
 
 // acknowledge notes that a participant is done, and moves the transaction to

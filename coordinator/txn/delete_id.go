@@ -13,7 +13,8 @@ type DeleteID struct {
 // DeleteIDResult answers a [DeleteID].
 //
 // Codes: OK (removed); UNKNOWN_ID (removed before, or never there); INCOMPLETE
-// (Pending shards have to acknowledge first; repeat the command then).
+// (Pending shards have to acknowledge first; repeat the command then);
+// PREPARED_EXISTS.
 type DeleteIDResult struct {
 	Code Code
 	// ProducerID is that of the id, also when it has been removed.
@@ -22,12 +23,14 @@ type DeleteIDResult struct {
 	Closed Ref
 	// Pending lists the shards to wait for, ascending.
 	Pending []uint64
+	// Prepared is the transaction that is prepared (PREPARED_EXISTS).
+	Prepared Ref
 }
 
 // DeleteID executes the command of that name.
 //
-// An id goes only with nothing open or completing: a shard that has not heard
-// of a commit would be told that its records are stray. An open transaction is
+// An id goes only with nothing open, prepared or completing: a shard that has not
+// heard of a commit would be told that its records are stray. An open transaction is
 // aborted first, and its producer fenced, so that the wait comes to an end.
 func (m *Machine) DeleteID(at Millis, c DeleteID) DeleteIDResult {
 	m.advance(at)
@@ -36,6 +39,10 @@ func (m *Machine) DeleteID(at Millis, c DeleteID) DeleteIDResult {
 		return DeleteIDResult{Code: CodeUnknownID}
 	}
 	res := DeleteIDResult{ProducerID: p.id}
+	if p.prepared != nil {
+		res.Code, res.Prepared = CodePreparedExists, p.prepared.ref
+		return res
+	}
 	if p.open != nil {
 		res.Closed = m.closeOpen(p, ReasonAdmin)
 		if p.epoch < math.MaxUint32 {

@@ -10,6 +10,7 @@ type State uint8
 //
 //	Empty           no transaction was ever decided, none is open
 //	Ongoing         one is open
+//	Prepared        one is prepared, and waits for the word of another system
 //	PrepareCommit   the newest is committed, some shard has not acknowledged
 //	PrepareAbort    the newest is aborted, some shard has not acknowledged
 //	CompleteCommit  the newest is committed, every shard has acknowledged
@@ -17,7 +18,8 @@ type State uint8
 //
 // Kafka's PrepareEpochFence does not occur, because raising the epoch and
 // aborting are one step here, and neither does Dead, because an id is removed
-// in one step.
+// in one step. Prepared is not one of Kafka's: there, a transaction that is prepared
+// is Ongoing like any other.
 const (
 	StateEmpty State = iota + 1
 	StateOngoing
@@ -25,6 +27,7 @@ const (
 	StatePrepareAbort
 	StateCompleteCommit
 	StateCompleteAbort
+	StatePrepared
 )
 
 // String returns Kafka's name of the state.
@@ -42,6 +45,8 @@ func (s State) String() string {
 		return "CompleteCommit"
 	case StateCompleteAbort:
 		return "CompleteAbort"
+	case StatePrepared:
+		return "Prepared"
 	}
 	return "Unknown"
 }
@@ -53,6 +58,8 @@ func (p *producer) state() State {
 		commit, abort = StatePrepareCommit, StatePrepareAbort
 	}
 	switch {
+	case p.prepared != nil:
+		return StatePrepared
 	case p.open != nil:
 		return StateOngoing
 	case p.latest.outcome == Committed:
@@ -72,10 +79,12 @@ type Description struct {
 	Timeout           Millis // a span
 	Owner, ClientHost string
 	UpdatedAt         Millis
-	// Last is the highest number opened or decided in this epoch.
+	// Last is the highest number opened, prepared or decided in this epoch.
 	Last uint64
 	// Open is nil when no transaction is open.
 	Open *OpenTransaction
+	// Prepared is nil when no transaction is prepared. With one, Open is nil.
+	Prepared *PreparedTransaction
 	// Completing and Outcomes are in ascending Ref and in the order of
 	// completion.
 	Completing []DecidedTransaction
@@ -88,6 +97,15 @@ type OpenTransaction struct {
 	StartedAt, Deadline Millis
 	// Participants are the shards that have enlisted, ascending.
 	Participants []OpenParticipant
+}
+
+// PreparedTransaction is a transaction that waits for the word of another system.
+type PreparedTransaction struct {
+	Ref                   Ref
+	StartedAt, PreparedAt Millis
+	// Participants are those that a commit covers, with their next sequences,
+	// ascending.
+	Participants []Participant
 }
 
 // OpenParticipant is a shard of an open transaction. A shard enlists at its
@@ -141,6 +159,7 @@ func (m *Machine) Describe(transactionalID string) (Description, bool) {
 				OpenParticipant{Shard: e.shard, Partitions: slices.Clone(e.partitions)})
 		}
 	}
+	d.Prepared = p.prepared.describe()
 	for _, c := range p.completing {
 		t := p.decided(c.decision)
 		for _, pt := range c.participants {

@@ -26,7 +26,8 @@ type EndTransaction struct {
 // transaction was surely never committed); FORGOTTEN (it cannot be decided any
 // more, and how it ended is not known); INVALID; and for what changes nothing
 // and may succeed later or after an abort: UNSETTLED_SENDS, STALE_MEMBER,
-// THROTTLED.
+// THROTTLED, PREPARED_EXISTS (this transaction, or another one of the id, is
+// prepared, and only [CompletePrepared] ends it).
 type EndTransactionResult struct {
 	Code    Code
 	Problem Problem
@@ -50,6 +51,8 @@ type EndTransactionResult struct {
 	Unsettled []uint64
 	// Superseded is an older open transaction that this one closed, or zero.
 	Superseded Ref
+	// Prepared is the transaction that is prepared (PREPARED_EXISTS).
+	Prepared Ref
 }
 
 // EndTransaction executes the command of that name. It is the commit point: the
@@ -67,41 +70,58 @@ func (m *Machine) EndTransaction(at Millis, c EndTransaction, env Env) EndTransa
 	}
 	res := EndTransactionResult{CurrentEpoch: p.epoch}
 	if d, pending, ok := p.remembered(c.Ref); ok {
-		res.Code = CodeOK
-		if (d.outcome == Committed) != c.Commit {
-			res.Code = CodeConflict
-		}
-		res.Repeated = true
-		res.report(d, pending)
+		res.repeat(d, pending, c.Commit)
 		return res
 	}
+	participants, ok := m.judgeEnd(p, c, env, &res)
+	if ok {
+		m.settleEnd(p, c, env, participants, &res)
+	}
+	return res
+}
+
+// repeat answers for a transaction that was decided before.
+func (r *EndTransactionResult) repeat(d decision, c *completion, commit bool) {
+	r.Code = CodeOK
+	if (d.outcome == Committed) != commit {
+		r.Code = CodeConflict
+	}
+	r.Repeated = true
+	r.report(d, c)
+}
+
+// judgeEnd tells whether a transaction that is not remembered can be ended so, and
+// who takes part in it. It changes nothing but res.
+func (m *Machine) judgeEnd(p *producer, c EndTransaction, env Env, res *EndTransactionResult) ([]Participant, bool) {
 	if res.Code, res.Problem = p.mayEnd(c.Ref); res.Code != CodeOK {
-		return res
+		if res.Code == CodePreparedExists {
+			res.Prepared = p.prepared.ref
+		}
+		return nil, false
 	}
 	named, complaint := m.checkNamed(c, env)
 	if complaint.problem != NoProblem {
 		res.Code, res.Problem = CodeInvalid, complaint.problem
 		res.Shard, res.Partition = complaint.shard, complaint.partition
-		return res
+		return nil, false
 	}
 	participants := named
 	if !c.Commit {
 		participants = union(named, p.enlistedIn(c.Ref))
 	} else if res.Unsettled = p.unsettled(c.Ref, named); len(res.Unsettled) > 0 {
 		res.Code = CodeUnsettledSends
-		return res
+		return nil, false
 	}
 	// An open transaction was counted when it was opened.
 	if !p.isOpen(c.Ref) && len(participants) > 0 && p.unfinished() >= m.cfg.MaxUnfinished {
 		res.Code = CodeThrottled
-		return res
+		return nil, false
 	}
 	if c.Commit && env.Offsets != nil && !env.Offsets.Check() {
 		res.Code = CodeStaleMember
-		return res
+		return nil, false
 	}
-	m.settleEnd(p, c, env, participants, &res)
-	return res
+	return participants, true
 }
 
 // settleEnd makes the decision that everything allows.
@@ -113,7 +133,7 @@ func (m *Machine) settleEnd(p *producer, c EndTransaction, env Env, participants
 	if c.Commit {
 		outcome, reason = Committed, ReasonNone
 	}
-	m.decide(p, c.Ref.Number, outcome, reason, participants)
+	m.decide(p, c.Ref, outcome, reason, participants)
 	if c.Commit && env.Offsets != nil {
 		env.Offsets.Move()
 	}
@@ -136,6 +156,10 @@ func (p *producer) mayEnd(r Ref) (Code, Problem) {
 		return CodeInvalid, ProblemEpoch
 	case r.Number == 0:
 		return CodeInvalid, ProblemNumber
+	case p.isPrepared(r):
+		return CodePreparedExists, NoProblem
+	case r.Epoch == p.epoch && r.Number > p.last() && p.prepared != nil:
+		return CodePreparedExists, NoProblem
 	case p.isOpen(r) || r.Epoch == p.epoch && r.Number > p.last():
 		return CodeOK, NoProblem
 	case r.Epoch < p.epoch && p.neverDecided(r):

@@ -155,6 +155,15 @@ func (m *Machine) judgeRecords(item EnlistItem, env Env) (*producer, EnlistAnswe
 		}
 		return p, answer, enlistNothing
 	}
+	if p.isPrepared(item.Ref) {
+		// Who takes part was settled when it was prepared. A shard that was not named
+		// holds what its producer sent later, or never heard an answer to: no outcome
+		// covers it.
+		if p.prepared.has(item.Shard) {
+			answer.Verdict, answer.FenceEpoch = VerdictAccepted, 0
+		}
+		return p, answer, enlistNothing
+	}
 	if item.Ref.Epoch < p.epoch {
 		return p, answer, enlistNothing
 	}
@@ -168,7 +177,7 @@ func (m *Machine) judgeRecords(item EnlistItem, env Env) (*producer, EnlistAnswe
 	if item.Ref.Number <= p.last() {
 		return p, answer, enlistNothing
 	}
-	if p.unfinished() >= m.cfg.MaxUnfinished {
+	if p.prepared != nil || p.unfinished() >= m.cfg.MaxUnfinished {
 		answer.Verdict = VerdictThrottled
 		return p, answer, enlistNothing
 	}

@@ -15,9 +15,10 @@ func (m *Machine) raiseEpoch(p *producer, r Reason) (closed Ref, ok bool) {
 }
 
 // endEpoch moves p, which has nothing open, to the next epoch, and notes how
-// far the one that ends got. There must be a next epoch.
+// far the decisions of the one that ends got; see closePrepared for one that is
+// made later. There must be a next epoch.
 func (m *Machine) endEpoch(p *producer) {
-	p.pastLast = pushBounded(p.pastLast, p.last(), m.cfg.RequestIDsKept)
+	p.pastLast = pushBounded(p.pastLast, p.lastDecided(), m.cfg.RequestIDsKept)
 	p.epoch++
 }
 
@@ -34,8 +35,8 @@ func (p *producer) lastOf(epoch uint32) (last uint64, ok bool) {
 
 // neverDecided tells whether it is certain that r, which belongs to an epoch
 // that has ended, was never decided. It never will be, then: only the current
-// epoch gets decisions. No is not the opposite: the decision may have been made
-// and have left the memory.
+// epoch gets decisions, and the prepared transaction, which r must not be. No is not
+// the opposite: the decision may have been made and have left the memory.
 func (p *producer) neverDecided(r Ref) bool {
 	if p.refOf(p.latest).Less(r) {
 		return true // true of any epoch, however long ago it ended

@@ -18,6 +18,8 @@ const (
 	EventCompleted
 	// EventForgotten tells that the id was removed.
 	EventForgotten
+	// EventPrepared tells that a transaction waits for the word of another system.
+	EventPrepared
 )
 
 // Event is a step of a transaction, for people who watch. No answer to a command

@@ -5,7 +5,7 @@ package txn
 type ExpireIDs struct{ ProducerIDs []uint64 }
 
 // ExpireIDsResult answers an [ExpireIDs]. Codes, one for each id: OK (removed
-// now); UNKNOWN_ID; INCOMPLETE (something is open or completing); NOT_DUE.
+// now); UNKNOWN_ID; INCOMPLETE (something is open, prepared or completing); NOT_DUE.
 type ExpireIDsResult struct{ Codes []Code }
 
 // ExpireIDs executes the command of that name. Every id is judged again: it may

@@ -23,7 +23,8 @@ type FenceProducerResult struct {
 }
 
 // FenceProducer executes the command of that name: the epoch goes up by one
-// and the open transaction is aborted with it.
+// and the open transaction is aborted with it. A prepared one is kept: its producer is
+// fenced, and the word about it is another system's.
 func (m *Machine) FenceProducer(at Millis, c FenceProducer) FenceProducerResult {
 	m.advance(at)
 	p := m.byName[c.TransactionalID]

@@ -19,15 +19,16 @@ type InitProducer struct {
 	// that has an owner, until it is deleted. Without it the last caller is the
 	// owner.
 	Exclusive bool
-	// KeepPrepared belongs to prepared transactions; today nothing can be
-	// prepared, and it changes nothing.
+	// KeepPrepared says that the caller completes the transaction that is prepared,
+	// if there is one. Without it nobody takes over an id that has one.
 	KeepPrepared bool
 }
 
 // InitProducerResult answers an [InitProducer].
 //
 // Codes: OK; FENCED (a late copy of a request whose epoch is over); INVALID;
-// LIMIT; NOT_OWNER (the id belongs to another principal).
+// LIMIT; NOT_OWNER (the id belongs to another principal); PREPARED_EXISTS (a
+// transaction is prepared, and KeepPrepared is not set).
 type InitProducerResult struct {
 	Code    Code
 	Problem Problem
@@ -47,13 +48,16 @@ type InitProducerResult struct {
 	// Incomplete lists the shards that have not acknowledged the end of some
 	// earlier transaction, ascending.
 	Incomplete []uint64
+	// Prepared is the transaction that is prepared, or zero (OK,
+	// PREPARED_EXISTS). Its epoch is older than the one handed out.
+	Prepared Ref
 }
 
 // InitProducer executes the command of that name.
 //
 // A known id gets the next epoch, and its open transaction is aborted in the
-// same step, so that no transaction of an older epoch can be committed later
-// (I6). A request id seen before gets the epoch it got then, as long as that
+// same step, so that no transaction of an older epoch can be committed later,
+// except a prepared one that is kept (I6). A request id seen before gets the epoch it got then, as long as that
 // epoch is current: a duplicate that raised it again would fence the very
 // producer that asked.
 func (m *Machine) InitProducer(at Millis, c InitProducer) InitProducerResult {
@@ -86,6 +90,9 @@ func (m *Machine) InitProducer(at Millis, c InitProducer) InitProducerResult {
 		res := m.initAnswer(p, Ref{})
 		res.Repeated = true
 		return res
+	}
+	if p.prepared != nil && !c.KeepPrepared {
+		return InitProducerResult{Code: CodePreparedExists, ProducerID: p.id, Epoch: p.epoch, Prepared: p.prepared.ref}
 	}
 	closed, ok := m.raiseEpoch(p, ReasonFenced)
 	if !ok {
@@ -141,6 +148,9 @@ func (m *Machine) initAnswer(p *producer, closed Ref) InitProducerResult {
 		Epoch:      p.epoch,
 		Closed:     closed,
 		Incomplete: incompleteShards(p),
+	}
+	if p.prepared != nil {
+		res.Prepared = p.prepared.ref
 	}
 	if p.latest.number != 0 {
 		res.Previous = p.refOf(p.latest)

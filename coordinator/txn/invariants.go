@@ -90,6 +90,9 @@ func (m *Machine) checkProducer(p *producer) error {
 	if p.open != nil {
 		m.checkOpen(p, &r)
 	}
+	if p.prepared != nil {
+		m.checkPrepared(p, &r)
+	}
 	for i, c := range p.completing {
 		m.checkCompletion(p, c, &r)
 		r.must(i == 0 || p.refOf(p.completing[i-1].decision).Less(p.refOf(c.decision)), "completing transactions ascend")
@@ -209,7 +212,7 @@ func (m *Machine) checkCompletion(p *producer, c *completion, r *rules) {
 // checkIndexes verifies that the indexes say what the state says.
 func (m *Machine) checkIndexes() error {
 	var r rules
-	open, owed, quiet := 0, 0, 0
+	open, prepared, owed, quiet := 0, 0, 0, 0
 	owned := holdings{}
 	for _, e := range m.order.entries {
 		if e.p == nil {
@@ -221,6 +224,10 @@ func (m *Machine) checkIndexes() error {
 			i := e.p.open.heapIndex
 			r.must(i >= 0 && i < len(m.deadlines) && m.deadlines[i] == e.p.open, "open transaction is in the deadline index")
 		}
+		if e.p.prepared != nil {
+			prepared++
+			r.must(m.prepared[e.p.id] == e.p.prepared, "prepared transaction is found by its producer id")
+		}
 		if e.p.quiet() {
 			quiet++
 		}
@@ -230,6 +237,7 @@ func (m *Machine) checkIndexes() error {
 		}
 	}
 	r.must(open == len(m.deadlines), "deadline index has exactly the open transactions")
+	r.must(prepared == len(m.prepared), "index of prepared transactions has exactly these")
 	for i := 1; i < len(m.deadlines); i++ {
 		r.must(!m.deadlines.before(i, (i-1)/2), "deadline index is a heap")
 	}

@@ -21,6 +21,10 @@ func (c Enlist) withinLimits() bool {
 	return len(c.Items) <= MaxItems
 }
 
+func (c PrepareTransaction) withinLimits() bool { return c.asCommit().withinLimits() }
+
+func (CompletePrepared) withinLimits() bool { return true }
+
 func (c EndTransaction) withinLimits() bool {
 	for _, pt := range c.Participants {
 		if len(pt.Progress) > MaxPartitions {

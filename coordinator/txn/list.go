@@ -16,7 +16,7 @@ type ListFilter struct {
 	// IDPrefix and IDContains restrict the transactional id.
 	IDPrefix, IDContains string
 	// OlderThan, when above 0, restricts to ids whose oldest unfinished
-	// transaction was started (open) or decided (completing) at least that
+	// transaction was started (open, prepared) or decided (completing) at least that
 	// long ago (a span).
 	OlderThan Millis
 }
@@ -28,7 +28,7 @@ type Summary struct {
 	Epoch           uint32
 	State           State
 	ClientHost      string
-	// Last is the open transaction, or else the newest decided one; its Number
+	// Last is the open or prepared transaction, or else the newest decided one; its Number
 	// is 0 when there was none.
 	Last Ref
 	// Completing counts the decided transactions that some shard has not
@@ -91,6 +91,8 @@ func (p *producer) age(now Millis) Millis {
 		return now - p.completing[0].decision.at
 	case p.open != nil:
 		return now - p.open.startedAt
+	case p.prepared != nil:
+		return now - p.prepared.startedAt
 	}
 	return 0
 }
@@ -109,8 +111,11 @@ func (p *producer) summary(now Millis) Summary {
 	}
 }
 
-// newest is the open transaction, or else the newest decided one.
+// newest is the open or prepared transaction, or else the newest decided one.
 func (p *producer) newest() Ref {
+	if p.prepared != nil {
+		return p.prepared.ref
+	}
 	if p.open != nil {
 		return p.ref(p.epoch, p.open.number)
 	}
@@ -120,14 +125,14 @@ func (p *producer) newest() Ref {
 // Counts are figures for metrics.
 type Counts struct {
 	IDs int
-	// Open counts the undecided transactions, Owed the markers that shards
-	// have not acknowledged.
-	Open, Owed int
+	// Open counts the undecided transactions but those that are Prepared, Owed the
+	// markers that shards have not acknowledged.
+	Open, Prepared, Owed int
 }
 
 // Counts returns the sizes of the machine.
 func (m *Machine) Counts() Counts {
-	c := Counts{IDs: len(m.byID), Open: len(m.deadlines)}
+	c := Counts{IDs: len(m.byID), Open: len(m.deadlines), Prepared: len(m.prepared)}
 	for _, l := range m.owed { // a sum: the order does not matter
 		c.Owed += l.length
 	}

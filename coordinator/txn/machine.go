@@ -25,6 +25,7 @@ type Machine struct {
 	order     roster
 	idle      idleList
 	deadlines deadlineHeap
+	prepared  map[uint64]*preparedTxn // by producer id
 	owed      map[uint64]*owedList
 	owned     holdings
 }
@@ -38,6 +39,7 @@ func New(cfg Config) *Machine {
 		nextDecision:   1,
 		byName:         map[string]*producer{},
 		byID:           map[uint64]*producer{},
+		prepared:       map[uint64]*preparedTxn{},
 		owed:           map[uint64]*owedList{},
 		owned:          holdings{},
 	}
@@ -68,14 +70,19 @@ type Offsets interface {
 	// Move makes them the committed offsets. It is called at most once, after
 	// a Check that said yes, in the command that decides the commit.
 	Move()
+	// Hold keeps them for a transaction that is prepared in this command, so that
+	// nothing else moves what they are to move. It is called at most once, after a
+	// Check that said yes.
+	Hold()
 }
 
 // Env is what the other cores contribute to a command.
 type Env struct {
-	// Catalog is needed by [Enlist] and [EndTransaction]; without one no
-	// shard exists.
+	// Catalog is needed by [Enlist], [EndTransaction] and [PrepareTransaction];
+	// without one no shard exists.
 	Catalog Catalog
-	// Offsets belong to the EndTransaction at hand; nil when it has none.
+	// Offsets belong to the EndTransaction or PrepareTransaction at hand; nil when
+	// it has none.
 	Offsets Offsets
 }
 
@@ -125,6 +132,10 @@ type producer struct {
 	// there is none. Decisions are only ever made in ascending order.
 	latest decision
 	open   *openTxn
+	// prepared is a transaction that only [CompletePrepared] or an operator ends.
+	// As long as there is one nothing else is open or decided: decisions would not
+	// ascend otherwise.
+	prepared *preparedTxn
 	// completing holds the decided transactions that some participant has
 	// not acknowledged, ascending.
 	completing []*completion
@@ -202,11 +213,19 @@ func (p *producer) ref(epoch uint32, number uint64) Ref {
 
 func (p *producer) refOf(d decision) Ref { return p.ref(d.epoch, d.number) }
 
-// last returns the highest number opened or decided in the current epoch.
+// last returns the highest number opened, prepared or decided in the current epoch.
 func (p *producer) last() uint64 {
-	if p.open != nil {
+	switch {
+	case p.open != nil:
 		return p.open.number
+	case p.prepared != nil && p.prepared.ref.Epoch == p.epoch:
+		return p.prepared.ref.Number
 	}
+	return p.lastDecided()
+}
+
+// lastDecided returns the highest number decided in the current epoch.
+func (p *producer) lastDecided() uint64 {
 	if p.latest.epoch == p.epoch {
 		return p.latest.number
 	}
@@ -217,16 +236,18 @@ func (p *producer) isOpen(r Ref) bool {
 	return p.open != nil && r.Epoch == p.epoch && r.Number == p.open.number
 }
 
-// unfinished counts the open and completing transactions.
+// unfinished counts the open, prepared and completing transactions.
 func (p *producer) unfinished() int {
-	if p.open != nil {
+	if p.open != nil || p.prepared != nil {
 		return len(p.completing) + 1
 	}
 	return len(p.completing)
 }
 
-// quiet tells whether nothing is open or completing: only then may the id go.
-func (p *producer) quiet() bool { return p.open == nil && len(p.completing) == 0 }
+// quiet tells whether nothing is open, prepared or completing: only then may the id go.
+func (p *producer) quiet() bool {
+	return p.open == nil && p.prepared == nil && len(p.completing) == 0
+}
 
 // remembered finds the decision about exactly r. The completion is nil when
 // every participant has acknowledged. The latest decision is always remembered,
@@ -256,11 +277,14 @@ func (p *producer) completion(r Ref) *completion {
 	return nil
 }
 
-// completeBelow returns the lowest transaction that is open, completing or may
-// still come: everything of this producer below it is over on every participant.
+// completeBelow returns the lowest transaction that is open, prepared, completing
+// or may still come: everything of this producer below it is over on every participant.
 func (p *producer) completeBelow() Ref {
 	if len(p.completing) > 0 {
 		return p.refOf(p.completing[0].decision)
+	}
+	if p.prepared != nil {
+		return p.prepared.ref
 	}
 	if p.open != nil {
 		return p.ref(p.epoch, p.open.number)

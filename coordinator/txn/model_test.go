@@ -35,6 +35,7 @@ type modelRequest struct {
 
 type modelTxn struct {
 	open            bool
+	held            map[uint64][]Progress // of a prepared transaction; nil otherwise
 	deadline        Millis
 	enlisted        map[uint64]bool
 	outcome         Outcome
@@ -68,6 +69,18 @@ func (p *modelID) open() (Ref, *modelTxn) {
 	return Ref{}, nil
 }
 
+// undecided: open or prepared.
+func (x *modelTxn) undecided() bool { return x.open || x.held != nil }
+
+func (p *modelID) prepared() (Ref, *modelTxn) {
+	for r, x := range p.txns {
+		if x.held != nil {
+			return r, x
+		}
+	}
+	return Ref{}, nil
+}
+
 func (p *modelID) last() uint64 {
 	var last uint64
 	for r := range p.txns {
@@ -81,7 +94,7 @@ func (p *modelID) last() uint64 {
 func (p *modelID) unfinished() int {
 	n := 0
 	for _, x := range p.txns {
-		if x.open || len(x.owed) > 0 {
+		if x.undecided() || len(x.owed) > 0 {
 			n++
 		}
 	}
@@ -92,7 +105,7 @@ func (p *modelID) unfinished() int {
 // highest of all.
 func (m *model) remembered(p *modelID, r Ref) *modelTxn {
 	x := p.txns[r]
-	if x == nil || x.open {
+	if x == nil || x.undecided() {
 		return nil
 	}
 	if len(x.owed) > 0 {
@@ -100,10 +113,10 @@ func (m *model) remembered(p *modelID, r Ref) *modelTxn {
 	}
 	later, highest := 0, true
 	for above, y := range p.txns {
-		if !y.open && len(y.owed) == 0 && y.ended > x.ended {
+		if !y.undecided() && len(y.owed) == 0 && y.ended > x.ended {
 			later++
 		}
-		highest = highest && (y.open || !r.Less(above))
+		highest = highest && (y.undecided() || !r.Less(above))
 	}
 	if highest || later < m.cfg.OutcomesKept {
 		return x
@@ -117,7 +130,7 @@ func (m *model) decide(p *modelID, r Ref, o Outcome, why Reason, owed map[uint64
 	for shard := range owed {
 		ever[shard] = true
 	}
-	if x := p.txns[r]; x != nil && !x.open {
+	if x := p.txns[r]; x != nil && !x.undecided() {
 		panic("I5: decided twice")
 	}
 	p.txns[r] = &modelTxn{outcome: o, reason: why, at: m.now, decided: m.decided, owed: owed, everParticipant: ever}
@@ -162,6 +175,9 @@ func (m *model) initProducer(c InitProducer) (Code, uint64, uint32, Ref) {
 			}
 			return CodeOK, p.pid, p.epoch, Ref{}
 		}
+		if _, x := p.prepared(); x != nil && !c.KeepPrepared {
+			return CodePreparedExists, p.pid, p.epoch, Ref{}
+		}
 		closed = m.closeOpen(p, ReasonFenced)
 		p.epoch++
 	}
@@ -176,7 +192,7 @@ func (m *model) enlist(item EnlistItem) Verdict {
 	there := func(partition uint64) bool { return m.w.HasPartition(item.Shard, partition) }
 	p := m.byPID(item.Ref.ProducerID)
 	honest := p == nil || item.Ref.Epoch < p.epoch || item.Ref.Epoch == p.epoch && item.Ref.Number > 0 && m.w.HasShard(item.Shard) ||
-		m.remembered(p, item.Ref) != nil
+		m.remembered(p, item.Ref) != nil || p.txns[item.Ref] != nil && p.txns[item.Ref].held != nil
 	if verdict == VerdictStray && honest && len(item.Partitions) > 0 && !slices.ContainsFunc(item.Partitions, there) {
 		return VerdictAccepted // they go with their partitions
 	}
@@ -194,6 +210,12 @@ func (m *model) enlistRecords(item EnlistItem) Verdict {
 		}
 		return VerdictStray
 	}
+	if r, x := p.prepared(); x != nil && r == item.Ref {
+		if _, named := x.held[item.Shard]; named {
+			return VerdictAccepted
+		}
+		return VerdictStray
+	}
 	if item.Ref.Epoch != p.epoch || item.Ref.Number == 0 || !m.w.HasShard(item.Shard) {
 		return VerdictStray
 	}
@@ -208,7 +230,7 @@ func (m *model) enlistRecords(item EnlistItem) Verdict {
 	if item.Ref.Number <= p.last() {
 		return VerdictStray
 	}
-	if p.unfinished() >= m.cfg.MaxUnfinished {
+	if _, y := p.prepared(); y != nil || p.unfinished() >= m.cfg.MaxUnfinished {
 		return VerdictThrottled
 	}
 	m.closeOpen(p, ReasonSuperseded)
@@ -216,6 +238,25 @@ func (m *model) enlistRecords(item EnlistItem) Verdict {
 	p.txns[item.Ref] = &modelTxn{open: true, deadline: m.now - age + p.timeout, enlisted: map[uint64]bool{item.Shard: true}}
 	p.updated = m.now
 	return VerdictAccepted
+}
+
+// mayEnd is what a transaction that is not remembered is told first of all.
+func (m *model) mayEnd(p *modelID, r Ref) Code {
+	held, x := p.prepared()
+	switch {
+	case r.Epoch > p.epoch || r.Number == 0:
+		return CodeInvalid
+	case x != nil && (held == r || r.Epoch == p.epoch && r.Number > p.last()):
+		return CodePreparedExists
+	case r.Epoch < p.epoch && m.surelyNever(p, r):
+		return CodeFenced
+	case r.Epoch < p.epoch:
+		return CodeForgotten
+	}
+	if openRef, x := p.open(); (x == nil || openRef != r) && r.Number <= p.last() {
+		return CodeForgotten
+	}
+	return CodeOK
 }
 
 func (m *model) end(c EndTransaction, o *offsets) (Code, Reason) {
@@ -229,36 +270,45 @@ func (m *model) end(c EndTransaction, o *offsets) (Code, Reason) {
 		}
 		return CodeConflict, x.reason
 	}
-	switch {
-	case c.Ref.Epoch > p.epoch || c.Ref.Number == 0:
-		return CodeInvalid, ReasonNone
-	case c.Ref.Epoch < p.epoch && m.surelyNever(p, c.Ref):
-		return CodeFenced, ReasonNone
-	case c.Ref.Epoch < p.epoch:
-		return CodeForgotten, ReasonNone
+	if code := m.mayEnd(p, c.Ref); code != CodeOK {
+		return code, ReasonNone
 	}
+	owed, code := m.judge(p, c, o)
+	if code != CodeOK {
+		return code, ReasonNone
+	}
+	if openRef, x := p.open(); x == nil || openRef != c.Ref {
+		m.closeOpen(p, ReasonSuperseded)
+	}
+	if c.Commit {
+		m.decide(p, c.Ref, Committed, ReasonNone, owed)
+		return CodeOK, ReasonNone
+	}
+	m.decide(p, c.Ref, Aborted, ReasonClient, owed)
+	return CodeOK, ReasonClient
+}
+
+// judge says who would be owed the decision, or why there is none.
+func (m *model) judge(p *modelID, c EndTransaction, o *offsets) (map[uint64][]Progress, Code) {
 	openRef, x := p.open()
 	isOpen := x != nil && openRef == c.Ref
-	if !isOpen && c.Ref.Number <= p.last() {
-		return CodeForgotten, ReasonNone
-	}
 	owed := map[uint64][]Progress{}
 	if len(c.Participants) > m.cfg.MaxParticipants {
-		return CodeInvalid, ReasonNone
+		return nil, CodeInvalid
 	}
 	seen := map[uint64]bool{}
 	for _, pt := range c.Participants {
 		if seen[pt.Shard] {
-			return CodeInvalid, ReasonNone
+			return nil, CodeInvalid
 		}
 		seen[pt.Shard] = true
 		if c.Commit {
 			if !m.w.HasShard(pt.Shard) {
-				return CodeInvalid, ReasonNone
+				return nil, CodeInvalid
 			}
 			for i, pr := range pt.Progress {
 				if !m.w.HasPartition(pt.Shard, pr.Partition) || slices.ContainsFunc(pt.Progress[:i], func(q Progress) bool { return q.Partition == pr.Partition }) {
-					return CodeInvalid, ReasonNone
+					return nil, CodeInvalid
 				}
 			}
 			owed[pt.Shard] = pt.Progress
@@ -269,27 +319,81 @@ func (m *model) end(c EndTransaction, o *offsets) (Code, Reason) {
 	if isOpen {
 		for shard := range x.enlisted {
 			if c.Commit && !seen[shard] {
-				return CodeUnsettledSends, ReasonNone
+				return nil, CodeUnsettledSends
 			}
 			if !c.Commit {
 				owed[shard] = nil
 			}
 		}
 	} else if len(owed) > 0 && p.unfinished() >= m.cfg.MaxUnfinished {
-		return CodeThrottled, ReasonNone
+		return nil, CodeThrottled
 	}
 	if c.Commit && o != nil && o.refuse {
-		return CodeStaleMember, ReasonNone
+		return nil, CodeStaleMember
 	}
-	if !isOpen {
+	return owed, CodeOK
+}
+
+func (m *model) prepare(c PrepareTransaction, o *offsets) Code {
+	p := m.byPID(c.Ref.ProducerID)
+	if p == nil {
+		return CodeUnknownID
+	}
+	if m.remembered(p, c.Ref) != nil {
+		return CodeConflict
+	}
+	if x := p.txns[c.Ref]; x != nil && x.held != nil {
+		return CodeOK
+	}
+	if code := m.mayEnd(p, c.Ref); code != CodeOK {
+		return code
+	}
+	held, code := m.judge(p, EndTransaction{Ref: c.Ref, Commit: true, Participants: c.Participants}, o)
+	if code != CodeOK {
+		return code
+	}
+	if openRef, x := p.open(); x == nil || openRef != c.Ref {
+		if p.unfinished() >= m.cfg.MaxUnfinished {
+			return CodeThrottled
+		}
 		m.closeOpen(p, ReasonSuperseded)
 	}
-	if c.Commit {
-		m.decide(p, c.Ref, Committed, ReasonNone, owed)
-		return CodeOK, ReasonNone
+	p.txns[c.Ref] = &modelTxn{held: held}
+	p.updated = m.now
+	return CodeOK
+}
+
+func (m *model) complete(c CompletePrepared) Code {
+	p := m.byPID(c.Ref.ProducerID)
+	if p == nil {
+		return CodeUnknownID
 	}
-	m.decide(p, c.Ref, Aborted, ReasonClient, owed)
-	return CodeOK, ReasonClient
+	if x := m.remembered(p, c.Ref); x != nil {
+		if (x.outcome == Committed) == c.Commit {
+			return CodeOK
+		}
+		return CodeConflict
+	}
+	if x := p.txns[c.Ref]; x == nil || x.held == nil {
+		if code := m.mayEnd(p, c.Ref); code != CodeOK && code != CodePreparedExists {
+			return code
+		}
+		return CodeInvalid
+	}
+	m.closePrepared(p, c.Ref, c.Commit, ReasonClient)
+	return CodeOK
+}
+
+func (m *model) closePrepared(p *modelID, r Ref, commit bool, why Reason) {
+	if commit {
+		m.decide(p, r, Committed, ReasonNone, p.txns[r].held)
+		return
+	}
+	owed := map[uint64][]Progress{}
+	for shard := range p.txns[r].held {
+		owed[shard] = nil
+	}
+	m.decide(p, r, Aborted, why, owed)
 }
 
 func (m *model) expire(r Ref) Code {
@@ -326,7 +430,7 @@ func (m *model) markersApplied(item MarkerAck) (noted, completed bool) {
 		return false, false
 	}
 	x := p.txns[item.Ref]
-	if x == nil || x.open {
+	if x == nil || x.undecided() {
 		return false, false
 	}
 	if _, owes := x.owed[item.Shard]; !owes {
@@ -335,7 +439,7 @@ func (m *model) markersApplied(item MarkerAck) (noted, completed bool) {
 	return true, m.ack(item.Shard, p, x, item.Answer == MarkerMissingData || item.Answer == MarkerConflict)
 }
 
-func (m *model) abortTransaction(r Ref) Code {
+func (m *model) abortTransaction(r Ref, force bool) Code {
 	p := m.byPID(r.ProducerID)
 	if p == nil {
 		return CodeUnknownID
@@ -346,21 +450,19 @@ func (m *model) abortTransaction(r Ref) Code {
 		}
 		return CodeOK
 	}
-	openRef, x := p.open()
+	code := m.mayEnd(p, r)
+	x := p.txns[r]
 	switch {
-	case r.Epoch > p.epoch || r.Number == 0:
-		return CodeInvalid
-	case r.Epoch < p.epoch && m.surelyNever(p, r):
-		return CodeFenced
-	case r.Epoch < p.epoch:
-		return CodeForgotten
-	case x != nil && openRef == r:
-		m.closeOpen(p, ReasonAdmin)
+	case x != nil && x.held != nil && force:
+		m.closePrepared(p, r, false, ReasonAdmin)
 		return CodeOK
-	case r.Number > p.last():
+	case x != nil && x.held != nil || code != CodeOK && code != CodePreparedExists:
+		return code
+	case x == nil || !x.open:
 		return CodeNotOpen
 	}
-	return CodeForgotten
+	m.closeOpen(p, ReasonAdmin)
+	return CodeOK
 }
 
 func (m *model) fence(id string, epoch uint32) Code {
@@ -382,6 +484,9 @@ func (m *model) deleteID(id string) Code {
 	p := m.ids[id]
 	if p == nil {
 		return CodeUnknownID
+	}
+	if _, x := p.prepared(); x != nil {
+		return CodePreparedExists
 	}
 	if _, x := p.open(); x != nil {
 		m.closeOpen(p, ReasonAdmin)
@@ -420,6 +525,7 @@ func (m *model) removeShard(shard uint64) {
 	for _, p := range m.ids {
 		for _, x := range p.txns {
 			delete(x.enlisted, shard)
+			delete(x.held, shard)
 			if _, owes := x.owed[shard]; owes {
 				list = append(list, owing{p, x})
 			}
@@ -453,7 +559,7 @@ func (m *model) owedTo(shard uint64) []Ref {
 func (p *modelID) completeBelow() Ref {
 	best := Ref{ProducerID: p.pid, Epoch: p.epoch, Number: p.last() + 1}
 	for r, x := range p.txns {
-		if (x.open || len(x.owed) > 0) && r.Less(best) {
+		if (x.undecided() || len(x.owed) > 0) && r.Less(best) {
 			best = r
 		}
 	}
@@ -472,6 +578,8 @@ func (m *model) status(r Ref) (Status, Reason) {
 		return StatusAborted, x.reason
 	}
 	switch {
+	case p.txns[r] != nil && p.txns[r].held != nil:
+		return StatusPrepared, ReasonNone
 	case r.Number == 0 || r.Epoch > p.epoch:
 		return StatusInvalid, ReasonNone
 	case r.Epoch == p.epoch && (p.txns[r] != nil && p.txns[r].open || r.Number > p.last()):
@@ -491,7 +599,7 @@ func (m *model) status(r Ref) (Status, Reason) {
 func (m *model) surelyNever(p *modelID, r Ref) bool {
 	atAll, inEpoch := true, true
 	for d, x := range p.txns {
-		if x.open || d.Less(r) {
+		if x.undecided() || d.Less(r) {
 			continue
 		}
 		atAll = false

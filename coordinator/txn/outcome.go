@@ -18,6 +18,9 @@ const (
 	StatusInvalid
 	// StatusUnknownID: no transactional id has this producer id.
 	StatusUnknownID
+	// StatusPrepared: not decided, and only [CompletePrepared] or an operator
+	// decides it.
+	StatusPrepared
 )
 
 // String returns the status in capitals, as people and metrics see it.
@@ -35,6 +38,8 @@ func (s Status) String() string {
 		return "INVALID"
 	case StatusUnknownID:
 		return "UNKNOWN_ID"
+	case StatusPrepared:
+		return "PREPARED"
 	}
 	return "STATUS_UNKNOWN"
 }
@@ -81,6 +86,11 @@ func (m *Machine) GetOutcome(r Ref) OutcomeReport {
 		return rep
 	}
 	switch code, _ := p.mayEnd(r); code {
+	case CodePreparedExists:
+		rep.Status = StatusOpen // a number that can be used once the prepared one is over
+		if p.isPrepared(r) {
+			rep.Status = StatusPrepared
+		}
 	case CodeOK:
 		rep.Status = StatusOpen
 	case CodeInvalid:

@@ -10,6 +10,8 @@ const (
 	PhaseFree Phase = iota
 	// PhaseOpen: some shard has enlisted; undecided.
 	PhaseOpen
+	// PhasePrepared: everything that a commit takes is checked and kept; undecided.
+	PhasePrepared
 	// PhaseCompleting: decided; some participant has not acknowledged.
 	PhaseCompleting
 	// PhaseComplete: decided, acknowledged, remembered.
@@ -27,6 +29,8 @@ func (p Phase) String() string {
 		return "free"
 	case PhaseOpen:
 		return "open"
+	case PhasePrepared:
+		return "prepared"
 	case PhaseCompleting:
 		return "completing"
 	case PhaseComplete:
@@ -42,13 +46,16 @@ func (p Phase) String() string {
 func (p Phase) CanBecome(q Phase) bool {
 	switch p {
 	case PhaseFree:
-		// Open by Enlist, decided by EndTransaction, over by a successor.
-		return q == PhaseOpen || q == PhaseCompleting || q == PhaseComplete || q == PhaseOver
+		// Open by Enlist, prepared or decided by its producer, over by a successor.
+		return q == PhaseOpen || q == PhasePrepared || q == PhaseCompleting || q == PhaseComplete || q == PhaseOver
 	case PhaseOpen:
 		// Complete at once when no shard takes part. Never over: whatever
 		// ends it is a decision, and a decision is remembered, except when
 		// deleting an id whose open transaction has no participant.
-		return q == PhaseCompleting || q == PhaseComplete || q == PhaseOver
+		return q == PhasePrepared || q == PhaseCompleting || q == PhaseComplete || q == PhaseOver
+	case PhasePrepared:
+		// Never over: an id that has one stays.
+		return q == PhaseCompleting || q == PhaseComplete
 	case PhaseCompleting:
 		// Never over directly: eviction does not touch completing.
 		return q == PhaseComplete
@@ -72,6 +79,8 @@ func (m *Machine) Phase(r Ref) Phase {
 		return PhaseComplete
 	}
 	switch {
+	case p.isPrepared(r):
+		return PhasePrepared
 	case p.isOpen(r):
 		return PhaseOpen
 	case r.Epoch > p.epoch || r.Epoch == p.epoch && r.Number > p.last():

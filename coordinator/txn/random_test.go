@@ -28,7 +28,7 @@ type duel struct {
 	now   Millis
 	told  map[Ref]Outcome // what some client was told for sure (I13)
 	// history lists the keys of told, oldest first. Every commit ever decided
-	// is among them: only EndTransaction commits, and it tells.
+	// is among them: only EndTransaction and CompletePrepared commit, and they tell.
 	history []Ref
 	phases  map[Ref]Phase
 	pids    map[uint64]bool
@@ -63,6 +63,9 @@ func (d *duel) someRef() Ref {
 		epoch -= min(epoch, 1)
 	case 1:
 		epoch += uint32(d.rnd.IntN(2))
+	}
+	if r, x := p.prepared(); x != nil && d.rnd.IntN(2) == 0 {
+		return r
 	}
 	number := p.last() + 3 - min(d.rnd.Uint64N(8), p.last()+3)
 	if r, x := p.open(); x != nil && d.rnd.IntN(2) == 0 {
@@ -112,8 +115,10 @@ func (d *duel) step() {
 		d.stepInit()
 	case n < 36:
 		d.stepEnlist(env)
-	case n < 66:
+	case n < 60:
 		d.stepEnd(env)
+	case n < 66:
+		d.stepPrepared(env)
 	case n < 86:
 		d.stepMarkers()
 	case n < 92:
@@ -123,9 +128,9 @@ func (d *duel) step() {
 		}
 		d.same("expire", d.m.Expire(d.now, Expire{Refs: []Ref{r}}).Codes[0], d.model.expire(r))
 	case n < 94:
-		r := d.someRef()
-		code := d.m.AbortTransaction(d.now, AbortTransaction{Ref: r}).Code
-		d.same("abort", code, d.model.abortTransaction(r))
+		r, force := d.someRef(), d.rnd.IntN(2) == 0
+		code := d.m.AbortTransaction(d.now, AbortTransaction{Ref: r, Force: force}).Code
+		d.same("abort", code, d.model.abortTransaction(r, force))
 		switch code {
 		case CodeOK, CodeFenced:
 			d.tell(r, Aborted)
@@ -157,7 +162,7 @@ func (d *duel) step() {
 func (d *duel) stepInit() {
 	c := InitProducer{
 		TransactionalID: duelIDs[d.rnd.IntN(3)], Timeout: 5 + d.rnd.Int64N(30),
-		RequestID: RequestID{1 + byte(d.rnd.IntN(250))},
+		RequestID: RequestID{1 + byte(d.rnd.IntN(250))}, KeepPrepared: d.rnd.IntN(2) == 0,
 	}
 	if d.rnd.IntN(4) == 0 {
 		c.Owner, c.Exclusive = [...]string{"ann", "bob"}[d.rnd.IntN(2)], d.rnd.IntN(4) > 0
@@ -227,6 +232,46 @@ func (d *duel) stepEnd(env Env) {
 		}
 	case CodeFenced:
 		d.tell(c.Ref, Aborted) // surely not committed
+	default: // nothing is claimed
+	}
+}
+
+// stepPrepared prepares a transaction, or carries out a word about one.
+func (d *duel) stepPrepared(env Env) {
+	r := d.someRef()
+	if d.rnd.IntN(2) == 0 {
+		c := PrepareTransaction{Ref: r, Participants: d.someParticipants(r)}
+		var o *offsets
+		if d.rnd.IntN(4) == 0 {
+			o = &offsets{refuse: d.rnd.IntN(3) == 0}
+			env.Offsets = o
+		}
+		res := d.m.PrepareTransaction(d.now, c, env)
+		d.same("prepare", res.Code, d.model.prepare(c, o))
+		if o != nil {
+			d.same("offsets held", o.holds == 1, res.Code == CodeOK && !res.Repeated)
+			d.same("offsets moved", o.moves, 0)
+		}
+		if !res.Superseded.IsZero() {
+			d.tell(res.Superseded, Aborted)
+		}
+		switch res.Code {
+		case CodeConflict:
+			d.tell(r, res.Outcome)
+		case CodeFenced:
+			d.tell(r, Aborted)
+		default: // nothing is claimed
+		}
+		return
+	}
+	c := CompletePrepared{Ref: r, Commit: d.rnd.IntN(2) == 0}
+	res := d.m.CompletePrepared(d.now, c)
+	d.same("complete", res.Code, d.model.complete(c))
+	switch res.Code {
+	case CodeOK, CodeConflict:
+		d.tell(r, res.Outcome)
+	case CodeFenced:
+		d.tell(r, Aborted)
 	default: // nothing is claimed
 	}
 }
@@ -323,6 +368,13 @@ func (d *duel) compare() {
 		d.same("expired is due", due[r], true)
 	}
 	d.same("ids", d.m.Counts().IDs, len(d.model.ids))
+	prepared := 0
+	for _, p := range d.model.ids {
+		if _, x := p.prepared(); x != nil {
+			prepared++
+		}
+	}
+	d.same("prepared", d.m.Counts().Prepared, prepared)
 	d.comparePast()
 	for r := range maps.Keys(d.phases) {
 		d.track(r)
@@ -358,6 +410,7 @@ func (d *duel) comparePast() {
 	res := d.m.EndTransaction(d.now, EndTransaction{Ref: r, Commit: true}, Env{Catalog: d.w})
 	want := map[Status]Code{
 		StatusCommitted: CodeOK, StatusAborted: CodeConflict, StatusForgotten: CodeForgotten,
+		StatusPrepared: CodePreparedExists,
 	}[status]
 	if status == StatusAborted && rep.DecidedAt == 0 {
 		want = CodeFenced

@@ -8,7 +8,7 @@ import "slices"
 
 // RemoveShard completes every participant on a shard that no longer exists,
 // without damage, and returns the transactions that were over with it, in the
-// order of their decisions. Open transactions go on without the shard.
+// order of their decisions. Open and prepared transactions go on without the shard.
 func (m *Machine) RemoveShard(at Millis, shard uint64) (completed []Ref) {
 	m.advance(at)
 	for l := m.owed[shard]; l != nil && l.head != nil; {
@@ -22,6 +22,9 @@ func (m *Machine) RemoveShard(at Millis, shard uint64) (completed []Ref) {
 		if i, ok := o.find(shard); ok {
 			o.enlisted = slices.Delete(o.enlisted, i, i+1)
 		}
+	}
+	for _, t := range m.prepared { // each by itself: the order does not matter
+		t.removeShard(shard)
 	}
 	return completed
 }
@@ -48,5 +51,8 @@ func (m *Machine) RemovePartitions(at Millis, shard uint64, partitions []uint64)
 		if i, ok := o.find(shard); ok {
 			o.enlisted[i].partitions = slices.DeleteFunc(o.enlisted[i].partitions, isGone)
 		}
+	}
+	for _, t := range m.prepared { // each by itself: the order does not matter
+		t.removePartitions(shard, isGone)
 	}
 }

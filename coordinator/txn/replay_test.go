@@ -35,7 +35,7 @@ func randomCommand(rnd *rand.Rand, m *Machine, now Millis) Command {
 		r = ref(pid, p.epoch, max(1, p.last()+2-min(rnd.Uint64N(4), p.last()+1)))
 	}
 	shard := 1 + rnd.Uint64N(4)
-	switch rnd.IntN(16) {
+	switch rnd.IntN(18) {
 	case 0, 1:
 		return InitProducer{
 			TransactionalID: duelIDs[rnd.IntN(3)], Timeout: 10, RequestID: RequestID{byte(rnd.IntN(60))},
@@ -62,12 +62,19 @@ func randomCommand(rnd *rand.Rand, m *Machine, now Millis) Command {
 		return Expire{Refs: append(m.Expired(now, 3), r)}
 	case 14:
 		return ExpireIDs{ProducerIDs: append(m.IdleIDs(now, 2), pid)}
+	case 15:
+		return PrepareTransaction{Ref: r, Participants: []Participant{at(shard, rnd.Uint64N(100))}}
+	case 16:
+		if p := m.byID[pid]; p != nil && p.prepared != nil {
+			r = p.prepared.ref
+		}
+		return CompletePrepared{Ref: r, Commit: rnd.IntN(2) == 0}
 	}
 	switch rnd.IntN(4) {
 	case 0:
 		return AllocateProducerIDs{Count: 1 + uint32(rnd.IntN(3))}
 	case 1:
-		return AbortTransaction{Ref: r}
+		return AbortTransaction{Ref: r, Force: rnd.IntN(2) == 0}
 	case 2:
 		return FenceProducer{TransactionalID: duelIDs[rnd.IntN(3)], Epoch: uint32(rnd.IntN(4))}
 	}

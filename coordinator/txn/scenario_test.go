@@ -81,6 +81,9 @@ func (o *offsets) Check() bool { return !o.stale }
 // Move implements txn.Offsets.
 func (o *offsets) Move() { o.moved = true }
 
+// Hold implements txn.Offsets.
+func (o *offsets) Hold() {}
+
 // scenario is one coordinator.
 type scenario struct {
 	m     *txn.Machine

@@ -7,8 +7,14 @@ import (
 	"github.com/oncelog/oncelog/api/codec"
 )
 
-// snapshotVersion is the first byte of a snapshot; see commandVersion.
-const snapshotVersion = 1
+// snapshotVersion is the newest version of a snapshot, which is its first byte; see
+// commandVersion. A state without prepared transactions is written in version 1, which
+// every program reads: version 2 has them, and is written only once a cluster takes
+// commands that prepare.
+const snapshotVersion = 2
+
+// plain is the version without.
+const plain = 1
 
 // Limits of what a snapshot may hold; wider than any configuration.
 const (
@@ -50,14 +56,18 @@ func (e *CorruptError) Unwrap() error { return e.Cause }
 // Snapshot returns the whole state. Equal states give equal bytes, whatever
 // commands led to them.
 func (m *Machine) Snapshot() []byte {
-	b := append(make([]byte, 0, m.snapshotSize()), snapshotVersion)
+	version := byte(plain)
+	if len(m.prepared) > 0 {
+		version = snapshotVersion
+	}
+	b := append(make([]byte, 0, m.snapshotSize()), version)
 	b = codec.AppendVarint(b, m.now)
 	b = codec.AppendUvarint(b, m.nextProducerID)
 	b = codec.AppendUvarint(b, m.nextDecision)
 	b = codec.AppendUvarint(b, uint64(len(m.byID)))
 	for _, e := range m.order.entries {
 		if e.p != nil {
-			b = appendProducer(b, e.p)
+			b = appendProducer(b, e.p, version)
 		}
 	}
 	return b
@@ -76,7 +86,7 @@ func (m *Machine) snapshotSize() int {
 	size, taken := 0, 0
 	for i := 0; i < len(all); i += len(all) / sample {
 		if p := all[i].p; p != nil {
-			scratch = appendProducer(scratch[:0], p)
+			scratch = appendProducer(scratch[:0], p, snapshotVersion)
 			size += len(scratch)
 			taken++
 		}
@@ -84,7 +94,7 @@ func (m *Machine) snapshotSize() int {
 	return size / max(taken, 1) * len(m.byID) * 9 / 8
 }
 
-func appendProducer(b []byte, p *producer) []byte {
+func appendProducer(b []byte, p *producer, version byte) []byte {
 	b = codec.AppendUvarint(b, p.id)
 	b = codec.AppendString(b, p.name)
 	b = codec.AppendUvarint(b, uint64(p.epoch))
@@ -102,6 +112,9 @@ func appendProducer(b []byte, p *producer) []byte {
 	b = codec.AppendBool(b, p.open != nil)
 	if p.open != nil {
 		b = appendOpen(b, p.open)
+	}
+	if version > plain {
+		b = appendPrepared(b, p.prepared)
 	}
 	b = codec.AppendUvarint(b, uint64(len(p.completing)))
 	for _, c := range p.completing {
@@ -153,7 +166,7 @@ func appendCompletion(b []byte, c *completion) []byte {
 func (m *Machine) Restore(snapshot []byte) error {
 	r := codec.NewReader(snapshot)
 	fresh := New(m.cfg)
-	r.Version("transaction snapshot", snapshotVersion, snapshotVersion)
+	version := r.Version("transaction snapshot", plain, snapshotVersion)
 	fresh.now = readTime(r)
 	fresh.nextProducerID = r.Uvarint()
 	fresh.nextDecision = r.Uvarint()
@@ -163,7 +176,7 @@ func (m *Machine) Restore(snapshot []byte) error {
 	fresh.byID, fresh.byName = make(map[uint64]*producer, room), make(map[string]*producer, room)
 	fresh.order.entries = make([]rosterEntry, 0, room)
 	for ; n > 0 && r.Err() == nil; n-- {
-		p := readProducer(r)
+		p := readProducer(r, version)
 		if r.Err() == nil && p.id <= last {
 			return &CorruptError{Rule: "producer ids of a snapshot ascend", ProducerID: p.id}
 		}
@@ -187,7 +200,7 @@ func (m *Machine) Restore(snapshot []byte) error {
 	return nil
 }
 
-func readProducer(r *codec.Reader) *producer {
+func readProducer(r *codec.Reader, version byte) *producer {
 	p := &producer{
 		id:         r.Uvarint(),
 		name:       r.String(MaxTextLength),
@@ -207,6 +220,9 @@ func readProducer(r *codec.Reader) *producer {
 	}
 	if r.Bool() {
 		p.open = readOpen(r, p)
+	}
+	if version > plain && r.Bool() {
+		p.prepared = readPrepared(r, p)
 	}
 	for n := r.Count(snapshotUnfinished); n > 0 && r.Err() == nil; n-- {
 		p.completing = append(p.completing, readCompletion(r, p))
@@ -262,6 +278,9 @@ func (m *Machine) rebuild() {
 		}
 		if e.p.open != nil {
 			m.deadlines.push(e.p.open)
+		}
+		if e.p.prepared != nil {
+			m.prepared[e.p.id] = e.p.prepared
 		}
 		completing = append(completing, e.p.completing...)
 	}

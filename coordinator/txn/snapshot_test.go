@@ -32,21 +32,40 @@ func goldenMachine(t *testing.T) *Machine {
 	return r.m
 }
 
+// preparedMachine holds two prepared transactions besides, one of them of an epoch
+// that has ended.
+func preparedMachine(t *testing.T) *Machine {
+	r := &rig{t: t, m: goldenMachine(t), w: newWorld(), now: 1_000_009}
+	r.enlist(ref(2, 1, 3), 2, 20)
+	r.now += 7
+	r.wantCode(r.prepare(ref(2, 1, 3), at(2, 9), Participant{Shard: 4}).Code, CodeOK)
+	r.mustInit("kept", 8)
+	pid := r.m.byName["kept"].id
+	r.wantCode(r.prepare(ref(pid, 0, 1), at(1, 4)).Code, CodeOK)
+	keep := InitProducer{TransactionalID: "kept", RequestID: RequestID{9}, KeepPrepared: true}
+	r.wantCode(r.m.InitProducer(r.now, keep).Code, CodeOK)
+	r.check()
+	return r.m
+}
+
 // The bytes of a snapshot outlive the program: this test fails on any change
 // of the format, which then needs a new version and a reader for the old one.
 func TestSnapshotGolden(t *testing.T) {
 	t.Parallel()
-	golden.Check(t, "transaction-snapshot", snapshotVersion, []golden.Sample{{Name: "everything", Bytes: goldenMachine(t).Snapshot()}})
+	golden.Check(t, "transaction-snapshot", snapshotVersion, []golden.Sample{{Name: "everything", Bytes: preparedMachine(t).Snapshot()}})
 	old := golden.Read(t, "transaction-snapshot", 1)[0].Bytes
 	m := New(goldenMachine(t).Config())
 	if err := m.Restore(old); err != nil || !bytes.Equal(m.Snapshot(), old) {
 		t.Fatalf("version 1 is not read: %v", err)
 	}
+	if !bytes.Equal(goldenMachine(t).Snapshot(), old) {
+		t.Fatal("without prepared transactions a program of version 1 must be able to read it")
+	}
 }
 
 func TestRestoreRefusesGarbage(t *testing.T) {
 	t.Parallel()
-	good := goldenMachine(t).Snapshot()
+	good := preparedMachine(t).Snapshot()
 	m := New(DefaultConfig())
 	if err := m.Restore(good); err != nil {
 		t.Fatal(err)
@@ -127,15 +146,26 @@ func TestCheckNoticesDamage(t *testing.T) {
 		}},
 		{"sequence twice", func(_ *Machine, o, _ *producer) { o.completing[0].sequence = o.completing[1].sequence }},
 		{"deadline index", func(m *Machine, _, _ *producer) { m.deadlines = nil }},
-		{"idle list", func(m *Machine, _, b *producer) { m.idle.remove(b) }},
+		{"idle list", func(m *Machine, _, _ *producer) { m.idle.remove(m.idle.head) }},
 		{"idle member", func(m *Machine, o, _ *producer) { m.idle.pushBack(o) }},
 		{"owed list", func(m *Machine, o, _ *producer) { m.settle(&o.completing[0].participants[1]) }},
 		{"owed length", func(m *Machine, _, _ *producer) { m.owed[3].length++ }},
+		{"prepared index", func(m *Machine, _, b *producer) { delete(m.prepared, b.id) }},
+		{"prepared of another", func(_ *Machine, _, b *producer) { b.prepared.ref.ProducerID++ }},
+		{"prepared beside an open one", func(_ *Machine, o, b *producer) { o.prepared = b.prepared }},
+		{"prepared below the latest", func(m *Machine, _, _ *producer) { m.byName["kept"].latest.number = 9 }},
+		{"prepared in an epoch to come", func(_ *Machine, _, b *producer) { b.prepared.ref.Epoch++ }},
+		{"prepared in the future", func(m *Machine, _, b *producer) { b.prepared.preparedAt = m.now + 1 }},
+		{"prepared before its start", func(_ *Machine, _, b *producer) { b.prepared.startedAt = b.prepared.preparedAt + 1 }},
+		{"prepared participants", func(_ *Machine, _, b *producer) { b.prepared.participants[1].Shard = 1 }},
+		{"prepared progress", func(_ *Machine, _, b *producer) {
+			b.prepared.participants[0].Progress = []Progress{{21, 1}, {20, 1}}
+		}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			m := goldenMachine(t)
+			m := preparedMachine(t)
 			test.damage(m, m.byName["orders"], m.byName["bills"])
 			var corrupt *CorruptError
 			if err := m.Check(); !errors.As(err, &corrupt) {
@@ -152,6 +182,8 @@ func FuzzRestore(f *testing.F) {
 	m.Enlist(6, Enlist{Items: []EnlistItem{{Ref: ref(1, 0, 1), Shard: 1, Partitions: []uint64{10}}}}, Env{Catalog: newWorld()})
 	f.Add(m.Snapshot())
 	m.EndTransaction(7, EndTransaction{Ref: ref(1, 0, 2), Commit: true, Participants: []Participant{at(1, 3)}}, Env{Catalog: newWorld()})
+	f.Add(m.Snapshot())
+	m.PrepareTransaction(8, PrepareTransaction{Ref: ref(1, 0, 3), Participants: []Participant{at(1, 3)}}, Env{Catalog: newWorld()})
 	f.Add(m.Snapshot())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m := New(DefaultConfig())

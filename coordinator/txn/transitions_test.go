@@ -23,6 +23,11 @@ func situations() []situation {
 		{"free", func(*rig) {}},
 		{"open", func(r *rig) { r.enlist(x, 1) }},
 		{"overdue", func(r *rig) { r.enlist(x, 1); r.now += 10_000 }},
+		{"prepared", func(r *rig) { r.prepare(x, at(1, 1)) }},
+		{"prepared, fenced", func(r *rig) {
+			r.prepare(x, at(1, 1))
+			r.m.FenceProducer(r.now, FenceProducer{TransactionalID: "a"})
+		}},
 		{"completing commit", func(r *rig) { r.commit(x, at(1, 1)) }},
 		{"completing abort", func(r *rig) { r.abort(x, at(1, 1)) }},
 		{"complete commit", func(r *rig) { r.commit(x, at(1, 1)); r.drain() }},
@@ -72,8 +77,15 @@ func actions() []action {
 		{"Commit empty", func(r *rig) string { return r.commit(x).Code.String() }},
 		{"Commit next", func(r *rig) string { return r.commit(next).Code.String() }},
 		{"Abort", func(r *rig) string { return r.abort(x).Code.String() }},
+		{"Prepare shard 1", func(r *rig) string { return r.prepare(x, at(1, 1)).Code.String() }},
+		{"Prepare next", func(r *rig) string { return r.prepare(next).Code.String() }},
+		{"Complete: commit", func(r *rig) string { return r.complete(x, true).Code.String() }},
+		{"Complete: abort", func(r *rig) string { return r.complete(x, false).Code.String() }},
 		{"AbortTransaction", func(r *rig) string {
 			return r.m.AbortTransaction(r.now, AbortTransaction{Ref: x}).Code.String()
+		}},
+		{"AbortTransaction, forced", func(r *rig) string {
+			return r.m.AbortTransaction(r.now, AbortTransaction{Ref: x, Force: true}).Code.String()
 		}},
 		{"Expire", func(r *rig) string { return r.m.Expire(r.now, Expire{Refs: []Ref{x}}).Codes[0].String() }},
 		{"MarkersApplied", func(r *rig) string {
@@ -81,6 +93,10 @@ func actions() []action {
 		}},
 		{"RemoveShard", func(r *rig) string { r.m.RemoveShard(r.now, 1); return "-" }},
 		{"InitProducer", func(r *rig) string { return r.init("a", 9).Code.String() }},
+		{"InitProducer, keeping", func(r *rig) string {
+			c := InitProducer{TransactionalID: "a", RequestID: RequestID{8}, KeepPrepared: true}
+			return r.m.InitProducer(r.now, c).Code.String()
+		}},
 		{"FenceProducer", func(r *rig) string {
 			return r.m.FenceProducer(r.now, FenceProducer{TransactionalID: "a"}).Code.String()
 		}},
@@ -126,7 +142,7 @@ func TestTransitionTable(t *testing.T) {
 			if was == StatusCommitted && is == StatusAborted || was == StatusAborted && is == StatusCommitted {
 				t.Errorf("%s: %s turns %v into %v (I5)", s.name, a.name, was, is)
 			}
-			line := pad(s.name, 20) + pad(a.name, 22) + pad(answer, 16) + where(r.m, x)
+			line := pad(s.name, 20) + pad(a.name, 26) + pad(answer, 16) + where(r.m, x)
 			out.WriteString(strings.TrimRight(line, " ") + "\n")
 		}
 		out.WriteString("\n")

@@ -26,10 +26,12 @@ func (w world) HasPartition(shard, partition uint64) bool {
 type offsets struct {
 	refuse        bool
 	checks, moves int
+	holds         int
 }
 
 func (o *offsets) Check() bool { o.checks++; return !o.refuse }
 func (o *offsets) Move()       { o.moves++ }
+func (o *offsets) Hold()       { o.holds++ }
 
 // rig drives one machine and checks its invariants after every step.
 type rig struct {
@@ -131,6 +133,20 @@ func (r *rig) commit(ref Ref, participants ...Participant) EndTransactionResult 
 func (r *rig) abort(ref Ref, participants ...Participant) EndTransactionResult {
 	r.t.Helper()
 	return r.end(ref, false, participants...)
+}
+
+func (r *rig) prepare(ref Ref, participants ...Participant) PrepareTransactionResult {
+	r.t.Helper()
+	res := r.m.PrepareTransaction(r.now, PrepareTransaction{Ref: ref, Participants: participants}, r.env())
+	r.check()
+	return res
+}
+
+func (r *rig) complete(ref Ref, commit bool) CompletePreparedResult {
+	r.t.Helper()
+	res := r.m.CompletePrepared(r.now, CompletePrepared{Ref: ref, Commit: commit})
+	r.check()
+	return res
 }
 
 func (r *rig) ack(ref Ref, shard uint64, answer MarkerAnswer) MarkersAppliedResult {
