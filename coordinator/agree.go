@@ -24,6 +24,11 @@ func (r *replica) checkGroups() error {
 	if err := r.groups.CheckAgainst(partitionSet{r.catalog}); err != nil {
 		return err
 	}
+	for _, by := range r.groups.Holders() {
+		if r.txns.Phase(txn.Ref{ProducerID: by.ProducerID, Epoch: by.Epoch, Number: by.Number}) != txn.PhasePrepared {
+			return fmt.Errorf("coordinator: transaction %v holds offsets, and is not prepared", by)
+		}
+	}
 	list, more := r.groups.List("", group.MaxGroups)
 	offsets := 0
 	for _, g := range list {
@@ -93,7 +98,7 @@ func (r *replica) checkOwed() error {
 // checkIDs: a transactional id is described as it is listed and as it is found by
 // its producer id, and nothing that is under way counts as complete everywhere.
 func (r *replica) checkIDs() error {
-	seen, open := 0, 0
+	seen, open, prepared := 0, 0, 0
 	for page := r.txns.List(txn.ListFilter{}, 0, 0, maxPage); ; page = r.txns.List(txn.ListFilter{}, 0, page.Next, maxPage) {
 		for _, s := range page.Items {
 			seen++
@@ -108,6 +113,11 @@ func (r *replica) checkIDs() error {
 					return fmt.Errorf("coordinator: transaction %v is completing, and complete everywhere", c.Ref)
 				}
 			}
+			if d.Prepared != nil {
+				if prepared++; d.Prepared.Ref.Less(below) {
+					return fmt.Errorf("coordinator: transaction %v is prepared, and complete everywhere", d.Prepared.Ref)
+				}
+			}
 			if d.Open != nil {
 				if open++; d.Open.Ref.Less(below) {
 					return fmt.Errorf("coordinator: transaction %v is open, and complete everywhere", d.Open.Ref)
@@ -119,7 +129,7 @@ func (r *replica) checkIDs() error {
 		}
 	}
 	counts := r.txns.Counts()
-	if _, known := r.txns.CompleteBelow(0); known || seen != counts.IDs || open != counts.Open || len(r.txns.Incomplete(0)) > 0 {
+	if _, known := r.txns.CompleteBelow(0); known || seen != counts.IDs || open != counts.Open || prepared != counts.Prepared || len(r.txns.Incomplete(0)) > 0 {
 		return fmt.Errorf("coordinator: %d ids with %d open transactions are listed, of %d and %d", seen, open, counts.IDs, counts.Open)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -179,8 +180,8 @@ func (s *backupService) openShards(ctx context.Context, made *cut) error {
 			break
 		}
 		var asking task.Group
-		for node, shards := range byNode { // each by itself
-			asking.Go(s.rt, func() { s.openOn(ctx, made, node, shards, o) })
+		for _, node := range slices.Sorted(maps.Keys(byNode)) {
+			asking.Go(s.rt, func() { s.openOn(ctx, made, node, byNode[node], o) })
 		}
 		asking.Wait(s.rt)
 		if len(o.opened) == len(made.shards) {

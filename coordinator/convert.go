@@ -38,6 +38,8 @@ func statusProto(s txn.Status) oncelogv1.TransactionOutcome {
 		return oncelogv1.TransactionOutcome_TRANSACTION_OUTCOME_ABORTED
 	case txn.StatusForgotten:
 		return oncelogv1.TransactionOutcome_TRANSACTION_OUTCOME_FORGOTTEN
+	case txn.StatusPrepared:
+		return oncelogv1.TransactionOutcome_TRANSACTION_OUTCOME_PREPARED
 	case txn.StatusInvalid, txn.StatusUnknownID:
 		return oncelogv1.TransactionOutcome_TRANSACTION_OUTCOME_INVALID
 	}
@@ -75,6 +77,8 @@ func stateProto(s txn.State) oncelogv1.TransactionState {
 		return oncelogv1.TransactionState_TRANSACTION_STATE_COMPLETE_COMMIT
 	case txn.StateCompleteAbort:
 		return oncelogv1.TransactionState_TRANSACTION_STATE_COMPLETE_ABORT
+	case txn.StatePrepared:
+		return oncelogv1.TransactionState_TRANSACTION_STATE_PREPARED
 	}
 	return oncelogv1.TransactionState_TRANSACTION_STATE_UNSPECIFIED
 }
@@ -82,7 +86,7 @@ func stateProto(s txn.State) oncelogv1.TransactionState {
 func stateOf(p oncelogv1.TransactionState) (txn.State, bool) {
 	for _, s := range []txn.State{
 		txn.StateEmpty, txn.StateOngoing, txn.StatePrepareCommit, txn.StatePrepareAbort,
-		txn.StateCompleteCommit, txn.StateCompleteAbort,
+		txn.StateCompleteCommit, txn.StateCompleteAbort, txn.StatePrepared,
 	} {
 		if stateProto(s) == p {
 			return s, true

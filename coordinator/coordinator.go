@@ -16,6 +16,7 @@ import (
 	"github.com/oncelog/oncelog/coordinator/catalog"
 	"github.com/oncelog/oncelog/coordinator/txn"
 	"github.com/oncelog/oncelog/internal/access"
+	"github.com/oncelog/oncelog/internal/clock"
 	"github.com/oncelog/oncelog/internal/datafile"
 	"github.com/oncelog/oncelog/internal/task"
 	"github.com/oncelog/oncelog/internal/trace"
@@ -32,8 +33,10 @@ const (
 	// had nobody to send their commits to, and need time to find it.
 	DefaultExpireGrace = 5 * time.Second
 	// DefaultAckDelay is how long acknowledgements of markers are gathered into
-	// one log entry while nobody waits for them.
-	DefaultAckDelay = 20 * time.Millisecond
+	// one log entry while nobody waits for them: long enough that those of all
+	// shards of a large transaction, whose markers stand behind other records,
+	// come together.
+	DefaultAckDelay = 100 * time.Millisecond
 	// DefaultNodeTimeout is after how long without a heartbeat a partition node
 	// counts as dead, for display and for the placement of new shards.
 	DefaultNodeTimeout = 10 * time.Second
@@ -152,6 +155,7 @@ type Coordinator struct {
 	peers     *peerConns
 	idBlock   *idBlock
 	quotas    *quotas
+	clock     *clock.Watch
 	startedAt time.Time
 
 	counters counters // of what was done here as a leader
@@ -223,6 +227,7 @@ func New(cfg Config) (*Coordinator, error) {
 		peers:     newPeerConns(cfg.DialPeer),
 		idBlock:   newIDBlock(cfg.Runtime),
 		quotas:    newQuotas(cfg.Quotas, cfg.Runtime),
+		clock:     clock.NewWatch(cfg.Logger),
 		startedAt: cfg.Runtime.Now(),
 		hurry:     make(chan struct{}, 1),
 		fatal:     make(chan error, 1),
@@ -269,6 +274,7 @@ func (c *Coordinator) open(ctx context.Context) error {
 	c.opened.Store(true)
 	c.stopped.Go(c.rt, func() { c.followLeadership(ctx) })
 	c.stopped.Go(c.rt, func() { c.awaitRemoval(ctx) })
+	c.stopped.Go(c.rt, func() { c.compareClocks(ctx) })
 	if c.cfg.Files != nil {
 		c.stopped.Go(c.rt, func() { c.announce(ctx) })
 	}

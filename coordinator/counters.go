@@ -15,6 +15,7 @@ import (
 // restart.
 type counters struct {
 	committed   atomic.Uint64
+	prepared    atomic.Uint64
 	aborted     *tally[txn.Reason]
 	endsRefused *tally[txn.Code]
 
@@ -31,7 +32,7 @@ func newCounters() counters {
 	return counters{
 		aborted: newTally(txn.ReasonClient, txn.ReasonTimeout, txn.ReasonFenced, txn.ReasonSuperseded, txn.ReasonAdmin),
 		endsRefused: newTally(txn.CodeUnknownID, txn.CodeFenced, txn.CodeConflict, txn.CodeForgotten, txn.CodeInvalid,
-			txn.CodeUnsettledSends, txn.CodeStaleMember, txn.CodeThrottled),
+			txn.CodeUnsettledSends, txn.CodeStaleMember, txn.CodeThrottled, txn.CodePreparedExists),
 		markers: newTally(txn.MarkerApplied, txn.MarkerAlready, txn.MarkerMissingData, txn.MarkerConflict),
 	}
 }

@@ -203,6 +203,7 @@ func (s *groupService) standing(ctx context.Context, req *oncelogv1.GroupHeartbe
 	if _, _, err := s.findMember(ctx, req); err != nil {
 		return nil, err
 	}
+	var held group.Refusal
 	s.state.read(func() {
 		groups := s.state.groups
 		member, _ := groups.Member(req.GetGroupId(), req.GetMemberId())
@@ -214,6 +215,9 @@ func (s *groupService) standing(ctx context.Context, req *oncelogv1.GroupHeartbe
 			_, since, _ := groups.Owner(req.GetGroupId(), p)
 			a := &oncelogv1.GroupAssignment{Partition: partitionProto(s.state.catalog, p), OwnedSinceGeneration: since}
 			if since > req.GetGeneration() {
+				if r := groups.CheckHeld(req.GetGroupId(), []uint64{p}); !r.OK() {
+					held = r
+				}
 				if o := groups.Offsets(req.GetGroupId(), []uint64{p})[0]; o.Committed {
 					a.Offset = &o.Offset.Next
 				}
@@ -221,6 +225,10 @@ func (s *groupService) standing(ctx context.Context, req *oncelogv1.GroupHeartbe
 			res.Assigned = append(res.Assigned, a)
 		}
 	})
+	// The member is alive, as was noted; where it is to read from is not known yet.
+	if err := s.groupError(held); err != nil {
+		return nil, err
+	}
 	return res, nil
 }
 

@@ -103,8 +103,19 @@ func (s *groupService) FetchOffsets(ctx context.Context, req *oncelogv1.FetchOff
 	if err != nil {
 		return nil, err
 	}
-	var offsets []group.PartitionOffset
-	s.state.read(func() { offsets = s.visibleOffsets(ctx, s.state.groups.Offsets(req.GetGroupId(), ids)) })
+	var (
+		offsets []group.PartitionOffset
+		held    group.Refusal
+	)
+	s.state.read(func() {
+		if len(ids) > 0 {
+			held = s.state.groups.CheckHeld(req.GetGroupId(), ids)
+		}
+		offsets = s.visibleOffsets(ctx, s.state.groups.Offsets(req.GetGroupId(), ids))
+	})
+	if err := s.groupError(held); err != nil {
+		return nil, err
+	}
 	return &oncelogv1.FetchOffsetsResponse{Offsets: s.offsetsProto(offsets)}, nil
 }
 
@@ -164,10 +175,14 @@ func (s *groupService) DescribeGroup(ctx context.Context, req *oncelogv1.Describ
 		})
 	}
 	for _, p := range d.Partitions {
-		res.Partitions = append(res.Partitions, &oncelogv1.GroupPartition{
+		part := &oncelogv1.GroupPartition{
 			Committed: s.offsetsProto([]group.PartitionOffset{p.PartitionOffset})[0],
 			MemberId:  p.Member, OwnedSinceGeneration: p.Since, NextMemberId: p.Target,
-		})
+		}
+		if p.Held.Number > 0 {
+			part.Prepared = &oncelogv1.TxnRef{ProducerId: p.Held.ProducerID, Epoch: p.Held.Epoch, TxnNumber: p.Held.Number}
+		}
+		res.Partitions = append(res.Partitions, part)
 	}
 	return res, nil
 }
@@ -268,6 +283,10 @@ func (c *Coordinator) groupError(r group.Refusal) error {
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_GROUP, "no group is named "+strconv.Quote(r.Group), apierrors.KeyGroup, r.Group)
 	case group.CodeUnknownPartition:
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION, "", apierrors.KeyPartitionID, strconv.FormatUint(r.Partition, 10))
+	case group.CodeOffsetHeld:
+		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNSTABLE_OFFSET_COMMIT,
+			fmt.Sprintf("group %q: a prepared transaction is to move the position in partition %d", r.Group, r.Partition),
+			apierrors.KeyGroup, r.Group, apierrors.KeyPartitionID, strconv.FormatUint(r.Partition, 10))
 	case group.CodeGroupNotEmpty:
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_GROUP_NOT_EMPTY,
 			fmt.Sprintf("group %q has %d members", r.Group, r.Have), apierrors.KeyGroup, r.Group)

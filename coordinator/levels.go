@@ -59,7 +59,9 @@ func (c *Coordinator) formatLevel() (l uint32) {
 
 // GetFormatLevel implements the contract.
 func (s *memberService) GetFormatLevel(context.Context, *oncelogv1.GetFormatLevelRequest) (*oncelogv1.GetFormatLevelResponse, error) {
-	return &oncelogv1.GetFormatLevelResponse{NodeId: s.cfg.NodeID, MaxFormatLevel: s.cfg.MaxFormatLevel}, nil
+	return &oncelogv1.GetFormatLevelResponse{
+		NodeId: s.cfg.NodeID, MaxFormatLevel: s.cfg.MaxFormatLevel, Clock: s.clockAnswer(s.rt.Wall(), s.rt.Now()),
+	}, nil
 }
 
 // raiseLevel raises the level whenever everybody reads a higher one.

@@ -129,6 +129,72 @@ func TestGiveUpDisk(t *testing.T) {
 	})
 }
 
+// TestGiveUpReplica: a node says of its copy of one shard that it is damaged. The copy is
+// lost and made anew in another life, and nothing else of the node is touched.
+func TestGiveUpReplica(t *testing.T) {
+	inBubble(t, 1, func(cfg *Config) { cfg.MaxFormatLevel = level.Newest }, func(t *testing.T, c *cluster) {
+		cluster := c.describe().GetClusterId()
+		ask := func(node uint64, bend func(*oncelogv1.GiveUpReplicaRequest)) error {
+			req := &oncelogv1.GiveUpReplicaRequest{NodeId: node, InstanceId: instance(node), ClusterId: cluster, ShardId: 2, Damage: "entry 5 of group 2"}
+			if bend != nil {
+				bend(req)
+			}
+			_, err := c.leader().cluster().GiveUpReplica(c.ctx(), req)
+			return err
+		}
+		for node := uint64(1); node <= 3; node++ {
+			must(c.leader().cluster().RegisterNode(c.ctx(), &oncelogv1.RegisterNodeRequest{
+				NodeId: node, InstanceId: instance(node), ClientAddress: clientAddress(node), PeerAddress: peerAddress(node), MaxFormatLevel: level.Newest,
+			}))
+		}
+		beat := func(node uint64) *oncelogv1.HeartbeatResponse {
+			return must(c.leader().cluster().Heartbeat(c.ctx(), &oncelogv1.HeartbeatRequest{NodeId: node, InstanceId: instance(node), MaxFormatLevel: level.Newest}))
+		}
+		c.until("the level is raised", func() bool {
+			for node := uint64(1); node <= 3; node++ {
+				beat(node)
+			}
+			return c.leader().c.formatLevel() == level.Newest
+		})
+		must(proposeCatalog(c.ctx(), c.leader().c, catalog.CreateTopic{Name: "a", Partitions: 1, ReplicationFactor: 3}))
+		for _, wrong := range []struct {
+			bend func(*oncelogv1.GiveUpReplicaRequest)
+			code string
+		}{
+			{func(r *oncelogv1.GiveUpReplicaRequest) { r.InstanceId = "" }, "INVALID_ARGUMENT"},
+			{func(r *oncelogv1.GiveUpReplicaRequest) { r.ShardId = 0 }, "INVALID_ARGUMENT"},
+			{func(r *oncelogv1.GiveUpReplicaRequest) { r.InstanceId = strings.Repeat("i", 65) }, "LIMIT_EXCEEDED"},
+			{func(r *oncelogv1.GiveUpReplicaRequest) { r.Damage = strings.Repeat("d", 301) }, "LIMIT_EXCEEDED"},
+			{func(r *oncelogv1.GiveUpReplicaRequest) { r.ClusterId = "" }, "WRONG_CLUSTER"},
+			{func(r *oncelogv1.GiveUpReplicaRequest) { r.InstanceId = "another" }, "NODE_ID_IN_USE"},
+			{func(r *oncelogv1.GiveUpReplicaRequest) { r.NodeId = 9 }, "UNKNOWN_NODE"},
+		} {
+			wantCode(t, ask(1, wrong.bend), wrong.code)
+		}
+		shards := len(c.describe().GetShards())
+		for range 2 { // a repeated one is no error
+			if err := ask(1, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wantCode(t, ask(2, nil), "SHARD_WOULD_BE_LOST")
+		wantEqual(t, "disk lost", c.describe().GetNodes()[0].GetDiskLost(), false)
+		c.until("the copy is made anew in its place", func() bool {
+			hosted := beat(1).GetShards()
+			for _, a := range hosted {
+				if a.GetShardId() == 2 && (a.GetLife() != 1 || !a.GetJoin()) {
+					t.Fatalf("the node is to host %v", a)
+				}
+			}
+			return len(hosted) == shards
+		})
+		if err := ask(1, nil); err != nil { // a late one
+			t.Fatal(err)
+		}
+		wantEqual(t, "move cancelled", c.describe().GetShards()[0].GetMove().GetCancelled(), false)
+	})
+}
+
 // What an operator's late request says of a data directory does not hit the next one.
 func TestRemovalOfTheDirectoryBefore(t *testing.T) {
 	inBubble(t, 1, func(cfg *Config) { cfg.MaxFormatLevel = level.Newest }, func(t *testing.T, c *cluster) {
@@ -147,12 +213,16 @@ func TestRemovalOfTheDirectoryBefore(t *testing.T) {
 	})
 }
 
-// TestGiveUpDiskBeforeTheLevel: the command is not written while somebody cannot read it.
+// TestGiveUpDiskBeforeTheLevel: no such command is written while somebody cannot read it.
 func TestGiveUpDiskBeforeTheLevel(t *testing.T) {
 	run(t, func(t *testing.T, c *cluster) {
 		c.register(1)
 		_, err := c.leader().cluster().GiveUpDisk(c.ctx(), &oncelogv1.GiveUpDiskRequest{
 			NodeId: 1, InstanceId: instance(1), ClusterId: c.describe().GetClusterId(),
+		})
+		wantCode(t, err, "UNAVAILABLE")
+		_, err = c.leader().cluster().GiveUpReplica(c.ctx(), &oncelogv1.GiveUpReplicaRequest{
+			NodeId: 1, InstanceId: instance(1), ClusterId: c.describe().GetClusterId(), ShardId: 2,
 		})
 		wantCode(t, err, "UNAVAILABLE")
 		wantEqual(t, "disk lost", c.describe().GetNodes()[0].GetDiskLost(), false)

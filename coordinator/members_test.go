@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -248,6 +249,10 @@ func TestMemberThatLostItsDiskIsRefused(t *testing.T) {
 			d.start(c, m)
 		}
 		c.leader()
+		// Two of them suffice to elect. One that has never been let in needs both others.
+		c.until("all are let in", func() bool {
+			return !slices.ContainsFunc(c.nodes, func(m *member) bool { return !m.c.opened.Load() })
+		})
 		for i, other := range []int{1, 2} {
 			lost := c.nodes[0]
 			for _, m := range c.nodes {

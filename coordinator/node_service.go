@@ -117,6 +117,36 @@ func (s *nodeService) GiveUpDisk(ctx context.Context, req *oncelogv1.GiveUpDiskR
 }
 
 func (s *nodeService) takeDisk(ctx context.Context, req *oncelogv1.GiveUpDiskRequest) error {
+	if err := s.checkDamaged(ctx, req); err != nil {
+		return err
+	}
+	out, err := proposeCatalog(ctx, s.Coordinator, catalog.LoseDisk{At: s.now(), ID: req.GetNodeId(), Instance: req.GetInstanceId()})
+	if err != nil {
+		return err
+	}
+	if err := s.nodeError(out, req.GetNodeId()); err != nil {
+		return err
+	}
+	if out.Node.Instance != "" { // it has another directory by now
+		return s.catalogError(catalog.Result{Code: catalog.CodeNodeMismatch, Node: out.Node}, "")
+	}
+	if out.Changed {
+		s.log.Error("a partition node found its disk damaged and gave it up; its replicas are made anew",
+			"node_id", req.GetNodeId(), "instance", req.GetInstanceId(), "damage", req.GetDamage())
+	}
+	return nil
+}
+
+// damaged is what a node says of data that it gives up.
+type damaged interface {
+	GetInstanceId() string
+	GetClusterId() string
+	GetDamage() string
+}
+
+// checkDamaged refuses what is not of this cluster, or what not every coordinator can
+// read the command of.
+func (s *nodeService) checkDamaged(ctx context.Context, req damaged) error {
 	switch {
 	case req.GetInstanceId() == "":
 		return apierrors.InvalidArgument("instance_id", "must not be empty")
@@ -139,19 +169,47 @@ func (s *nodeService) takeDisk(ctx context.Context, req *oncelogv1.GiveUpDiskReq
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNAVAILABLE,
 			"a node can give its disk up once all nodes read format level 2; until then: `oncelog node replace-disk`")
 	}
-	out, err := proposeCatalog(ctx, s.Coordinator, catalog.LoseDisk{At: s.now(), ID: req.GetNodeId(), Instance: req.GetInstanceId()})
+	return nil
+}
+
+// GiveUpReplica implements the contract.
+func (s *nodeService) GiveUpReplica(ctx context.Context, req *oncelogv1.GiveUpReplicaRequest) (*oncelogv1.GiveUpReplicaResponse, error) {
+	if err := s.takeReplica(ctx, req); err != nil {
+		return nil, s.peerFacing(err)
+	}
+	return &oncelogv1.GiveUpReplicaResponse{}, nil
+}
+
+// takeReplica takes one copy away. That the directory is the node's is only looked at:
+// a copy is named by its life, which no other directory has.
+func (s *nodeService) takeReplica(ctx context.Context, req *oncelogv1.GiveUpReplicaRequest) error {
+	if req.GetShardId() == 0 {
+		return apierrors.InvalidArgument("shard_id", "must not be 0")
+	}
+	if err := s.checkDamaged(ctx, req); err != nil {
+		return err
+	}
+	var node catalog.Node
+	known := false
+	s.state.read(func() { node, known = s.state.catalog.Node(req.GetNodeId()) })
+	switch {
+	case !known:
+		return unknownNode(req.GetNodeId())
+	case node.Instance != req.GetInstanceId():
+		return s.catalogError(catalog.Result{Code: catalog.CodeNodeMismatch, Node: node}, "")
+	}
+	out, err := proposeCatalog(ctx, s.Coordinator, catalog.LoseReplica{
+		At: s.now(), Shard: req.GetShardId(), Node: req.GetNodeId(), Life: req.GetLife(),
+	})
 	if err != nil {
 		return err
 	}
 	if err := s.nodeError(out, req.GetNodeId()); err != nil {
 		return err
 	}
-	if out.Node.Instance != "" { // it has another directory by now
-		return s.catalogError(catalog.Result{Code: catalog.CodeNodeMismatch, Node: out.Node}, "")
-	}
 	if out.Changed {
-		s.log.Error("a partition node found its disk damaged and gave it up; its replicas are made anew",
-			"node_id", req.GetNodeId(), "instance", req.GetInstanceId(), "damage", req.GetDamage())
+		s.log.Error("a partition node found its copy of a shard damaged and gave it up; it is made anew",
+			"node_id", req.GetNodeId(), "shard", req.GetShardId(), "life", req.GetLife(), "damage", req.GetDamage())
 	}
 	return nil
 }
@@ -163,6 +221,7 @@ func (s *nodeService) Heartbeat(ctx context.Context, req *oncelogv1.HeartbeatReq
 }
 
 func (s *nodeService) heartbeat(ctx context.Context, req *oncelogv1.HeartbeatRequest) (*oncelogv1.HeartbeatResponse, error) {
+	came, began := s.rt.Wall(), s.rt.Now()
 	if err := s.checkHeartbeat(req); err != nil {
 		return nil, err
 	}
@@ -196,6 +255,7 @@ func (s *nodeService) heartbeat(ctx context.Context, req *oncelogv1.HeartbeatReq
 			res.Coordinators, res.CoordinatorsVersion = s.coordinatorProtos(), s.state.members.Version()
 		}
 	})
+	res.Clock = s.clockAnswer(came, began)
 	return res, nil
 }
 

@@ -45,6 +45,9 @@ func (o *commitOffsets) Check() bool {
 // Move implements [txn.Offsets].
 func (o *commitOffsets) Move() { o.groups.ApplyCommits(o.at, o.by, o.commits) }
 
+// Hold implements [txn.Offsets].
+func (o *commitOffsets) Hold() { o.groups.HoldCommits(o.at, o.by, o.commits) }
+
 // checkOffsets checks the form of all offsets of one request.
 func checkOffsets(all []*oncelogv1.GroupOffsets) error {
 	if err := checkCount("offsets", len(all), group.MaxCommits); err != nil {

@@ -115,6 +115,12 @@ var permissions = map[string]permission{
 		}
 	}),
 	v1.TransactionService_EndTransaction_FullMethodName: of((*asker).end),
+	v1.TransactionService_PrepareTransaction_FullMethodName: of(func(a *asker, r *v1.PrepareTransactionRequest) {
+		a.end(asCommit(r))
+	}),
+	v1.TransactionService_CompletePrepared_FullMethodName: of(func(a *asker, r *v1.CompletePreparedRequest) {
+		a.producer(acl.Write, r.GetTxn().GetProducerId())
+	}),
 	v1.TransactionService_GetOutcome_FullMethodName: of(func(a *asker, r *v1.GetOutcomeRequest) {
 		a.producer(acl.Describe, r.GetTxn().GetProducerId())
 	}),

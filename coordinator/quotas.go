@@ -32,10 +32,27 @@ type Quotas struct {
 // burst is how many times its rate may be used at once.
 const burst = 10
 
+// quota names one, as refusals and metrics do.
+type quota string
+
+// String returns the name.
+func (q quota) String() string { return string(q) }
+
+const (
+	quotaIDs        quota = "transactional_ids"
+	quotaInits      quota = "inits_per_second"
+	quotaInitsPerID quota = "inits_per_second_per_id"
+	quotaPartitions quota = "partitions_per_minute"
+	// quotaAllIDs is the cluster's, and refuses with LIMIT_EXCEEDED.
+	quotaAllIDs quota = "cluster_transactional_ids"
+)
+
 // quotas is what a leader remembers for them.
 type quotas struct {
 	cfg Quotas
 	rt  *task.Runtime
+
+	refused *tally[quota]
 
 	mu                      sync.Mutex
 	inits, perID, partition rates
@@ -45,7 +62,8 @@ type quotas struct {
 func newQuotas(cfg Quotas, rt *task.Runtime) *quotas {
 	return &quotas{
 		cfg: cfg, rt: rt, coming: map[string]int{},
-		inits: newRates(cfg.InitsPerSecond, time.Second), perID: newRates(cfg.InitsPerSecondPerID, time.Second),
+		refused: newTally(quotaIDs, quotaInits, quotaInitsPerID, quotaPartitions, quotaAllIDs),
+		inits:   newRates(cfg.InitsPerSecond, time.Second), perID: newRates(cfg.InitsPerSecondPerID, time.Second),
 		partition: newRates(cfg.PartitionsPerMinute, time.Minute),
 	}
 }
@@ -62,11 +80,11 @@ func (c *Coordinator) beginInit(ctx context.Context, id string) (done func(), er
 	now := q.rt.Now()
 	if id != "" {
 		if wait := q.perID.take(id, 1, now); wait > 0 {
-			return nil, beyond("inits_per_second_per_id", q.cfg.InitsPerSecondPerID, who, wait)
+			return nil, q.beyond(quotaInitsPerID, q.cfg.InitsPerSecondPerID, who, wait)
 		}
 	}
 	if wait := q.inits.take(who.Name, 1, now); wait > 0 {
-		return nil, beyond("inits_per_second", q.cfg.InitsPerSecond, who, wait)
+		return nil, q.beyond(quotaInits, q.cfg.InitsPerSecond, who, wait)
 	}
 	if id == "" || q.cfg.TransactionalIDs == 0 {
 		return func() {}, nil
@@ -81,7 +99,7 @@ func (c *Coordinator) beginInit(ctx context.Context, id string) (done func(), er
 		return func() {}, nil
 	}
 	if owned+q.coming[owner] >= q.cfg.TransactionalIDs {
-		return nil, beyond("transactional_ids", q.cfg.TransactionalIDs, who, time.Second)
+		return nil, q.beyond(quotaIDs, q.cfg.TransactionalIDs, who, time.Second)
 	}
 	q.coming[owner]++
 	return func() {
@@ -100,7 +118,7 @@ func (c *Coordinator) newPartitions(ctx context.Context, n uint32) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if wait := q.partition.take(who.Name, int64(n), q.rt.Now()); wait > 0 {
-		return beyond("partitions_per_minute", q.cfg.PartitionsPerMinute, who, wait)
+		return q.beyond(quotaPartitions, q.cfg.PartitionsPerMinute, who, wait)
 	}
 	return nil
 }
@@ -112,9 +130,11 @@ func (c *Coordinator) notMade(ctx context.Context, n uint32) {
 	q.partition.give(access.From(ctx).Name, int64(n))
 }
 
-func beyond(quota string, limit int, who access.Principal, wait time.Duration) error {
+// beyond refuses a call, and counts that.
+func (q *quotas) beyond(name quota, limit int, who access.Principal, wait time.Duration) error {
+	q.refused.add(name, 1)
 	return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_QUOTA_EXCEEDED, "",
-		apierrors.KeyQuota, quota, apierrors.KeyLimit, strconv.Itoa(limit), apierrors.KeyPrincipal, who.Name).After(wait)
+		apierrors.KeyQuota, string(name), apierrors.KeyLimit, strconv.Itoa(limit), apierrors.KeyPrincipal, who.Name).After(wait)
 }
 
 // rates holds names to a rate each (GCRA): of each it keeps when what was used will have come

@@ -55,6 +55,9 @@ func TestIDsPerPrincipal(t *testing.T) {
 					_, err := c.initAs(who, fmt.Sprint(who, "-more-", i))
 					wantQuota(t, err, "transactional_ids", most)
 				}
+				if refused := c.leader().c.Stats().QuotasRefused; refused["transactional_ids"] < 3 || refused["inits_per_second"] != 0 {
+					t.Errorf("counted as refused: %v", refused)
+				}
 				if _, err := c.initAs(who, who+"-0"); err != nil {
 					t.Error("an id that it has:", err)
 				}

@@ -144,6 +144,10 @@ func concerned(cmd txn.Command) (refs []txn.Ref) {
 	switch c := cmd.(type) {
 	case txn.EndTransaction:
 		refs = append(refs, c.Ref)
+	case txn.PrepareTransaction:
+		refs = append(refs, c.Ref)
+	case txn.CompletePrepared:
+		refs = append(refs, c.Ref)
 	case txn.AbortTransaction:
 		refs = append(refs, c.Ref)
 	case txn.Expire:

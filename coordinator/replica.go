@@ -165,8 +165,8 @@ func (r *replica) apply(data []byte) any {
 	}
 }
 
-// endResult is what an EndTransaction returns: the decision, and what the group
-// said when it refused.
+// endResult is what an EndTransaction or a PrepareTransaction returns: the decision,
+// and what the group said when it refused.
 type endResult struct {
 	txn.EndTransactionResult
 	group group.Refusal
@@ -174,23 +174,49 @@ type endResult struct {
 
 func (r *replica) applyTxn(at txn.Millis, cmd txn.Command) any {
 	env := txn.Env{Catalog: r.catalog}
-	end, ok := cmd.(txn.EndTransaction)
-	if !ok {
-		return r.txns.Apply(at, cmd, env)
-	}
 	var offsets *commitOffsets
-	if len(end.OffsetsPayload) > 0 {
-		if commits, err := group.DecodeCommits(end.OffsetsPayload); err == nil {
-			by := group.TxnRef{ProducerID: end.Ref.ProducerID, Epoch: end.Ref.Epoch, Number: end.Ref.Number}
-			offsets = &commitOffsets{groups: r.groups, catalog: partitionSet{r.catalog}, by: by, commits: commits, at: at}
+	carry := func(ref txn.Ref, payload []byte) {
+		if len(payload) == 0 {
+			return
+		}
+		if commits, err := group.DecodeCommits(payload); err == nil {
+			offsets = &commitOffsets{groups: r.groups, catalog: partitionSet{r.catalog}, by: groupRef(ref), commits: commits, at: at}
 			env.Offsets = offsets
 		}
 	}
-	res := endResult{EndTransactionResult: r.txns.EndTransaction(at, end, env)}
-	if offsets != nil {
-		res.group = offsets.refusal
+	answer := func(res txn.EndTransactionResult) endResult {
+		if offsets == nil {
+			return endResult{EndTransactionResult: res}
+		}
+		return endResult{EndTransactionResult: res, group: offsets.refusal}
 	}
-	return res
+	switch c := cmd.(type) {
+	case txn.EndTransaction:
+		carry(c.Ref, c.OffsetsPayload)
+		return answer(r.txns.EndTransaction(at, c, env))
+	case txn.PrepareTransaction:
+		carry(c.Ref, c.OffsetsPayload)
+		return answer(r.txns.PrepareTransaction(at, c, env).EndTransactionResult)
+	case txn.CompletePrepared:
+		res := r.txns.CompletePrepared(at, c)
+		if res.Code == txn.CodeOK {
+			r.groups.SettleHeld(at, groupRef(c.Ref), c.Commit)
+		}
+		return endResult{EndTransactionResult: res.EndTransactionResult}
+	case txn.AbortTransaction:
+		res := r.txns.AbortTransaction(at, c)
+		if res.Code == txn.CodeOK {
+			r.groups.SettleHeld(at, groupRef(c.Ref), false)
+		}
+		return res
+	default:
+		return r.txns.Apply(at, cmd, env)
+	}
+}
+
+// groupRef is a transaction as the group core names it.
+func groupRef(r txn.Ref) group.TxnRef {
+	return group.TxnRef{ProducerID: r.ProducerID, Epoch: r.Epoch, Number: r.Number}
 }
 
 func (r *replica) applyCatalog(cmd catalog.Command) catalog.Result {

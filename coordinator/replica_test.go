@@ -86,7 +86,7 @@ func randomEntry(r *rand.Rand, at int64) []byte {
 	topic := func() string { return string(rune('a' + r.IntN(4))) }
 	switch r.IntN(15) {
 	case 0:
-		return entryOfTxn(at, txn.InitProducer{TransactionalID: id(), RequestID: txn.RequestID{byte(1 + r.IntN(200))}})
+		return entryOfTxn(at, txn.InitProducer{TransactionalID: id(), RequestID: txn.RequestID{byte(1 + r.IntN(200))}, KeepPrepared: r.IntN(2) == 0})
 	case 1, 2:
 		return entryOfTxn(at, txn.Enlist{Items: []txn.EnlistItem{{Ref: ref(), Shard: shard(), Partitions: []uint64{part()}}}})
 	case 3, 4, 5:
@@ -97,6 +97,14 @@ func randomEntry(r *rand.Rand, at int64) []byte {
 		}
 		if r.IntN(9) == 0 {
 			end.OffsetsPayload = []byte("no commits")
+		}
+		switch r.IntN(8) {
+		case 0, 1:
+			return entryOfTxn(at, txn.PrepareTransaction{Ref: end.Ref, Participants: end.Participants, OffsetsPayload: end.OffsetsPayload})
+		case 2, 3:
+			return entryOfTxn(at, txn.CompletePrepared{Ref: end.Ref, Commit: end.Commit})
+		case 4:
+			return entryOfTxn(at, txn.AbortTransaction{Ref: end.Ref, Force: end.Commit})
 		}
 		return entryOfTxn(at, end)
 	case 6, 7:
@@ -191,6 +199,59 @@ func snapshotOf(t testing.TB, r *replica) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// What a prepared transaction promised about offsets is kept, or let go of, in the step
+// that decides it, whoever does.
+func TestPreparedOffsetsAreDecidedWithTheirTransaction(t *testing.T) {
+	t.Parallel()
+	ref := txn.Ref{ProducerID: 1, Number: 2}
+	prepare := txn.PrepareTransaction{
+		Ref: ref, Participants: []txn.Participant{{Shard: 2, Progress: []txn.Progress{{Partition: 1, NextSequence: 4}}}},
+		OffsetsPayload: group.AppendCommits(nil, []group.Commit{{Group: "g", Member: "m", Generation: 1, Entries: []group.Entry{
+			{Partition: 2, Offset: 11, Expected: 8, HasExpected: true},
+		}}}),
+	}
+	for name, test := range map[string]struct {
+		cmd  txn.Command
+		next uint64
+		held int
+	}{
+		"commit":          {txn.CompletePrepared{Ref: ref, Commit: true}, 11, 0},
+		"abort":           {txn.CompletePrepared{Ref: ref}, 8, 0},
+		"force":           {txn.AbortTransaction{Ref: ref, Force: true}, 8, 0},
+		"operator":        {txn.AbortTransaction{Ref: ref}, 8, 1},
+		"another":         {txn.CompletePrepared{Ref: txn.Ref{ProducerID: 1, Number: 3}, Commit: true}, 8, 1},
+		"EndTransaction":  {txn.EndTransaction{Ref: ref, Commit: true}, 8, 1},
+		"timeout":         {txn.Expire{Refs: []txn.Ref{ref}}, 8, 1},
+		"takeover":        {txn.InitProducer{TransactionalID: "x", RequestID: txn.RequestID{2}}, 8, 1},
+		"keeping it":      {txn.InitProducer{TransactionalID: "x", RequestID: txn.RequestID{2}, KeepPrepared: true}, 8, 1},
+		"fence":           {txn.FenceProducer{TransactionalID: "x"}, 8, 1},
+		"deletion":        {txn.DeleteID{TransactionalID: "x"}, 8, 1},
+		"an id that rots": {txn.ExpireIDs{ProducerIDs: []uint64{1}}, 8, 1},
+	} {
+		r := emptyReplica()
+		for _, data := range opening() {
+			applied(t, r, 0, data)
+		}
+		res := applied(t, r, 0, entryOfTxn(1_000_001, prepare))
+		if end, ok := res.(endResult); !ok || end.Code != txn.CodeOK || end.Outcome != txn.Undecided {
+			t.Fatalf("prepare: %+v", res)
+		}
+		if o := r.groups.Offsets("g", []uint64{2}); o[0].Offset.Next != 8 || r.groups.HeldCount() != 1 {
+			t.Fatalf("prepared: %+v, %d held", o, r.groups.HeldCount())
+		}
+		applied(t, r, 0, entryOfTxn(1<<41, test.cmd))
+		if o := r.groups.Offsets("g", []uint64{2}); o[0].Offset.Next != test.next || r.groups.HeldCount() != test.held {
+			t.Errorf("%s: at %d, %d held; want %d, %d", name, o[0].Offset.Next, r.groups.HeldCount(), test.next, test.held)
+		}
+		if prepared := r.txns.Phase(ref) == txn.PhasePrepared; prepared != (test.held > 0) {
+			t.Errorf("%s: phase %v", name, r.txns.Phase(ref))
+		}
+		if err := checkReplica(r); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 func TestOneCommandDecidesAndMovesOffsets(t *testing.T) {

@@ -77,7 +77,8 @@ type NewHome struct {
 // the same bytes.
 //
 // Nobody goes on unnoticed who worked with the old cluster: every transactional id
-// gets a new epoch, which aborts its open transaction; groups lose their members and
+// gets a new epoch, which aborts its open transaction, and keeps a prepared one, for the
+// word about it is in a system that was not restored; groups lose their members and
 // keep their offsets; and tokens are signed with a new key.
 func Restored(backup []byte, home NewHome) (state []byte, shards []catalog.HostedShard, err error) {
 	r, err := openBackup(backup)

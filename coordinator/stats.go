@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/oncelog/oncelog/internal/clock"
 	"github.com/oncelog/oncelog/raftstore"
 )
 
@@ -21,10 +22,14 @@ type Stats struct {
 	ClusterID string
 	// Group is the Raft group; nil as long as this node has not joined it.
 	Group *raftstore.Status
+	// Clock is this node's against the leader's.
+	Clock clock.Offset
 
 	Committed uint64
+	// PreparedTotal are calls of PrepareTransaction that were carried out.
+	PreparedTotal uint64
 	// Aborted are by reason, EndsRefused are calls of EndTransaction that decided
-	// nothing by code, Markers are answers of shards to decisions; all by the names
+	// nothing, and of PrepareTransaction and CompletePrepared that did nothing, by code, Markers are answers of shards to decisions; all by the names
 	// that package txn gives.
 	Aborted, EndsRefused, Markers map[string]uint64
 	// MarkerRequestsFailed were answered not at all, or not for every marker; what
@@ -35,6 +40,8 @@ type Stats struct {
 	NewIDs, Takeovers, Fenced uint64
 	// IDsExpired are transactional ids that were removed because nobody used them.
 	IDsExpired uint64
+	// QuotasRefused are calls that were beyond a quota, by its name.
+	QuotasRefused map[string]uint64
 	// MembersLost are members of groups whose session or rebalance timeout passed.
 	MembersLost uint64
 
@@ -56,6 +63,10 @@ type LeaderStats struct {
 	// how long ago the oldest was decided.
 	Completing       int
 	OldestCompleting time.Duration
+	// Prepared are transactions that wait for the word of another system, and how long
+	// ago the oldest was prepared.
+	Prepared       int
+	OldestPrepared time.Duration
 	// PendingMarkers are decisions that a shard has to acknowledge, counted once for
 	// each shard. Of the shards those with the most are listed, [MaxListedShards] at
 	// most.
@@ -91,10 +102,11 @@ type PendingMarkers struct {
 func (c *Coordinator) Stats() Stats {
 	n := &c.counters
 	st := Stats{
-		Committed: n.committed.Load(), Aborted: n.aborted.byName(), EndsRefused: n.endsRefused.byName(),
+		Committed: n.committed.Load(), PreparedTotal: n.prepared.Load(), Aborted: n.aborted.byName(), EndsRefused: n.endsRefused.byName(),
 		Markers: n.markers.byName(), MarkerRequestsFailed: n.markersFailed.Load(),
 		NewIDs: n.newIDs.Load(), Takeovers: n.takeovers.Load(), Fenced: n.fenced.Load(),
 		IDsExpired: n.idsExpired.Load(), MembersLost: n.membersLost.Load(),
+		Clock: c.clock.Offset(), QuotasRefused: c.quotas.refused.byName(),
 	}
 	c.state.read(func() { st.ClusterID = c.state.catalog.ClusterID() })
 	if !c.opened.Load() {
@@ -123,6 +135,7 @@ func (c *Coordinator) leaderStats() *LeaderStats {
 		TransactionalIDs: counts.IDs, PendingMarkers: counts.Owed,
 		Open: ages.Counts, OldestOpen: millis(ages.Oldest),
 		Completing: completing, OldestCompleting: millis(oldest),
+		Prepared: counts.Prepared, OldestPrepared: millis(txns.PreparedAge(now)),
 		Groups: groups.Count(), Members: groups.MemberCount(), Offsets: groups.OffsetCount(),
 		Topics: cat.TopicCount(), Partitions: cat.PartitionCount(),
 	}

@@ -47,7 +47,7 @@ func (s *statusService) GetStatus(context.Context, *oncelogv1.GetStatusRequest) 
 			GroupId: uint64(st.ID), Leader: uint64(st.Leader), Term: st.Term, Commit: st.Commit, Applied: st.Applied,
 			FirstIndex: st.FirstIndex, LastIndex: st.LastIndex, Ready: st.Ready, Members: voterIDs(st.Members),
 		}},
-		Authorization: s.cfg.Access.Enabled(),
+		Authorization: s.cfg.Access.Enabled(), Clock: s.clock.Offset().Proto(),
 		Counters: &oncelogv1.NodeCounters{
 			Fsyncs: m.Syncs, RaftEntries: m.Entries, RaftMessages: m.MessagesSent, RaftFrames: m.FramesSent, Proposals: m.Proposals,
 			TransactionsCommitted: s.counters.committed.Load(), TransactionsAborted: s.counters.aborted.sum(),

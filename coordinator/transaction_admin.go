@@ -115,6 +115,13 @@ func (s *transactionService) describe(d txn.Description) *oncelogv1.DescribeTran
 			res.Open.Participants = append(res.Open.Participants, part)
 		}
 	}
+	if t := d.Prepared; t != nil {
+		res.Prepared = &oncelogv1.PreparedTransaction{Txn: refProto(t.Ref), StartedAtMs: t.StartedAt, PreparedAtMs: t.PreparedAt}
+		for _, p := range t.Participants {
+			res.Prepared.Participants = append(res.Prepared.Participants,
+				&oncelogv1.TransactionParticipant{ShardId: p.Shard, Partitions: s.progressProto(p.Progress)})
+		}
+	}
 	for _, t := range d.Completing {
 		res.Completing = append(res.Completing, s.decided(t))
 	}
@@ -138,19 +145,25 @@ func (s *transactionService) decided(t txn.DecidedTransaction) *oncelogv1.Decide
 		DecidedAtMs: t.DecidedAt, Damaged: t.Damaged,
 	}
 	for _, shard := range t.Participants {
-		part := &oncelogv1.TransactionParticipant{ShardId: shard.Shard, Applied: shard.Acknowledged}
-		for _, pr := range shard.Progress {
-			part.Partitions = append(part.Partitions, &oncelogv1.PartitionProgress{
-				Partition: partitionProto(s.state.catalog, pr.Partition), NextSequence: pr.NextSequence,
-			})
-		}
-		p.Participants = append(p.Participants, part)
+		p.Participants = append(p.Participants, &oncelogv1.TransactionParticipant{
+			ShardId: shard.Shard, Applied: shard.Acknowledged, Partitions: s.progressProto(shard.Progress),
+		})
 	}
 	return p
 }
 
+// progressProto converts what a commit covers; the caller holds the state still.
+func (s *transactionService) progressProto(progress []txn.Progress) (out []*oncelogv1.PartitionProgress) {
+	for _, pr := range progress {
+		out = append(out, &oncelogv1.PartitionProgress{
+			Partition: partitionProto(s.state.catalog, pr.Partition), NextSequence: pr.NextSequence,
+		})
+	}
+	return out
+}
+
 // AbortTransaction implements the contract. Without a TxnRef it aborts what is
-// open when the call arrives, and only that.
+// open or prepared when the call arrives, and only that.
 func (s *transactionService) AbortTransaction(ctx context.Context, req *oncelogv1.AbortTransactionRequest) (*oncelogv1.AbortTransactionResponse, error) {
 	if err := checkName("transactional_id", req.GetTransactionalId(), true); err != nil {
 		return nil, err
@@ -171,19 +184,21 @@ func (s *transactionService) AbortTransaction(ctx context.Context, req *oncelogv
 	case req.GetTxn() != nil && ref.ProducerID != d.ProducerID:
 		return nil, apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INVALID_TXN,
 			"the transaction belongs to another transactional id", apierrors.KeyField, "txn")
+	case req.GetTxn() == nil && d.Prepared != nil:
+		ref = d.Prepared.Ref
 	case req.GetTxn() == nil && d.Open == nil:
 		return &oncelogv1.AbortTransactionResponse{}, nil
 	case req.GetTxn() == nil:
 		ref = d.Open.Ref
 	}
-	res, err := proposeTxn[txn.AbortTransactionResult](ctx, s.Coordinator, txn.AbortTransaction{Ref: ref})
+	res, err := proposeTxn[txn.AbortTransactionResult](ctx, s.Coordinator, txn.AbortTransaction{Ref: ref, Force: req.GetForce()})
 	if err != nil {
 		return nil, err
 	}
 	if err := s.abortError(ref, res); err != nil {
 		return nil, err
 	}
-	if d.Open != nil && d.Open.Ref == ref {
+	if d.Open != nil && d.Open.Ref == ref || d.Prepared != nil && d.Prepared.Ref == ref {
 		s.counters.aborted.add(txn.ReasonAdmin, 1)
 	}
 	s.log.Info("transaction aborted by an operator", "transactional_id", req.GetTransactionalId(),
@@ -208,6 +223,8 @@ func (s *transactionService) abortError(ref txn.Ref, res txn.AbortTransactionRes
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_FENCED, "", epochPair(res.CurrentEpoch)...)
 	case txn.CodeForgotten:
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_FORGOTTEN, "", epochPair(res.CurrentEpoch)...)
+	case txn.CodePreparedExists:
+		return preparedExists(ref)
 	default:
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INVALID_TXN, "no such transaction is open", apierrors.KeyField, "txn")
 	}
@@ -271,6 +288,8 @@ func (s *transactionService) DeleteTransactionalId(ctx context.Context, req *onc
 				return &oncelogv1.DeleteTransactionalIdResponse{}, nil
 			}
 			return nil, unknownID(req.GetTransactionalId())
+		case txn.CodePreparedExists:
+			return nil, preparedExists(res.Prepared)
 		default: // incomplete
 		}
 		if !res.Closed.IsZero() {

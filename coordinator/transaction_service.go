@@ -57,8 +57,12 @@ func (s *transactionService) InitProducer(ctx context.Context, req *oncelogv1.In
 	if err != nil {
 		return nil, err
 	}
-	if res.Code == txn.CodeNotOwner {
+	switch res.Code {
+	case txn.CodeNotOwner:
 		return nil, notOwner(who, req.GetTransactionalId())
+	case txn.CodePreparedExists:
+		return nil, preparedExists(res.Prepared)
+	default:
 	}
 	if err := s.initProducerError(res); err != nil {
 		return nil, err
@@ -80,6 +84,9 @@ func (s *transactionService) InitProducer(ctx context.Context, req *oncelogv1.In
 		out.Previous = &oncelogv1.PreviousTransaction{
 			Txn: refProto(res.Previous), Outcome: outcomeProto(res.PreviousOutcome), Reason: reasonProto(res.PreviousReason),
 		}
+	}
+	if !res.Prepared.IsZero() {
+		out.Prepared = refProto(res.Prepared)
 	}
 	if len(res.Incomplete) > 0 && !req.GetNoWait() {
 		// The epoch is durable: however the wait ends, the answer says what is
@@ -133,6 +140,7 @@ func (s *transactionService) initProducerError(res txn.InitProducerResult) error
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_FENCED,
 			"this request was carried out before, and a newer one has taken over since", epochPair(res.Epoch)...)
 	case txn.CodeLimit:
+		s.quotas.refused.add(quotaAllIDs, 1)
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_LIMIT_EXCEEDED, "the cluster holds as many transactional ids as it may",
 			apierrors.KeyField, "transactional_id", apierrors.KeyLimit, strconv.Itoa(s.cfg.Txn.MaxIDs))
 	default:
@@ -188,7 +196,7 @@ func (s *transactionService) EndTransaction(ctx context.Context, req *oncelogv1.
 		s.counters.endsRefused.add(res.Code, 1)
 		return nil, unknown
 	}
-	if err := s.endError(req, res); err != nil {
+	if err := s.endError(cmd.Ref, res); err != nil {
 		s.counters.endsRefused.add(res.Code, 1)
 		return nil, err
 	}
@@ -311,12 +319,12 @@ func (s *transactionService) noParticipant(field string, ref *oncelogv1.Partitio
 }
 
 // endError turns a refusal into what the contract says about it.
-func (s *transactionService) endError(req *oncelogv1.EndTransactionRequest, res endResult) error {
+func (s *transactionService) endError(ref txn.Ref, res endResult) error {
 	switch res.Code {
 	case txn.CodeOK:
 		return nil
 	case txn.CodeUnknownID:
-		return unknownProducer(req.GetTxn().GetProducerId())
+		return unknownProducer(ref.ProducerID)
 	case txn.CodeFenced:
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_FENCED, "", epochPair(res.CurrentEpoch)...)
 	case txn.CodeConflict:
@@ -329,11 +337,15 @@ func (s *transactionService) endError(req *oncelogv1.EndTransactionRequest, res 
 		return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_THROTTLED, "")
 	case txn.CodeStaleMember:
 		return s.staleMember(res.group)
+	case txn.CodePreparedExists:
+		return preparedExists(res.Prepared)
 	default:
-		if res.Problem == txn.ProblemEpoch || res.Problem == txn.ProblemNumber {
+		switch res.Problem {
+		case txn.ProblemEpoch, txn.ProblemNumber, txn.ProblemNotPrepared:
 			return apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_INVALID_TXN, res.Problem.String(), apierrors.KeyField, "txn")
+		default:
+			return s.problem(res.Problem)
 		}
-		return s.problem(res.Problem)
 	}
 }
 

@@ -128,6 +128,8 @@ func eventProto(k txn.EventKind) oncelogv1.TransactionEventKind {
 		return oncelogv1.TransactionEventKind_TRANSACTION_EVENT_KIND_COMPLETED
 	case txn.EventForgotten:
 		return oncelogv1.TransactionEventKind_TRANSACTION_EVENT_KIND_FORGOTTEN
+	case txn.EventPrepared:
+		return oncelogv1.TransactionEventKind_TRANSACTION_EVENT_KIND_PREPARED
 	}
 	return oncelogv1.TransactionEventKind_TRANSACTION_EVENT_KIND_UNSPECIFIED
 }

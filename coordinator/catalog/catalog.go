@@ -275,6 +275,8 @@ func (c *Catalog) dispatch(cmd Command) Result {
 		return c.drainNode(cmd)
 	case LoseDisk:
 		return c.loseDisk(cmd)
+	case LoseReplica:
+		return c.loseReplica(cmd)
 	case MoveReplica:
 		return c.moveReplica(cmd)
 	case CancelMove:

@@ -55,6 +55,7 @@ const (
 	kindRemoveACLs         = 25
 	kindLoseInstance       = 30 // LoseDisk of one data directory; from level 2 on
 	kindUnregisterInstance = 31 // UnregisterNode of one data directory; from level 2 on
+	kindLoseReplica        = 32 // from level 2 on
 )
 
 // AppendCommand appends the encoded command to b. A nil command appends
@@ -149,6 +150,9 @@ func appendMoveCommand(b []byte, cmd Command) []byte {
 			return codec.AppendString(codec.AppendUvarint(appendHead(b, kindLoseInstance, c.At), c.ID), c.Instance)
 		}
 		return codec.AppendUvarint(appendHead(b, kindLoseDisk, c.At), c.ID)
+	case LoseReplica:
+		b = codec.AppendUvarint(appendHead(b, kindLoseReplica, c.At), c.Shard)
+		return codec.AppendUvarint(codec.AppendUvarint(b, c.Node), uint64(c.Life))
 	case MoveReplica:
 		b = codec.AppendUvarint(appendHead(b, kindMoveReplica, c.At), c.Shard)
 		return codec.AppendUvarint(codec.AppendUvarint(b, c.From), c.To)
@@ -241,6 +245,8 @@ func readBody(r *codec.Reader, kind byte, at int64) Command {
 		return LoseDisk{At: at, ID: r.Uvarint()}
 	case kindLoseInstance:
 		return LoseDisk{At: at, ID: r.Uvarint(), Instance: readText(r)}
+	case kindLoseReplica:
+		return LoseReplica{At: at, Shard: r.Uvarint(), Node: r.Uvarint(), Life: readUint32(r)}
 	case kindMoveReplica:
 		return MoveReplica{At: at, Shard: r.Uvarint(), From: r.Uvarint(), To: r.Uvarint()}
 	case kindCancelMove:

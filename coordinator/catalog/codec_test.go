@@ -46,6 +46,8 @@ func everyCommand() []Command {
 		CreateTopic{At: 5, Name: "t", Partitions: 2, Nodes: []uint64{300}, Cleanup: Cleanup{PolicyCompact, 300, 7}},
 		AlterTopic{At: 5, TopicID: 300, SetPolicy: true, SetDeleteRetention: true, Cleanup: Cleanup{PolicyCompactDelete, 0, 7}},
 		AlterTopic{At: 5, TopicID: 300, SetMinLag: true, Retention: Retention{0, 7}, CheckVersion: true, Version: 4},
+		// Of level 2, as are the two above that name a directory.
+		LoseReplica{At: 5, Shard: 2, Node: 300, Life: 7},
 	}
 }
 

@@ -142,6 +142,16 @@ type LoseDisk struct {
 	Instance string
 }
 
+// LoseReplica says that the copy of one shard that a node has in one of its lives there
+// is lost for ever, and the rest of its disk is not. It is made anew, there or elsewhere.
+// One that is no member any more is no matter. Refused with CodeNoMajority as LoseDisk is.
+type LoseReplica struct {
+	At    int64
+	Shard uint64
+	Node  uint64
+	Life  uint32
+}
+
 // MoveReplica begins to replace the replica of a shard on node From by one on node To.
 // Where From's is lost To may be From itself. A repeated one is OK and changes nothing.
 type MoveReplica struct {
@@ -260,6 +270,7 @@ func (c AlterTopic) time() int64       { return c.At }
 func (c DeleteTopic) time() int64      { return c.At }
 func (c DrainNode) time() int64        { return c.At }
 func (c LoseDisk) time() int64         { return c.At }
+func (c LoseReplica) time() int64      { return c.At }
 func (c MoveReplica) time() int64      { return c.At }
 func (c CancelMove) time() int64       { return c.At }
 func (c ReportMembers) time() int64    { return c.At }

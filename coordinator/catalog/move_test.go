@@ -278,6 +278,63 @@ func TestLoseDiskOfOneInstance(t *testing.T) {
 	refused(t, c, LoseDisk{ID: 3, Instance: node(3).Instance}, CodeNoMajority)
 }
 
+// A node's copy of one shard is lost, and nothing else: it is made anew in place, in
+// another life. What names a life that is over is too late.
+func TestLoseReplica(t *testing.T) {
+	t.Parallel()
+	c, s := three(t, 3)
+	if r := must(t, c, LoseReplica{Shard: 99, Node: 2}); r.Changed {
+		t.Error("a shard that there is not")
+	}
+	for _, none := range []LoseReplica{{Shard: s.ID, Node: 9}, {Shard: s.ID, Node: 2, Life: 1}} {
+		if r := must(t, c, none); r.Changed {
+			t.Errorf("%+v changed %+v", none, r.Shard)
+		}
+	}
+	first := LoseReplica{Shard: s.ID, Node: 2}
+	if r := must(t, c, first); !r.Changed || !slices.Equal(r.Shard.Lost, []uint64{2}) {
+		t.Errorf("%+v", r)
+	}
+	if r := must(t, c, first); r.Changed {
+		t.Error("lost twice")
+	}
+	if r := refused(t, c, LoseReplica{Shard: s.ID, Node: 3}, CodeNoMajority); r.Need != 2 || r.Have != s.ID {
+		t.Errorf("%+v", r)
+	}
+	if n, _ := c.Node(2); n.Instance == "" || len(c.ShardsOf(2)) != len(c.Shards())-1 {
+		t.Errorf("node %+v keeps %d shards of %d", n, len(c.ShardsOf(2)), len(c.Shards()))
+	}
+	plan := c.Plan([]uint64{1, 2, 3})
+	if len(plan) != 1 || plan[0].Shard != s.ID || plan[0].From != 2 || plan[0].To != 2 {
+		t.Fatalf("plan %+v", plan)
+	}
+	now := must(t, c, plan[0]).Shard
+	if m, ok := now.Member(2); !ok || m.Life != 1 {
+		t.Fatalf("%+v", now)
+	}
+	if r := must(t, c, first); r.Changed {
+		t.Error("a late one hit the next copy")
+	}
+	// The next one is damaged as well, and may be a voter already.
+	must(t, c, LoseReplica{Shard: s.ID, Node: 2, Life: 1})
+	now, _ = c.Shard(s.ID)
+	if _, ok := now.Member(2); ok || !now.Move.Cancelled || !now.Move.AddLost {
+		t.Fatalf("%+v", now)
+	}
+	after := must(t, c, ReportMembers{Shard: s.ID, Index: 50, Members: []Replica{{1, 0}, {2, 1}, {3, 0}}}).Shard
+	if !slices.Equal(after.Lost, []uint64{2}) {
+		t.Fatalf("%+v", after)
+	}
+	must(t, c, MoveReplica{Shard: s.ID, From: 2, To: 2})
+	done := must(t, c, ReportMembers{Shard: s.ID, Index: 60, Members: []Replica{{1, 0}, {2, 2}, {3, 0}}}).Shard
+	if done.Lost != nil || done.Lives[2] != 2 || done.Has(Replica{2, 1}) {
+		t.Errorf("%+v", done)
+	}
+	if r := must(t, c, first); r.Changed {
+		t.Error("a late one hit the last copy")
+	}
+}
+
 // shardGroup is a dumb model of a shard's group: what its log says of its members,
 // and leaders who may have heard less than others.
 type shardGroup struct {
@@ -364,6 +421,9 @@ func TestRandomMoves(t *testing.T) {
 				c.Apply(reports[rng.IntN(len(reports))])
 			case n == 8:
 				c.Apply(CancelMove{Shard: id})
+			case n == 9 && rng.IntN(4) == 0:
+				lost := lives[id][rng.IntN(len(lives[id]))]
+				c.Apply(LoseReplica{Shard: id, Node: lost.Node, Life: lost.Life})
 			default:
 				c.Apply(MoveReplica{Shard: id, From: 1 + rng.Uint64N(5), To: 1 + rng.Uint64N(5)})
 			}

@@ -113,13 +113,7 @@ func (c *Catalog) loseDisk(cmd LoseDisk) Result {
 		if !replica && !adds {
 			continue
 		}
-		if replica && !slices.Contains(s.Lost, cmd.ID) {
-			s.Lost = slices.Sorted(slices.Values(append(slices.Clone(s.Lost), cmd.ID)))
-		}
-		// What a move has copied there is gone as well, and it may be a voter by now.
-		if adds {
-			s.Move.Cancelled, s.Move.AddLost = true, true
-		}
+		s = s.losing(cmd.ID, replica, adds)
 		if need, ok := s.survives(); !ok {
 			return refuseNumbers(CodeNoMajority, need, int(s.ID))
 		}
@@ -130,6 +124,40 @@ func (c *Catalog) loseDisk(cmd LoseDisk) Result {
 	node.Instance = ""
 	c.nodes[cmd.ID] = node
 	return Result{Changed: true, Node: node}
+}
+
+// losing returns the shard without the copies of a node: the one that it has as one of
+// Replicas, and the one that a move has made there.
+func (s Shard) losing(node uint64, replica, adds bool) Shard {
+	if replica && !slices.Contains(s.Lost, node) {
+		s.Lost = slices.Sorted(slices.Values(append(slices.Clone(s.Lost), node)))
+	}
+	// What a move has copied there is gone as well, and it may be a voter by now.
+	if adds {
+		s.Move.Cancelled, s.Move.AddLost = true, true
+	}
+	return s
+}
+
+// loseReplica takes one copy away. A late command names a life that is over.
+func (c *Catalog) loseReplica(cmd LoseReplica) Result {
+	s, ok := c.shards[cmd.Shard]
+	if !ok {
+		return Result{}
+	}
+	lost := Replica{cmd.Node, cmd.Life}
+	replica := slices.Contains(s.Members(), lost) && !slices.Contains(s.Lost, cmd.Node)
+	adds := s.Move.Active() && lost == Replica{s.Move.Add, s.Move.AddLife} && !s.Move.AddLost
+	if !replica && !adds {
+		return Result{Shard: s}
+	}
+	s = s.losing(cmd.Node, replica, adds)
+	if need, ok := s.survives(); !ok {
+		return refuseNumbers(CodeNoMajority, need, int(s.ID))
+	}
+	s.Version = c.version + 1
+	c.shards[s.ID] = s
+	return Result{Changed: true, Shard: s}
 }
 
 // survives reports whether the copies that are left of a shard are a majority of its

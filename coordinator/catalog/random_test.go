@@ -27,7 +27,7 @@ func randomCommand(rng *rand.Rand, at int64, c *Catalog) Command {
 	if rng.IntN(2) == 0 {
 		nodes = nil
 	}
-	switch rng.IntN(26) {
+	switch rng.IntN(27) {
 	case 0:
 		return InitCluster{At: at, ClusterID: name, KeySecret: secret(1)}
 	case 1:
@@ -95,6 +95,8 @@ func randomCommand(rng *rand.Rand, at int64, c *Catalog) Command {
 		return AddACLs{At: at, Rules: randomRules(rng)}
 	case 25:
 		return RemoveACLs{At: at, Rules: randomRules(rng)}
+	case 26:
+		return LoseReplica{At: at, Shard: rng.Uint64N(20), Node: rng.Uint64N(7), Life: rng.Uint32N(3)}
 	case 12:
 		return DrainShard{At: at, ID: rng.Uint64N(40)}
 	default:
