@@ -68,6 +68,7 @@ type fakeCoordinator struct {
 	registered map[uint64]*oncelogv1.RegisterNodeRequest
 	refuse     error // of registrations
 	givenUp    []*oncelogv1.GiveUpDiskRequest
+	lost       []*oncelogv1.GiveUpReplicaRequest
 	// refuseGivingUp are the answers to the first requests to give a disk up.
 	refuseGivingUp []error
 	reports        map[uint64]*oncelogv1.HeartbeatRequest
@@ -128,7 +129,11 @@ func (f *fakeCoordinator) Heartbeat(ctx context.Context, req *oncelogv1.Heartbea
 	})
 	for {
 		f.mu.Lock()
-		changed, a, down := f.changed, f.assignment, f.down
+		changed, down := f.changed, f.down
+		var news *oncelogv1.HeartbeatResponse // a copy: tests change what there is
+		if f.assignment.GetVersion() > req.GetKnownVersion() {
+			news = proto.Clone(f.assignment).(*oncelogv1.HeartbeatResponse)
+		}
 		_, known := f.registered[req.GetNodeId()]
 		f.mu.Unlock()
 		switch {
@@ -136,8 +141,8 @@ func (f *fakeCoordinator) Heartbeat(ctx context.Context, req *oncelogv1.Heartbea
 			return nil, unavailable()
 		case !known:
 			return nil, apierrors.New(oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_NODE, "")
-		case a.GetVersion() > req.GetKnownVersion():
-			return proto.Clone(a).(*oncelogv1.HeartbeatResponse), nil
+		case news != nil:
+			return news, nil
 		}
 		select {
 		case <-changed:
@@ -180,6 +185,18 @@ func (f *fakeCoordinator) GiveUpDisk(_ context.Context, req *oncelogv1.GiveUpDis
 		return nil, err
 	}
 	return &oncelogv1.GiveUpDiskResponse{}, nil
+}
+
+func (f *fakeCoordinator) GiveUpReplica(_ context.Context, req *oncelogv1.GiveUpReplicaRequest) (*oncelogv1.GiveUpReplicaResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lost = append(f.lost, req)
+	if len(f.refuseGivingUp) > 0 {
+		err := f.refuseGivingUp[0]
+		f.refuseGivingUp = f.refuseGivingUp[1:]
+		return nil, err
+	}
+	return &oncelogv1.GiveUpReplicaResponse{}, nil
 }
 
 func (f *fakeCoordinator) CheckProducers(_ context.Context, req *oncelogv1.CheckProducersRequest) (*oncelogv1.CheckProducersResponse, error) {

@@ -30,9 +30,16 @@ type Coordinator interface {
 	Enlist(context.Context, *oncelogv1.EnlistRequest) (*oncelogv1.EnlistResponse, error)
 	// GiveUpDisk says that the node's data directory is never used again.
 	GiveUpDisk(context.Context, *oncelogv1.GiveUpDiskRequest) (*oncelogv1.GiveUpDiskResponse, error)
+	// GiveUpReplica says that a copy of one shard is never used again.
+	GiveUpReplica(context.Context, *oncelogv1.GiveUpReplicaRequest) (*oncelogv1.GiveUpReplicaResponse, error)
 	// CheckProducers tells which producer ids no longer exist.
 	CheckProducers(context.Context, *oncelogv1.CheckProducersRequest) (*oncelogv1.CheckProducersResponse, error)
 }
+
+// DefaultEnlistDelay is [Config]'s: longer than transactions of a producer that commits
+// every 100 ms, as Kafka Streams does. Enlisting each of them took more of the
+// coordinators than deciding it.
+const DefaultEnlistDelay = 200 * time.Millisecond
 
 // Config describes a node. Zero values take the stated defaults.
 type Config struct {
@@ -59,6 +66,13 @@ type Config struct {
 	// DiscardLog puts the log away for good: OpenStore then makes a new one. It may
 	// have been done before. Nil: a node whose log is damaged does not start.
 	DiscardLog func() error
+	// SalvageLog copies the shards of the log that can be read as a whole, durably, and
+	// returns the others. A copy that was begun before is made anew. An error that wraps
+	// raftstore.ErrCorrupt: the damage cannot be confined to shards. Nil: it never can.
+	SalvageLog func() ([]LostReplica, error)
+	// ReplaceLog puts the copy that SalvageLog has made in the place of the log, which is
+	// put away. It may have been done before.
+	ReplaceLog func() error
 	// Coordinator is whom the node asks. Required.
 	Coordinator Coordinator
 	// Runtime is what the node runs, waits and tells the time by. Nil: the
@@ -96,7 +110,8 @@ type Config struct {
 	// enlisted; it is told to the coordinator after half of that at the
 	// earliest. A transaction whose marker comes sooner never needs it: its
 	// commit names this shard. It costs no timeout, as an enlistment carries
-	// the transaction's age. Default 20 ms.
+	// the transaction's age. Default
+	// [DefaultEnlistDelay].
 	EnlistDelay time.Duration
 	// EnlistInterval is how often an accepted transaction is asked about while
 	// it is open. Default 3 s.
@@ -139,7 +154,7 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.HeartbeatWait, 2*time.Second)
 	def(&c.CallTimeout, 5*time.Second)
 	def(&c.RetryDelay, 200*time.Millisecond)
-	def(&c.EnlistDelay, 20*time.Millisecond)
+	def(&c.EnlistDelay, DefaultEnlistDelay)
 	def(&c.EnlistInterval, 3*time.Second)
 	def(&c.CheckProducersInterval, time.Minute)
 	def(&c.RetentionInterval, 30*time.Second)

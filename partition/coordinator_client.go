@@ -144,6 +144,11 @@ func (c *CoordinatorClient) GiveUpDisk(ctx context.Context, req *oncelogv1.GiveU
 	return call(ctx, c, req, c.cfg.AttemptTimeout, oncelogv1.NodeServiceClient.GiveUpDisk)
 }
 
+// GiveUpReplica implements [Coordinator].
+func (c *CoordinatorClient) GiveUpReplica(ctx context.Context, req *oncelogv1.GiveUpReplicaRequest) (*oncelogv1.GiveUpReplicaResponse, error) {
+	return call(ctx, c, req, c.cfg.AttemptTimeout, oncelogv1.NodeServiceClient.GiveUpReplica)
+}
+
 // CheckProducers implements [Coordinator].
 func (c *CoordinatorClient) CheckProducers(ctx context.Context, req *oncelogv1.CheckProducersRequest) (*oncelogv1.CheckProducersResponse, error) {
 	return call(ctx, c, req, c.cfg.AttemptTimeout, oncelogv1.NodeServiceClient.CheckProducers)

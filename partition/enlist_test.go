@@ -28,13 +28,13 @@ func TestShortTransactionsAreNotEnlisted(t *testing.T) {
 		pass(time.Second) // the look that a new leader takes is over
 		c.append(n, short, pA, 0, "a")
 		// The enlister has taken note of it, and waits half its delay before it looks.
-		pass(5 * time.Millisecond)
+		pass(50 * time.Millisecond)
 		c.mark(n, short, true, pA, 1)
 		long := pstate.TxnRef{ProducerID: 9, Number: 2}
 		c.append(n, long, pA, 0, "b")
 		c.append(n, long, pB, 0, "b")
 		c.append(n, pstate.TxnRef{ProducerID: 10}, pA, 0, "idempotent")
-		pass(15*time.Millisecond - 1)
+		pass(150*time.Millisecond - 1)
 		if len(c.coord.enlisted) > 0 {
 			t.Error("enlisted before the delay")
 		}
@@ -52,8 +52,8 @@ func TestShortTransactionsAreNotEnlisted(t *testing.T) {
 			t.Error("asked again before the interval")
 		}
 		pass(1)
-		// Its age counts from the look, 10 ms before it was first enlisted.
-		if e := c.nextEnlistment(); refOf(e.GetTxn()) != long || e.GetAgeMs() != 3010 {
+		// Its age counts from the look, 100 ms before it was first enlisted.
+		if e := c.nextEnlistment(); refOf(e.GetTxn()) != long || e.GetAgeMs() != 3100 {
 			t.Errorf("%v", e)
 		}
 		c.mark(n, long, true, pA, 1, pB, 1)
@@ -127,7 +127,7 @@ func TestEnlistmentBacksOffWhileNobodyAnswers(t *testing.T) {
 			}
 			c.coord.down = false
 		})
-		if want := []int64{20, 50, 100, 200, 400, 800, 1600, 3000, 3000}; !slices.Equal(pauses, want) {
+		if want := []int64{200, 50, 100, 200, 400, 800, 1600, 3000, 3000}; !slices.Equal(pauses, want) {
 			t.Errorf("asked after %v ms each, want %v", pauses, want)
 		}
 		if e := c.nextEnlistment(); e.GetAgeMs() < 9000 {

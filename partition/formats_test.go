@@ -2,7 +2,7 @@ package partition
 
 import (
 	"bytes"
-	"errors"
+	"reflect"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -38,14 +38,19 @@ func TestNodeFileFormats(t *testing.T) {
 	golden.Check(t, "node-identity", identityVersion, []golden.Sample{{Name: "file", Bytes: files[identityFile.File]}})
 	golden.Check(t, "node-assignment", assignmentVersion, []golden.Sample{{Name: "file", Bytes: files[assignmentFile.File]}})
 
-	if err := NoteDamage(files, errors.New("entry 5 of group 2: wrong checksum")); err != nil {
+	note := damageNote{damage: "entry 5 of group 2: wrong checksum", stage: stageReplace, lost: []LostReplica{{2, 0, "entry 5"}, {300, 7, "row 1"}}}
+	if err := note.write(files); err != nil {
 		t.Fatal(err)
 	}
 	golden.Check(t, "node-damage", damageVersion, []golden.Sample{{Name: "file", Bytes: files[damageFile.File]}})
 
 	files[damageFile.File] = golden.Read(t, "node-damage", 1)[0].Bytes
-	if got, err := loadDamage(files); err != nil || got != "entry 5 of group 2: wrong checksum" {
-		t.Errorf("note of damage of version 1 is read as %q: %v", got, err)
+	if got, err := loadDamage(files); err != nil || !reflect.DeepEqual(got, damageNote{damage: "entry 5 of group 2: wrong checksum"}) {
+		t.Errorf("note of damage of version 1 is read as %+v: %v", got, err)
+	}
+	files[damageFile.File] = golden.Read(t, "node-damage", 2)[0].Bytes
+	if got, err := loadDamage(files); err != nil || !reflect.DeepEqual(got, note) {
+		t.Errorf("note of damage of version 2 is read as %+v: %v", got, err)
 	}
 	files[identityFile.File] = golden.Read(t, "node-identity", 1)[0].Bytes
 	files[assignmentFile.File] = golden.Read(t, "node-assignment", 1)[0].Bytes

@@ -8,6 +8,7 @@ import (
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/clock"
 	"github.com/oncelog/oncelog/internal/datafile"
 	"github.com/oncelog/oncelog/internal/task"
 	"github.com/oncelog/oncelog/partition/pstate"
@@ -129,7 +130,11 @@ func (n *Node) heartbeat(known uint64) (resp *oncelogv1.HeartbeatResponse, inter
 			cancel()
 		}
 	})
+	sent, began := n.run.Wall(), n.run.Now()
 	resp, err = n.cfg.Coordinator.Heartbeat(ctx, req)
+	if o, ok := clock.Compare(sent, n.run.Since(began), "the leading coordinator", resp.GetClock()); ok && err == nil {
+		n.clock.Learn(o)
+	}
 	cancel()
 	n.run.Wait(done)
 	return resp, interrupted, err
@@ -186,6 +191,7 @@ func (n *Node) learn(resp *oncelogv1.HeartbeatResponse) error {
 	if err != nil {
 		return err
 	}
+	old = n.forgetLost(old, resp)
 	merged, changed := mergeAssignment(old, resp)
 	if !changed {
 		return nil

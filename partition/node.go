@@ -16,6 +16,7 @@ import (
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 	"github.com/oncelog/oncelog/api/token"
+	"github.com/oncelog/oncelog/internal/clock"
 	"github.com/oncelog/oncelog/internal/datafile"
 	"github.com/oncelog/oncelog/internal/task"
 	"github.com/oncelog/oncelog/raftstore"
@@ -59,8 +60,12 @@ type Node struct {
 	// stray are copies on the disk that no assignment names, by shard their lives:
 	// the node stopped while it dropped them, or before it wrote down that it has them.
 	stray map[uint64]uint32
+	// lost are copies that were found damaged; the slice is replaced, never changed.
+	lost []LostReplica
 	// draining: leaderships are to go elsewhere.
 	draining atomic.Bool
+	// clock is this node's against that of the coordinator that answers heartbeats.
+	clock *clock.Watch
 }
 
 // New checks the configuration and opens the identity of the disk. It refuses
@@ -74,6 +79,7 @@ func New(cfg Config) (*Node, error) {
 		cfg: cfg, run: cfg.Runtime, log: cfg.Logger, started: cfg.Runtime.Now(), routing: newRouting(),
 		beat: make(chan struct{}, 1), fatal: make(chan error, 1), closing: make(chan struct{}),
 		shards: map[uint64]*shard{}, stray: map[uint64]uint32{}, appends: newShared(int(cfg.MaxAppendBytes)),
+		clock: clock.NewWatch(cfg.Logger),
 	}
 	n.ctx, n.cancel = n.run.WithCancel(context.Background())
 	n.enlist = newEnlister(n)
@@ -104,7 +110,7 @@ func New(cfg Config) (*Node, error) {
 // closed; the errors of that are WRONG_CLUSTER, NODE_ID_IN_USE, ctx's and
 // context.Canceled. Start is called once.
 func (n *Node) Start(ctx context.Context) error {
-	if err := n.giveUpDamaged(ctx); err != nil {
+	if err := n.repairDamaged(ctx); err != nil {
 		return err
 	}
 	if err := n.missLog(); err != nil {
@@ -143,6 +149,7 @@ func (n *Node) Start(ctx context.Context) error {
 	}
 	n.goWork(func() { n.heartbeats(registered) })
 	n.goWork(n.enlist.run)
+	n.giveUpLost()
 	n.goWork(n.compactions)
 	return nil
 }
@@ -255,7 +262,11 @@ func (n *Node) adopt(a *oncelogv1.HeartbeatResponse) error {
 	n.keys.Set(tokenKeys(a))
 	n.routing.set(a)
 	n.learnRules(a.GetAcls())
+	lost := n.Lost()
 	for _, sa := range a.GetShards() {
+		if isLost(lost, sa) {
+			continue
+		}
 		if s := n.shard(sa.GetShardId()); s != nil {
 			s.assigned.Store(sa)
 			task.Signal(s.duty)
@@ -324,7 +335,7 @@ func (n *Node) checkLog(store *raftstore.Store, a *oncelogv1.HeartbeatResponse) 
 		return fmt.Errorf("list shards: %w", err)
 	}
 	for _, sa := range a.GetShards() {
-		if n.isReplica(sa) && !slices.Contains(kept, raftstore.GroupID(sa.GetShardId())) {
+		if n.isReplica(sa) && !isLost(n.Lost(), sa) && !slices.Contains(kept, raftstore.GroupID(sa.GetShardId())) {
 			return fmt.Errorf("the log of shard %d is gone: %w", sa.GetShardId(), raftstore.ErrCorrupt)
 		}
 	}
@@ -375,7 +386,7 @@ func (n *Node) host(a *oncelogv1.ShardAssignment) error {
 	s.leadershipChanged()
 	n.log.Info("hosting shard", "shard", s.id, "replicas", a.GetReplicas(), "partitions", len(a.GetPartitions()))
 	n.goWork(s.runDuties)
-	return nil
+	return n.made(s.id)
 }
 
 // RegisterClient registers the services of the client address.

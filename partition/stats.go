@@ -6,6 +6,7 @@ import (
 	"time"
 
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/internal/clock"
 	"github.com/oncelog/oncelog/partition/pstate"
 	"github.com/oncelog/oncelog/raftstore"
 )
@@ -25,6 +26,8 @@ type Stats struct {
 	// HeartbeatAge is how long ago the coordinator last answered a heartbeat, or the
 	// node was made.
 	HeartbeatAge time.Duration
+	// Clock is this node's against that of the coordinator that answers.
+	Clock clock.Offset
 
 	// Batches are verdicts on batches by the names of pstate's codes; what is refused
 	// before a batch is looked at, such as a wrong token, is not among them.
@@ -91,6 +94,7 @@ func (n *Node) Stats() Stats {
 	st := Stats{
 		ClusterID:    n.clusterID(),
 		HeartbeatAge: n.run.Since(n.started) - time.Duration(c.heardAt.Load()),
+		Clock:        n.clock.Offset(),
 		Batches:      map[string]uint64{}, Markers: map[string]uint64{}, EnlistAnswers: map[string]uint64{},
 		AppendedRecords: c.records.Load(), AppendedBytes: c.bytes.Load(),
 		FetchResponses: c.fetchResponses.Load(), FetchedRecords: c.fetchedRecords.Load(), FetchedBytes: c.fetchedBytes.Load(),

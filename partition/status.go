@@ -28,7 +28,7 @@ func (n *Node) Status() *oncelogv1.GetStatusResponse {
 		Role:    oncelogv1.NodeRole_NODE_ROLE_PARTITION,
 		Version: n.cfg.Version, StartedAtMs: n.started.UnixMilli(),
 		FormatLevel: level.Of(n.assignment.GetFormatLevel()), MaxFormatLevel: n.cfg.MaxFormatLevel,
-		Authorization: n.cfg.Access.Enabled(),
+		Authorization: n.cfg.Access.Enabled(), Clock: n.clock.Offset().Proto(),
 		Counters: &oncelogv1.NodeCounters{
 			RecordsAppended: n.counters.records.Load(), DuplicateAppends: n.counters.verdict(pstate.CodeDuplicate),
 		},

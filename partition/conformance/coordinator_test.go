@@ -171,6 +171,10 @@ func (k *coordinator) GiveUpDisk(context.Context, *oncelogv1.GiveUpDiskRequest) 
 	return &oncelogv1.GiveUpDiskResponse{}, nil
 }
 
+func (k *coordinator) GiveUpReplica(context.Context, *oncelogv1.GiveUpReplicaRequest) (*oncelogv1.GiveUpReplicaResponse, error) {
+	return &oncelogv1.GiveUpReplicaResponse{}, nil
+}
+
 func (k *coordinator) CheckProducers(context.Context, *oncelogv1.CheckProducersRequest) (*oncelogv1.CheckProducersResponse, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

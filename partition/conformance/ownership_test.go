@@ -8,6 +8,7 @@ import (
 	"time"
 
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/partition"
 	"github.com/oncelog/oncelog/partition/pstate"
 )
 
@@ -26,7 +27,7 @@ func TestOwnership(t *testing.T) {
 			c.send(p1(1), 1, 0, 1)
 			equal(c.t, "time that the append took", time.Since(began), 0)
 			equal(c.t, "asked before the append was answered", c.coord.asked(wire(p1(1))), 0)
-			c.pass(30 * time.Millisecond)
+			c.pass(partition.DefaultEnlistDelay + 10*time.Millisecond)
 			equal(c.t, "asked soon after", c.coord.asked(wire(p1(1))), 1)
 			c.pass(time.Minute)
 			if n := c.coord.asked(wire(p1(1))); n < 19 || n > 22 { // every 3 s, as it was accepted
@@ -50,7 +51,7 @@ func TestOwnership(t *testing.T) {
 					c.send(ref, p, 0, 1)
 				}
 			}
-			c.pass(30 * time.Millisecond)
+			c.pass(partition.DefaultEnlistDelay + 10*time.Millisecond)
 			equal(c.t, "calls", c.coord.calls(), 1)
 			list := c.coord.enlistments()
 			equal(c.t, "enlistments", len(list), 10)
