@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
@@ -129,8 +130,11 @@ func describeTransaction(ctx context.Context, cc grpc.ClientConnInterface, req *
 }
 
 // AbortTransaction aborts a transaction of a transactional id: Txn, or if that is
-// not set the one that is open when it is called. Repetitions never hit a later
-// one. Without an open transaction the answer names none.
+// not set the one that is open or prepared when it is called. Repetitions never hit a
+// later one. Without such a transaction the answer names none. A prepared one is
+// aborted only with Force: the other system may have committed its part.
+//
+// Errors: PREPARED_EXISTS without Force; those of the contract.
 func (a *Admin) AbortTransaction(ctx context.Context, req *oncelogv1.AbortTransactionRequest) (*oncelogv1.AbortTransactionResponse, error) {
 	if req.GetTxn() == nil {
 		d, err := adminCall(ctx, a, "abort transaction", call{},
@@ -140,17 +144,37 @@ func (a *Admin) AbortTransaction(ctx context.Context, req *oncelogv1.AbortTransa
 			// The call itself says so, unless the id has just come to be.
 		case err != nil:
 			return nil, err
-		case d.GetOpen() == nil:
+		case d.GetOpen() == nil && d.GetPrepared() == nil:
 			return &oncelogv1.AbortTransactionResponse{}, nil
 		default:
-			req = &oncelogv1.AbortTransactionRequest{
-				TransactionalId: req.GetTransactionalId(), Txn: d.GetOpen().GetTxn(), WaitApplied: req.GetWaitApplied(),
+			named := proto.CloneOf(req)
+			if named.Txn = d.GetPrepared().GetTxn(); named.Txn == nil {
+				named.Txn = d.GetOpen().GetTxn()
 			}
+			req = named
 		}
 	}
 	return adminCall(ctx, a, "abort transaction", call{attempt: noLimit}, req,
 		func(ctx context.Context, cc grpc.ClientConnInterface, req *oncelogv1.AbortTransactionRequest) (*oncelogv1.AbortTransactionResponse, error) {
 			return oncelogv1.NewTransactionServiceClient(cc).AbortTransaction(ctx, req)
+		})
+}
+
+// CompletePrepared carries out another system's word about a prepared transaction. It
+// may be called by whoever knows the word, also while the producer lives, and repeated:
+// the same word gets the same answer. The answer comes when the decision is durable, or
+// with WaitApplied when every shard has applied it.
+//
+// Errors: CONFLICT (decided the other way), FENCED, FORGOTTEN, INVALID_TXN (it is not
+// prepared), UNKNOWN_PRODUCER.
+func (a *Admin) CompletePrepared(ctx context.Context, req *oncelogv1.CompletePreparedRequest) (*oncelogv1.CompletePreparedResponse, error) {
+	k := call{}
+	if req.GetWaitApplied() {
+		k.attempt = noLimit
+	}
+	return adminCall(ctx, a, "complete prepared", k, req,
+		func(ctx context.Context, cc grpc.ClientConnInterface, req *oncelogv1.CompletePreparedRequest) (*oncelogv1.CompletePreparedResponse, error) {
+			return oncelogv1.NewTransactionServiceClient(cc).CompletePrepared(ctx, req)
 		})
 }
 

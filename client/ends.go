@@ -59,7 +59,7 @@ func (c *Client) listOffsets(ctx context.Context, parts []located, target offset
 		}
 		parts = left
 		c.cfg.hooks.retried(OpOffsets, last)
-		if pauses.pause(ctx) != nil {
+		if pauses.atLeast(ctx, last.RetryAfter()) != nil {
 			return nil, &endedError{ctx: ctx.Err(), last: last}
 		}
 	}

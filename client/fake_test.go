@@ -63,6 +63,7 @@ type fake struct {
 	onCommit func(node string, r *v1.CommitOffsetsRequest) fate
 	onFetch  func(node string, r *v1.FetchRequest) fate
 	onAbort  func(node string, r *v1.AbortTransactionRequest) fate
+	prepared fakePrepared
 }
 
 type refKey struct {
@@ -477,7 +478,7 @@ func (n *fakeNode) DescribeTransaction(context.Context, *v1.DescribeTransactionR
 	f := n.f
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	resp := &v1.DescribeTransactionResponse{}
+	resp := &v1.DescribeTransactionResponse{Prepared: f.prepared.describe()}
 	for k, t := range f.txns {
 		if t.outcome == v1.TransactionOutcome_TRANSACTION_OUTCOME_OPEN {
 			resp.Open = &v1.OpenTransaction{Txn: &v1.TxnRef{ProducerId: k.producer, Epoch: k.epoch, TxnNumber: k.number}}
@@ -491,6 +492,9 @@ func (n *fakeNode) AbortTransaction(ctx context.Context, r *v1.AbortTransactionR
 	ft := ask(n, n.f.onAbort, r)
 	return unary(ctx, ft, func() (*v1.AbortTransactionResponse, error) {
 		ref := r.GetTxn()
+		if done, err := n.f.abortPrepared(r); done || err != nil {
+			return &v1.AbortTransactionResponse{Txn: ref}, err
+		}
 		if ref == nil {
 			d, _ := n.DescribeTransaction(ctx, nil)
 			ref = d.GetOpen().GetTxn()

@@ -175,7 +175,7 @@ func (pw *partitionWriter) schedule() {
 		address := pw.w.c.meta.target(pw.shard)
 		if address == "" {
 			pw.w.c.meta.refresh(pw.tp.Topic)
-			pw.pause()
+			pw.pause(0)
 			return
 		}
 		pw.link = pw.w.c.links.get(address)
@@ -222,13 +222,20 @@ func (pw *partitionWriter) rewind() {
 	pw.link = nil
 }
 
-// pause schedules the partition again after a while.
-func (pw *partitionWriter) pause() {
+// pause schedules the partition again after a while, which is no shorter than a server
+// has asked for. Beyond the deadline of the delivery there is nothing to wait for.
+func (pw *partitionWriter) pause(asked time.Duration) {
 	if pw.waiting {
 		return
 	}
 	pw.waiting = true
 	d := pw.pauses.next()
+	if asked > d {
+		d = asked
+		if deadline, ok := pw.deadline(); ok {
+			d = min(d, max(deadline.Sub(pw.w.c.rt.Now()), 0))
+		}
+	}
 	if pw.timer == nil {
 		pw.timer = pw.w.c.rt.AfterFunc(d, pw.resume)
 	} else {
@@ -249,19 +256,23 @@ func (pw *partitionWriter) resume() {
 	}
 }
 
+// deadline is when the oldest record has to be acknowledged; false: there is none.
+func (pw *partitionWriter) deadline() (time.Time, bool) {
+	switch {
+	case len(pw.queue) > 0:
+		return pw.queue[0].deadline, true
+	case len(pw.records) > 0:
+		return pw.opened.Add(pw.w.cfg.deliveryTimeout), true
+	default:
+		return time.Time{}, false
+	}
+}
+
 // overdue returns the failure of a delivery that took too long. last is what
 // kept it.
 func (pw *partitionWriter) overdue(last *apierrors.Error) *Error {
-	var deadline time.Time
-	switch {
-	case len(pw.queue) > 0:
-		deadline = pw.queue[0].deadline
-	case len(pw.records) > 0:
-		deadline = pw.opened.Add(pw.w.cfg.deliveryTimeout)
-	default:
-		return nil
-	}
-	if pw.w.c.rt.Now().Before(deadline) {
+	deadline, ok := pw.deadline()
+	if !ok || pw.w.c.rt.Now().Before(deadline) {
 		return nil
 	}
 	err := fmt.Errorf("not acknowledged within %v", pw.w.cfg.deliveryTimeout)
@@ -366,7 +377,7 @@ func (f *inFlight) refuse(link *link, e *apierrors.Error) {
 		}
 		pw.schedule()
 	default:
-		pw.pause()
+		pw.pause(e.RetryAfter())
 	}
 	w.mu.Unlock()
 	w.c.cfg.hooks.retried(OpAppend, e)
@@ -387,7 +398,7 @@ func (pw *partitionWriter) unreachable(l *link, t ticket, e *apierrors.Error) {
 		// by its end, of an earlier round then.
 		pw.rewind()
 		w.c.meta.lesson(pw.shard, pw.tp.Topic, l.address, e)
-		pw.pause()
+		pw.pause(e.RetryAfter())
 	}
 	w.mu.Unlock()
 	if late != nil {

@@ -108,8 +108,8 @@ func (r *reader) run() {
 		if err == nil {
 			continue // the position was moved
 		}
-		if r.learn(address, seek, err) {
-			_ = pauses.pause(r.ctx)
+		if wait, asked := r.learn(address, seek, err); wait {
+			_ = pauses.atLeast(r.ctx, asked)
 		}
 	}
 }
@@ -252,14 +252,14 @@ func newChunk(resp *oncelogv1.FetchResponse) (chunk, error) {
 }
 
 // learn draws the lesson of a stream's end and reports whether to wait before the
-// next.
-func (r *reader) learn(address string, seek uint64, err error) (wait bool) {
+// next, and how long the node has asked to.
+func (r *reader) learn(address string, seek uint64, err error) (wait bool, asked time.Duration) {
 	if errors.Is(err, io.EOF) {
-		return true // a node that is stopping
+		return true, 0 // a node that is stopping
 	}
 	e := streamError(err)
 	if r.reset(seek, e) {
-		return false
+		return false, 0
 	}
 	if e.Code == oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PARTITION || r.leftBehind(seek, e) {
 		if r.unknown.IsZero() {
@@ -268,14 +268,14 @@ func (r *reader) learn(address string, seek uint64, err error) (wait bool) {
 		if r.k.c.rt.Since(r.unknown) >= unknownPartitionGrace {
 			r.unknown = time.Time{}
 			r.fail(seek, e) // the topic was deleted, or records were lost
-			return false
+			return false, 0
 		}
 	} else if !repeatable(e) {
 		r.fail(seek, e)
-		return false
+		return false, 0
 	}
 	r.k.c.cfg.hooks.retried(OpFetch, e)
-	return !r.k.c.meta.lesson(r.shard, r.tp.Topic, address, e)
+	return !r.k.c.meta.lesson(r.shard, r.tp.Topic, address, e), e.RetryAfter()
 }
 
 // leftBehind reports whether a node refuses an offset above its end that is known

@@ -44,7 +44,7 @@ func (c *Client) askShard(ctx context.Context, topic string, shard uint64,
 			pauses.next() // straight to a leader just heard of, once
 			continue
 		}
-		if pauses.pause(ctx) != nil {
+		if pauses.atLeast(ctx, last.RetryAfter()) != nil {
 			return &endedError{ctx: ctx.Err(), last: last}
 		}
 	}

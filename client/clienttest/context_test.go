@@ -163,6 +163,10 @@ var calls = []blocking{
 		_, err := x.c.Admin().AbortTransaction(ctx, &oncelogv1.AbortTransactionRequest{TransactionalId: "id"})
 		return err
 	}, 0},
+	{"Admin.CompletePrepared", func(ctx context.Context, x *party) error {
+		_, err := x.c.Admin().CompletePrepared(ctx, &oncelogv1.CompletePreparedRequest{Txn: &oncelogv1.TxnRef{ProducerId: 1, TxnNumber: 1}})
+		return err
+	}, 0},
 	{"Admin.ListTopics", func(ctx context.Context, x *party) error {
 		_, err := x.c.Admin().ListTopics(ctx, 10, "")
 		return err
