@@ -7,6 +7,7 @@ var acts = []act{
 	{name: "topic under readers", weight: 2, run: (*meddler).topicUnderReaders},
 	{name: "many ends", weight: 5, run: (*meddler).manyEnds},
 	{name: "takeover", weight: 2, run: (*meddler).takeover},
+	{name: "prepared", weight: 3, run: (*meddler).preparedEnds},
 	{name: "requests", weight: 1, run: (*meddler).requests},
 	{name: "timeout", weight: 1, run: (*meddler).timeout},
 	{name: "forgotten outcomes", weight: 1, run: (*meddler).forgottenOutcomes},

@@ -50,6 +50,8 @@ const (
 	unsettledSends        = answer(oncelogv1.ErrorCode_ERROR_CODE_UNSETTLED_SENDS)
 	throttled             = answer(oncelogv1.ErrorCode_ERROR_CODE_THROTTLED)
 	staleMember           = answer(oncelogv1.ErrorCode_ERROR_CODE_STALE_MEMBER)
+	preparedExists        = answer(oncelogv1.ErrorCode_ERROR_CODE_PREPARED_EXISTS)
+	unstableOffset        = answer(oncelogv1.ErrorCode_ERROR_CODE_UNSTABLE_OFFSET_COMMIT)
 	invalidTxn            = answer(oncelogv1.ErrorCode_ERROR_CODE_INVALID_TXN)
 	transactionInProgress = answer(oncelogv1.ErrorCode_ERROR_CODE_TRANSACTION_IN_PROGRESS)
 	corruptBatch          = answer(oncelogv1.ErrorCode_ERROR_CODE_CORRUPT_BATCH)

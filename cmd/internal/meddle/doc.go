@@ -14,6 +14,7 @@
 //	reading.go       everything on every read path
 //	topics.go        acts: topics that come and go, also under those who use them
 //	transactions.go  acts: transactions and every end that they can have
+//	prepared.go      acts: transactions that wait for the word of another system
 //	sequences.go     acts: sequences with gaps, overlaps and repetitions
 //	groups.go        acts: groups, members and positions
 //	operators.go     acts: what operators list, describe, abort, fence and delete

@@ -79,6 +79,8 @@ type meddler struct {
 
 	rotated  bool // another key signs, of which not every node may have heard
 	defaults bool // those of new topics have been changed
+
+	preparing []*producer // with a transaction that may be prepared
 }
 
 // Run performs acts until there were enough of them, Stop is closed or ctx ends.
@@ -98,6 +100,7 @@ func Run(ctx context.Context, env Env) {
 		}
 		m.Runtime.WaitFor(time.Duration(m.Rand.Int64N(int64(think))), m.Stop, ctx.Done())
 	}
+	m.perform(act{name: "last word", run: (*meddler).settlePrepared})
 	for _, g := range m.grounds {
 		m.perform(act{name: "last look", run: func(m *meddler) { m.inspect(g) }})
 	}

@@ -252,6 +252,7 @@ const (
 	isCommitted = oncelogv1.TransactionOutcome_TRANSACTION_OUTCOME_COMMITTED
 	isAborted   = oncelogv1.TransactionOutcome_TRANSACTION_OUTCOME_ABORTED
 	isOpen      = oncelogv1.TransactionOutcome_TRANSACTION_OUTCOME_OPEN
+	isPrepared  = oncelogv1.TransactionOutcome_TRANSACTION_OUTCOME_PREPARED
 	isForgotten = oncelogv1.TransactionOutcome_TRANSACTION_OUTCOME_FORGOTTEN
 	isInvalid   = oncelogv1.TransactionOutcome_TRANSACTION_OUTCOME_INVALID
 )

@@ -100,6 +100,7 @@ func (m *meddler) rules() {
 	m.proposeCatalog(catalog.AddACLs{At: m.now(), Rules: []acl.Rule{rule}}, catalog.CodeOK)
 	m.proposeCatalog(catalog.AddACLs{At: m.now(), Rules: make([]acl.Rule, catalog.MaxRulesPerCommand+1)}, catalog.CodeLimitExceeded)
 	m.proposeCatalog(catalog.RemoveACLs{At: m.now(), Rules: []acl.Rule{rule, rule}}, catalog.CodeOK)
+	m.proposeCatalog(catalog.RemoveACLs{At: m.now(), Rules: make([]acl.Rule, catalog.MaxRulesPerCommand+1)}, catalog.CodeLimitExceeded)
 }
 
 // settings: other defaults for new topics.
@@ -122,6 +123,8 @@ func (m *meddler) settings() {
 	m.deleteTopic(&ground{topic: another})
 	m.proposeCatalog(catalog.RegisterNode{At: m.now()}, catalog.CodeInvalidNode)
 	m.deleteTopic(&ground{topic: name})
+	m.coordinatorsByForce()
+	m.keptByForce()
 }
 
 // morePartitions: a topic gets more partitions while it is written to.
@@ -290,6 +293,7 @@ func (m *meddler) unlikelyCommands() {
 		}
 		m.commit(g, t, true)
 		m.ackedOutOfOrder(g, p, at)
+		m.anotherOwner()
 		m.inspect(g)
 	})
 }
@@ -338,6 +342,7 @@ func (m *meddler) retention() {
 			return
 		}
 		p.start = to
+		m.rewrittenByForce(p)
 		m.inspect(g)
 	})
 }

@@ -122,4 +122,5 @@ func (m *meddler) membersByForce() {
 	m.proposeGroup(group.ExpireMembers{At: m.now(), Members: make([]group.LostMember, group.MaxExpired+1)}, group.CodeLimitExceeded)
 	m.proposeGroup(group.TopicsChanged{At: m.now(), Topics: good.Topics}, group.CodeOK)
 	m.proposeGroup(group.LeaveGroup{At: m.now(), Group: id, Member: good.Member}, group.CodeOK)
+	m.severalTopics()
 }

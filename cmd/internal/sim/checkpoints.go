@@ -49,7 +49,20 @@ func (s *simulation) checkpoint(n *node, g raftstore.GroupID, snap raftstore.Sna
 	_, _ = sum.Write(data)
 	r := rand.New(rand.NewPCG(sum.Sum64(), 5))
 	for range damages {
-		s.readDamaged(n, damage(r, data))
+		s.readDamaged(n, damage(r, data, where(r, len(data))))
+	}
+}
+
+// where picks what is to be damaged of a checkpoint: some of what is small in it stands
+// at its ends, and the large parts between are hit anyway.
+func where(r *rand.Rand, size int) int {
+	switch r.IntN(3) {
+	case 0:
+		return r.IntN(max(min(size, 600), 1))
+	case 1:
+		return size - 1 - r.IntN(max(min(size, 160), 1))
+	default:
+		return r.IntN(max(size, 1))
 	}
 }
 
@@ -72,13 +85,12 @@ func (s *simulation) readDamaged(n *node, data []byte) {
 	}
 }
 
-// damage returns a copy with something wrong.
-func damage(r *rand.Rand, data []byte) []byte {
+// damage returns a copy with something wrong at a place.
+func damage(r *rand.Rand, data []byte, at int) []byte {
 	out := bytes.Clone(data)
 	if len(out) == 0 {
 		return out
 	}
-	at := r.IntN(len(out))
 	switch r.IntN(6) {
 	case 0:
 		return out[:at]
@@ -172,7 +184,24 @@ func (s *simulation) offline(n *node, rows raftstore.RowWriter) offline {
 
 // damagedEntries is how many entries are damaged and carried out at the end of a
 // log.
-const damagedEntries = 20
+const damagedEntries = 40
+
+// byKind puts entries together that are commands of one kind, in the order in which the
+// kinds come first: most of a log is of few. The first head bytes of a command name it.
+func byKind(entries []raftstore.Entry, head int) (kinds [][]raftstore.Entry) {
+	at := map[string]int{}
+	for _, e := range entries {
+		kind := string(e.Data[:min(len(e.Data), head)])
+		i, known := at[kind]
+		if !known {
+			i = len(kinds)
+			at[kind] = i
+			kinds = append(kinds, nil)
+		}
+		kinds[i] = append(kinds[i], e)
+	}
+	return kinds
+}
 
 // applyDamaged has a machine carry out damaged entries: each may be refused as such,
 // or be some command, and whatever that does the invariants hold.
@@ -181,9 +210,13 @@ func (s *simulation) applyDamaged(n *node, m offline, entries []raftstore.Entry)
 		return nil
 	}
 	r := rand.New(rand.NewPCG(s.plan.Seed, uint64(len(entries))))
+	kinds := byKind(entries, 2) // version and kind
+	if n.kind == "c" {
+		kinds = byKind(entries, 3) // behind the core
+	}
 	for range damagedEntries {
-		e := pick(r, entries...)
-		e.Index, e.Data = entries[len(entries)-1].Index+1, damage(r, e.Data)
+		e := pick(r, pick(r, kinds...)...)
+		e.Index, e.Data = entries[len(entries)-1].Index+1, damage(r, e.Data, r.IntN(len(e.Data)))
 		switch err := m.Apply(e); {
 		case errors.Is(err, codec.ErrVersion):
 			s.reach.hit(damageRefused)

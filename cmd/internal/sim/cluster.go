@@ -86,6 +86,8 @@ type sizes struct {
 	RequestIDsKept int
 	CheckProducers time.Duration
 	EnlistInterval time.Duration
+	EnlistDelay    time.Duration // 0: the default
+	AckDelay       time.Duration // coordinator.Config's; 0: the default
 	// RetentionInterval is partition.Config's; 0: the default.
 	RetentionInterval time.Duration
 	RelocateBytes     uint64 // partition.Config's; 0: the default
@@ -270,7 +272,8 @@ func (n *node) startCoordinator() error {
 		SnapshotEntries: n.c.sizes.CoordinatorSnapshot,
 		NodeTimeout:     n.c.sizes.NodeTimeout,
 		ExpireGrace:     n.c.sizes.ExpireGrace, IDExpiration: n.c.sizes.Limits.IDExpiration, IdleInterval: time.Second,
-		Logger: n.logger(), Version: "sim",
+		AckDelay: n.c.sizes.AckDelay,
+		Logger:   n.logger(), Version: "sim",
 	})
 	if err != nil {
 		return err
@@ -292,7 +295,7 @@ func (n *node) startPartition() error {
 		NodeID: n.id, ClientAddress: n.clientAddress(), PeerAddress: n.peerAddress(),
 		Files: directory{n.disk, n.proc}, Coordinator: client, Runtime: task.New(n.proc),
 		OpenStore:       func(string) (*raftstore.Store, error) { return n.openStore(func() []*node { return n.c.parts }) },
-		SnapshotEntries: n.c.sizes.ShardSnapshot, EnlistInterval: n.c.sizes.EnlistInterval,
+		SnapshotEntries: n.c.sizes.ShardSnapshot, EnlistInterval: n.c.sizes.EnlistInterval, EnlistDelay: n.c.sizes.EnlistDelay,
 		CheckProducersInterval: n.c.sizes.CheckProducers, RetentionInterval: n.c.sizes.RetentionInterval,
 		RelocateBytes: n.c.sizes.RelocateBytes, CompactionKeys: n.c.sizes.CompactionKeys, Shard: n.c.sizes.Limits.Shard,
 		Logger: n.logger(), Version: "sim",

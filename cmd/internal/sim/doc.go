@@ -16,6 +16,7 @@
 //	disk.go       logs that lose what was not synced, slow, full and failing disks
 //	cluster.go    the servers, from the constructors that the binary uses
 //	client.go     the clients, from cmd/internal/workload
+//	backup.go     who takes backups, and looks whether a cluster could begin with each
 //	meddler.go    one more, from cmd/internal/meddle, who does everything that is wrong
 //	operator.go   another, who moves replicas and drains, removes and replaces nodes
 //	checkpoints.go  what nodes write as their state, and whole logs carried out again

@@ -52,6 +52,9 @@ func (m *nemesis) loseDisk(f fault) {
 		group = m.c.parts
 	}
 	n := choose(f.Victim, group)
+	if apierrors.CodeOf(n.stopped) == oncelogv1.ErrorCode_ERROR_CODE_NODE_REMOVED {
+		return // it has nothing to lose, and comes back as a new node
+	}
 	m.note("%s: %s", f.Kind, n.proc.name)
 	n.crash(true)
 	n.forget()

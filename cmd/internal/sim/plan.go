@@ -21,6 +21,8 @@ type Plan struct {
 	Meddling meddling
 	// Operating: replicas move, and nodes come and go.
 	Operating operating
+	// Backups are when somebody begins to take one.
+	Backups []time.Duration
 }
 
 // fault is one thing that goes wrong.
@@ -124,6 +126,11 @@ func Draw(seed uint64) Plan {
 	if p.Weather.Duplicate > 0 {
 		p.Sizes.RequestIDsKept = 1000
 	}
+	// With the default delays most transactions of a world end before anybody tells the
+	// coordinator of them. In worlds that ask often they are told early, too.
+	if p.Sizes.EnlistInterval < time.Second {
+		p.Sizes.EnlistDelay, p.Sizes.AckDelay = 20*time.Millisecond, 20*time.Millisecond
+	}
 	p.Work = drawWork(r)
 	drawMembership(&p)
 	drawHurries(&p)
@@ -134,6 +141,7 @@ func Draw(seed uint64) Plan {
 	drawOperator(&p)
 	drawLostDisk(&p)
 	drawReplacement(&p)
+	drawBackups(&p)
 	return p
 }
 
@@ -196,6 +204,9 @@ func (p Plan) String() string {
 	}
 	if p.Operating.Acts > 0 {
 		fmt.Fprintf(&b, "  an operator does %d things, at most %v apart\n", p.Operating.Acts, p.Operating.Pause)
+	}
+	for _, at := range p.Backups {
+		fmt.Fprintf(&b, "  a backup is taken %.3fs after the work has begun\n", at.Seconds())
 	}
 	for i, f := range p.Faults {
 		fmt.Fprintf(&b, "  %3d  %8.3fs %s for %v\n", i, f.At.Seconds(), f.Kind, f.For.Round(time.Millisecond))

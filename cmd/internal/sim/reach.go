@@ -75,7 +75,7 @@ func wanted() []string {
 	}
 	out = append(out, "shard: log start MOVED", "shard: log start DROPPED", "shard: relocation RELOCATED",
 		"shard: rewrite REWRITTEN", "shard: rewrite STALE", "shard: rewrite ENDED")
-	out = append(out, struckPrefix+string(loseDisk), struckPrefix+string(replaceCoordinator), replicaMoved, diskReplaced, nodeLeft)
+	out = append(out, struckPrefix+string(loseDisk), struckPrefix+string(replaceCoordinator), replicaMoved, diskReplaced, nodeLeft, backupTaken, backupRefused)
 	for _, what := range operations {
 		out = append(out, operatedPrefix+what)
 	}

@@ -36,6 +36,8 @@ type simulation struct {
 	found    []Violation
 	stats    Stats
 	keep     func(*history.History) // told of what was judged; nil: nobody
+	// spoil, if there, takes something out of every backup, for tests of who looks at them.
+	spoil func(state []byte, shards []keptShard) ([]byte, []keptShard)
 	// progress counts transactions that have come to an end, by client.
 	progress map[*client]int
 }
@@ -152,6 +154,7 @@ func (s *simulation) run() {
 	}
 	s.startMeddler()
 	s.startOperator()
+	s.startBackups()
 	s.nemesis.begin(s.plan.Faults)
 	s.runUntil(begin+s.plan.Horizon, nil)
 	if s.over() {

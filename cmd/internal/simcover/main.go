@@ -24,7 +24,7 @@ var packages = []struct {
 	{"coordinator/txn", 97},
 	{"coordinator/group", 97},
 	{"coordinator/catalog", 97},
-	{"coordinator/membership", 75},
+	{"coordinator/membership", 95},
 	{"partition/pstate", 97},
 	{"coordinator", 0},
 	{"partition", 0},
