@@ -74,14 +74,14 @@ var importRules = []importRule{
 	},
 	{
 		dir: "coordinator/...", may: []string{
-			"std", "./api/...", "./internal/access", "./internal/datafile", "./internal/task", "./internal/trace", "./coordinator/...", "./raftstore", "google.golang.org/grpc/...", "google.golang.org/protobuf/...",
+			"std", "./api/...", "./internal/access", "./internal/clock", "./internal/datafile", "./internal/task", "./internal/trace", "./coordinator/...", "./raftstore", "google.golang.org/grpc/...", "google.golang.org/protobuf/...",
 		},
 		tests: []string{"./raftstore/..."},
 		why:   whySides,
 	},
 	{
 		dir: "partition/...", may: []string{
-			"std", "./api/...", "./internal/access", "./internal/datafile", "./internal/dial", "./internal/task", "./internal/trace", "./partition/...", "./raftstore", "google.golang.org/grpc/...", "google.golang.org/protobuf/...",
+			"std", "./api/...", "./internal/access", "./internal/clock", "./internal/datafile", "./internal/dial", "./internal/task", "./internal/trace", "./partition/...", "./raftstore", "google.golang.org/grpc/...", "google.golang.org/protobuf/...",
 		},
 		tests: []string{"./raftstore/..."},
 		why:   whySides,
@@ -133,6 +133,10 @@ var importRules = []importRule{
 	{
 		dir: "internal/access", may: []string{"std", "./api/..."},
 		why: "coordinator and partition decide by it, and neither may know the other",
+	},
+	{
+		dir: "internal/clock", may: []string{"std", "./api/..."},
+		why: "coordinator and partition compare clocks with it, and neither may know the other",
 	},
 	{
 		dir: "internal/dial", may: []string{"std", "google.golang.org/grpc"},

@@ -26,6 +26,14 @@ type ports struct {
 	claims []net.PacketConn
 }
 
+// ClaimAddresses claims so many addresses on loopback for nodes that a caller starts by
+// itself, until release is called.
+func ClaimAddresses(count int) (addresses []string, release func(), err error) {
+	p := &ports{}
+	addresses, err = p.take(count)
+	return addresses, p.release, err
+}
+
 // take claims so many addresses on loopback.
 func (p *ports) take(count int) ([]string, error) {
 	p.mu.Lock()

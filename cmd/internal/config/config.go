@@ -290,7 +290,7 @@ func DefaultPartition() *Partition {
 		Log:                       Log{Level: slog.LevelInfo, Format: FormatText},
 		AuthorizationMaxStaleness: 5 * time.Minute,
 
-		EnlistDelay:    20 * time.Millisecond,
+		EnlistDelay:    200 * time.Millisecond,
 		EnlistInterval: 3 * time.Second,
 
 		RetentionCheckInterval: 30 * time.Second,

@@ -91,7 +91,7 @@ func (h *Handler) actionCommands(ctx context.Context, a action) commands {
 		}
 	case "fence":
 		return commands{
-			h.cli("producer", "fence", "--", a.ID),
+			h.cli("producer", "fence", "--epoch", strconv.FormatUint(a.Epoch, 10), "--", a.ID),
 			h.grpcurl(at, "TransactionService/FenceProducer", &oncelogv1.FenceProducerRequest{TransactionalId: a.ID, Epoch: proto.Uint32(uint32(a.Epoch))}),
 		}
 	default:

@@ -201,6 +201,9 @@ func testParameters(b *browser) {
 func testStrangers(b *browser) {
 	confirm := fmt.Sprintf("/confirm?action=fence&epoch=0&id=%s", consoletest.OpenID)
 	_, page := b.get(confirm)
+	if want := "oncelog producer fence --epoch 0 --servers 10.0.0.1:7100 -- " + consoletest.OpenID; !strings.Contains(page, want) {
+		b.Errorf("the page of a fence does not show %q", want)
+	}
 	right := token.FindStringSubmatch(page)[1]
 	form := func(token string) url.Values {
 		return url.Values{"action": {"fence"}, "id": {consoletest.OpenID}, "epoch": {"0"}, "token": {token}}

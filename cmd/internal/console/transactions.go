@@ -185,6 +185,8 @@ func whatHappened(e *oncelogv1.TransactionEvent) string {
 		return "begun"
 	case oncelogv1.TransactionEventKind_TRANSACTION_EVENT_KIND_ENLISTED:
 		return fmt.Sprintf("shard %d enlisted: it has first records", e.GetShardId())
+	case oncelogv1.TransactionEventKind_TRANSACTION_EVENT_KIND_PREPARED:
+		return "prepared: it waits for the word of another system"
 	case oncelogv1.TransactionEventKind_TRANSACTION_EVENT_KIND_DECIDED:
 		return "decided: " + outcome
 	case oncelogv1.TransactionEventKind_TRANSACTION_EVENT_KIND_APPLIED:

@@ -3,8 +3,10 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"runtime"
@@ -20,6 +22,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/proto"
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
@@ -43,7 +46,7 @@ const (
 
 // TestHostileLoad has clients of another host do their worst, all at once and to every node:
 // connections that say nothing, that send a byte at a time, that begin messages and do not end
-// them, that reset what they begin; InitTransactions of one
+// them, that reset what they begin, that ask for records and do not read them; InitTransactions of one
 // id without end, and of ids without end. The nodes stay below their bound of memory, and the
 // good client's transactions are committed, each once. How much slower they are is logged.
 func TestHostileLoad(t *testing.T) {
@@ -73,6 +76,7 @@ func TestHostileLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	unread(ctx, t, c, p)
 	good := func(from int) []time.Duration {
 		var took []time.Duration
 		for i := range hostileTransactions {
@@ -119,6 +123,29 @@ func TestHostileLoad(t *testing.T) {
 	bad.check()
 }
 
+// unreadTopic is what clients ask for who do not read.
+const unreadTopic = "unread"
+
+// unread writes a topic of which each answer is as large as one may be.
+func unread(ctx context.Context, t *testing.T, c *client.Client, p *client.Producer) {
+	t.Helper()
+	if _, err := c.Admin().CreateTopic(ctx, &oncelogv1.CreateTopicRequest{Name: unreadTopic, Partitions: 1}); err != nil {
+		t.Fatal(err)
+	}
+	value := make([]byte, 512<<10)
+	rand.NewChaCha8([32]byte{}).Read(value) // not compressible
+	if err := p.Transact(ctx, func(tx *client.Tx) error {
+		for range 4 {
+			if err := tx.Send(ctx, &client.Record{Topic: unreadTopic, Value: value}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func p99(d []time.Duration) time.Duration {
 	d = slices.Clone(d)
 	slices.Sort(d)
@@ -154,7 +181,7 @@ type hostile struct {
 	tasks  sync.WaitGroup
 	begun  sync.WaitGroup // of each kind, once it is at work
 
-	dialled, reset, parts, bytes, inits, ids, overQuota atomic.Int64
+	dialled, fetches, cut, reset, parts, bytes, inits, ids, overQuota atomic.Int64
 }
 
 func startHostile(t *testing.T, w *world) *hostile {
@@ -181,6 +208,11 @@ func startHostile(t *testing.T, w *world) *hostile {
 			host++
 			from := host // of every kind: what one may not have, the others may
 			h.start(func() { kind(n.Client, from) })
+		}
+		if n.Role == cluster.Partition {
+			host++
+			from := host
+			h.start(func() { h.neverRead(n.Client, from) })
 		}
 	}
 	lead := w.Node(cluster.Coordinator, 1).Client
@@ -213,13 +245,13 @@ func (h *hostile) end() {
 }
 
 func (h *hostile) summary() string {
-	return fmt.Sprintf("%d connections of others, %d streams begun and left, %d reset, %d MiB of messages without an end, %d inits of one id, %d of others, %d beyond a quota",
-		h.dialled.Load(), h.parts.Load(), h.reset.Load(), h.bytes.Load()>>20, h.inits.Load(), h.ids.Load(), h.overQuota.Load())
+	return fmt.Sprintf("%d connections of others, %d fetches not read and %d of their connections closed, %d streams begun and left, %d reset, %d MiB of messages without an end, %d inits of one id, %d of others, %d beyond a quota",
+		h.dialled.Load(), h.fetches.Load(), h.cut.Load(), h.parts.Load(), h.reset.Load(), h.bytes.Load()>>20, h.inits.Load(), h.ids.Load(), h.overQuota.Load())
 }
 
 // enough is an error until each kind has done what the limits are there for.
 func (h *hostile) enough() error {
-	if h.bytes.Load() < 2*hostileInflight || h.reset.Load() == 0 || h.overQuota.Load() == 0 {
+	if h.bytes.Load() < 2*hostileInflight || h.cut.Load() < 2 || h.reset.Load() == 0 || h.overQuota.Load() == 0 {
 		return errors.New(h.summary())
 	}
 	return nil
@@ -279,6 +311,7 @@ type framed struct {
 	*http2.Framer
 	block bytes.Buffer
 	next  uint32
+	gone  chan struct{} // closed when the server, or the client, has closed the connection
 }
 
 func (h *hostile) framed(address string, host int) *framed {
@@ -286,8 +319,9 @@ func (h *hostile) framed(address string, host int) *framed {
 	if conn == nil {
 		return nil
 	}
-	f := &framed{Conn: conn, Framer: http2.NewFramer(conn, nil), next: 1}
-	go func() { // what is not read fills the server's buffers, which is another kind
+	f := &framed{Conn: conn, Framer: http2.NewFramer(conn, nil), next: 1, gone: make(chan struct{})}
+	go func() {
+		defer close(f.gone) // what is not read fills the server's buffers, which is another kind
 		buffer := make([]byte, 4096)
 		for {
 			if _, err := conn.Read(buffer); err != nil {
@@ -303,6 +337,14 @@ func (h *hostile) framed(address string, host int) *framed {
 
 // begin opens a stream whose message is to have 15 MiB.
 func (f *framed) begin(method string) (stream uint32, err error) {
+	if stream, err = f.open(method); err != nil {
+		return 0, err
+	}
+	return stream, f.WriteData(stream, false, []byte{0, 0, 0xf0, 0, 0})
+}
+
+// open opens a stream, and sends nothing on it.
+func (f *framed) open(method string) (stream uint32, err error) {
 	stream, f.next = f.next, f.next+2
 	f.block.Reset()
 	e := hpack.NewEncoder(&f.block)
@@ -316,7 +358,7 @@ func (f *framed) begin(method string) (stream uint32, err error) {
 	if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: f.block.Bytes(), EndHeaders: true}); err != nil {
 		return 0, err
 	}
-	return stream, f.WriteData(stream, false, []byte{0, 0, 0xf0, 0, 0})
+	return stream, nil
 }
 
 // trickle sends bytes one at a time, on many streams.
@@ -382,6 +424,41 @@ func (h *hostile) neverEnd(address string, host int, method string) {
 		})
 	}
 	flows.Wait()
+}
+
+// neverRead asks for records on many streams and grants no more than the first window of
+// each, until the node closes the connection.
+func (h *hostile) neverRead(address string, host int) {
+	working := h.once()
+	defer working()
+	request, err := proto.Marshal(&oncelogv1.FetchRequest{
+		Partition: partition(unreadTopic, 0), Start: oncelogv1.StartPosition_START_POSITION_EARLIEST, Follow: true,
+		Format: oncelogv1.FetchFormat_FETCH_FORMAT_BATCHES, MaxResponseBytes: 1 << 20,
+	})
+	if err != nil {
+		h.t.Error(err)
+		return
+	}
+	message := binary.BigEndian.AppendUint32([]byte{0}, uint32(len(request)))
+	message = append(message, request...)
+	for h.ctx.Err() == nil && h.pause() {
+		f := h.framed(address, host)
+		if f == nil {
+			continue
+		}
+		for range 200 {
+			s, err := f.open("/oncelog.v1.LogService/Fetch")
+			if err != nil || f.WriteData(s, true, message) != nil {
+				break
+			}
+			h.fetches.Add(1)
+		}
+		working()
+		<-f.gone // also at the end of the context
+		if h.ctx.Err() == nil {
+			h.cut.Add(1)
+		}
+	}
 }
 
 // resets begins streams and resets them (CVE-2023-44487).

@@ -83,6 +83,7 @@ func (m *Meter) admit(c *conn, method string) error {
 		return nil
 	}
 	if m.calls.Load() >= m.cfg.Calls {
+		m.tally.add(maxCalls)
 		return overloaded("the node has as many calls under way as it may")
 	}
 	c.mu.Lock()
@@ -90,8 +91,10 @@ func (m *Meter) admit(c *conn, method string) error {
 	c.mu.Unlock()
 	switch {
 	case mine > m.cfg.Bytes/connectionShare:
+		m.tally.add(maxInflightBytes)
 		return overloaded("what this connection has sent and is not done with is a quarter of what the node may hold")
 	case mine > m.cfg.Bytes/busyShare && m.received.Load() > m.cfg.Bytes/2:
+		m.tally.add(maxInflightBytes)
 		return overloaded("the node holds much, and much of it for this connection")
 	}
 	return nil

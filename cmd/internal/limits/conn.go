@@ -34,6 +34,9 @@ type meteredCredentials struct {
 func (c meteredCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	plain, info, err := c.TransportCredentials.ServerHandshake(raw)
 	if err != nil {
+		if timedOut(err) {
+			c.meter.tally.add(handshakeTimeout)
+		}
 		return nil, nil, err
 	}
 	metered, err := c.meter.add(raw, plain, info)
@@ -129,6 +132,7 @@ func (c *conn) came(f frame) {
 	c.mu.Unlock()
 	switch {
 	case abuse:
+		c.meter.tally.add(smallPieces)
 		c.meter.evict(c, "it sends in pieces that are too small")
 	case over:
 		c.meter.relieve()

@@ -14,6 +14,7 @@ type Listener struct {
 	net.Listener
 	total, perAddress int
 	log               *slog.Logger
+	tally             tally
 
 	mu      sync.Mutex
 	open    int
@@ -60,6 +61,11 @@ func (l *Listener) take(host string) bool {
 		l.open++
 		l.from[host]++
 		return true
+	}
+	if l.open >= l.total {
+		l.tally.add(maxConnections)
+	} else {
+		l.tally.add(maxConnectionsPerAddress)
 	}
 	l.refused++
 	if now := time.Now(); now.Sub(l.said) >= refusedEvery {

@@ -58,6 +58,7 @@ type Meter struct {
 	inflating        chan struct{} // has one for every call with compressed requests
 
 	refused, evicted, ended atomic.Uint64
+	tally                   tally
 
 	mu        sync.Mutex
 	conns     map[*conn]struct{}
@@ -98,9 +99,9 @@ func (m *Meter) Start() {
 		for {
 			select {
 			case <-receive.C:
-				m.sweep((*stream).stuckIn)
+				m.sweep((*stream).stuckIn, receiveTimeout)
 			case <-send.C:
-				m.sweep((*stream).stuckOut)
+				m.sweep((*stream).stuckOut, sendTimeout)
 			case <-m.stop:
 				return
 			}
@@ -136,6 +137,7 @@ func (m *Meter) add(raw, plain net.Conn, info credentials.AuthInfo) (*conn, erro
 	if c.from != "" && m.of[c.from] >= m.cfg.ConnectionsPerPrincipal {
 		m.mu.Unlock()
 		m.refused.Add(1)
+		m.tally.add(maxConnectionsPerPrincipal)
 		m.say("connections are refused: their principal has too many", "principal", c.from,
 			"max_connections_per_principal", m.cfg.ConnectionsPerPrincipal)
 		return nil, quotaExceeded("connections", int64(m.cfg.ConnectionsPerPrincipal), c.from)
@@ -203,6 +205,7 @@ func (m *Meter) relieve() {
 			return
 		}
 		if c := m.heaviest(pick); c != nil {
+			m.tally.add(maxInflightBytes)
 			m.evict(c, "the node holds as much as it may, and it most of that")
 		}
 	}
@@ -276,7 +279,7 @@ func (s *stream) stuckOut() bool {
 
 // sweep ends the streams that are stuck. Where the service is done already, and only what it
 // has said waits to be read, there is nothing to end but the connection.
-func (m *Meter) sweep(stuck func(*stream) bool) {
+func (m *Meter) sweep(stuck func(*stream) bool, of limit) {
 	m.mu.Lock()
 	conns := make([]*conn, 0, len(m.conns))
 	for c := range m.conns {
@@ -291,6 +294,7 @@ func (m *Meter) sweep(stuck func(*stream) bool) {
 				continue
 			}
 			m.ended.Add(1)
+			m.tally.add(of)
 			if s.call == nil || s.call.over.Load() {
 				finished = true
 				continue

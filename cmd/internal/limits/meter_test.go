@@ -276,9 +276,10 @@ func TestMessagesThatDoNotCome(t *testing.T) {
 			}
 			c.must(c.WriteData(3, false, []byte{0}))
 			r.until("another byte", func(u Usage) bool { return u.Received == begun+int64(i)+1 })
-			r.meter.sweep((*stream).stuckIn)
+			r.meter.sweep((*stream).stuckIn, receiveTimeout)
 		}
 		r.until("the slow one is gone", func(u Usage) bool { return u.Ended == 1 && u.Calls == 1 })
+		r.counted(receiveTimeout, 1)
 	}
 }
 
@@ -295,6 +296,7 @@ func TestPiecesThatAreTooSmall(t *testing.T) {
 	}
 	c.closed()
 	r.until("closed", func(u Usage) bool { return u.Evicted == 1 && u.Received == 0 })
+	r.counted(smallPieces, 1)
 }
 
 // TestWhoDoesNotRead: what waits is counted, and its stream ends if nothing is read for too
@@ -318,11 +320,12 @@ func TestWhoDoesNotRead(t *testing.T) {
 		c.begin(1, one, 0)
 		r.until("two messages wait", func(u Usage) bool { return u.Handed > size && u.Calls == 1 })
 		for range sweeps + 2 {
-			r.meter.sweep((*stream).stuckOut)
+			r.meter.sweep((*stream).stuckOut, sendTimeout)
 		}
 		r.until("the call is over", func(u Usage) bool { return u.Ended >= 1 && u.Calls == 0 })
+		r.counted(sendTimeout, r.meter.Usage().Ended) // once more where the call was over already
 		for range sweeps + 2 {
-			r.meter.sweep((*stream).stuckOut) // what was handed over before waits still
+			r.meter.sweep((*stream).stuckOut, sendTimeout) // what was handed over before waits still
 		}
 		r.until("nothing is held", func(u Usage) bool { return u.Handed == 0 })
 	})
@@ -335,6 +338,7 @@ func TestWhoDoesNotRead(t *testing.T) {
 			c.begin(2*i+1, one, 0)
 		}
 		r.until("closed", func(u Usage) bool { return u.Evicted == 1 && u.Handed == 0 && u.Calls == 0 })
+		r.counted(maxInflightBytes, 1)
 	})
 }
 
@@ -361,6 +365,7 @@ func TestCalls(t *testing.T) {
 	if u := r.meter.Usage(); u.Calls != 2 || u.Refused != 1 {
 		t.Errorf("%+v", u)
 	}
+	r.counted(maxCalls, 1)
 }
 
 // TestWhatIsLargeOnceInflated: it is refused by the size that it gets, and no more than fit
@@ -419,6 +424,7 @@ func TestConnectionsOfAPrincipal(t *testing.T) {
 	beyond, err := net.Dial("tcp", r.address)
 	r.must(err)
 	(&client{rig: r, Conn: beyond}).closed()
+	r.counted(maxConnectionsPerPrincipal, 1)
 	r.must(all[0].Close())
 	r.until("one left", func(u Usage) bool { return u.Calls == most-1 })
 	r.meter.mu.Lock()

@@ -7,6 +7,7 @@ import "sync"
 // concurrent use.
 type Principals struct {
 	calls, bytes int64
+	tally        tally
 
 	mu sync.Mutex
 	by map[string]*usage
@@ -31,8 +32,10 @@ func (p *Principals) enter(name string, bytes int64) (leave func(), err error) {
 	}
 	switch {
 	case u.calls >= p.calls:
+		p.tally.add(maxCallsPerPrincipal)
 		return nil, quotaExceeded("calls", p.calls, name)
 	case u.bytes > 0 && u.bytes+bytes > p.bytes:
+		p.tally.add(maxRequestBytes)
 		return nil, quotaExceeded("request_bytes", p.bytes, name)
 	}
 	u.calls++

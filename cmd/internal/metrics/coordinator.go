@@ -21,10 +21,15 @@ var (
 		"Transactions that were decided as aborted, by reason: CLIENT (the producer asked for it), TIMEOUT, FENCED (its transactional id was taken "+
 			"over, or fenced by an operator), SUPERSEDED (the producer went on with a newer one), ADMIN.", "reason")
 	coordRefused = coordinatorSection.counter("coordinator_end_refused_total",
-		"EndTransaction calls that decided nothing, by code: UNKNOWN_ID, FENCED, CONFLICT, FORGOTTEN, INVALID, UNSETTLED_SENDS, STALE_MEMBER, THROTTLED.", "code")
-	coordInits = coordinatorSection.counter("coordinator_producers_initialized_total",
+		"EndTransaction, PrepareTransaction and CompletePrepared calls that did nothing, by code: UNKNOWN_ID, FENCED, CONFLICT, FORGOTTEN, INVALID, UNSETTLED_SENDS, "+
+			"STALE_MEMBER, THROTTLED, PREPARED_EXISTS.", "code")
+	coordPreparedTotal = coordinatorSection.counter("coordinator_transactions_prepared_total", "Transactions that were prepared for the word of another system.")
+	coordInits         = coordinatorSection.counter("coordinator_producers_initialized_total",
 		"InitProducer calls for a transactional id, by kind: NEW, or TAKEOVER, which fences whoever had the id before.", "kind")
-	coordFenced  = coordinatorSection.counter("coordinator_producers_fenced_total", "Producers that were fenced by an operator.")
+	coordFenced = coordinatorSection.counter("coordinator_producers_fenced_total", "Producers that were fenced by an operator.")
+	coordQuotas = coordinatorSection.counter("coordinator_quotas_refused_total",
+		"Calls that were beyond a quota, by that: transactional_ids, inits_per_second, inits_per_second_per_id, partitions_per_minute, and cluster_transactional_ids, which "+
+			"is how many there may be in all.", "quota")
 	coordExpired = coordinatorSection.counter("coordinator_transactional_ids_expired_total", "Transactional ids that were removed because nobody had used them for transactional_id_expiration.")
 	coordLost    = coordinatorSection.counter("coordinator_group_members_lost_total", "Members of consumer groups that were removed because their session or rebalance timeout had passed.")
 	coordAnswers = coordinatorSection.counter("coordinator_marker_answers_total",
@@ -37,9 +42,11 @@ var (
 	coordOldestOpen = coordinatorSection.gauge("coordinator_oldest_open_transaction_seconds", "Age of the oldest undecided transaction; 0 without any."+ofLeader)
 	coordCompleting = coordinatorSection.gauge("coordinator_completing_transactions",
 		"Transactions that are decided while some shard has not acknowledged: there readers of committed records wait for them."+ofLeader)
-	coordOldestDone   = coordinatorSection.gauge("coordinator_oldest_completing_transaction_seconds", "How long ago the oldest of them was decided; 0 without any."+ofLeader)
-	coordPending      = coordinatorSection.gauge("coordinator_pending_markers", "Decisions that shards have to acknowledge, once for each shard."+ofLeader)
-	coordPendingShard = coordinatorSection.gauge("coordinator_shard_pending_markers",
+	coordOldestDone     = coordinatorSection.gauge("coordinator_oldest_completing_transaction_seconds", "How long ago the oldest of them was decided; 0 without any."+ofLeader)
+	coordPrepared       = coordinatorSection.gauge("coordinator_prepared_transactions", "Transactions that wait for the word of another system: no timeout ends them, and readers of committed records wait for them."+ofLeader)
+	coordOldestPrepared = coordinatorSection.gauge("coordinator_oldest_prepared_transaction_seconds", "How long ago the oldest of them was prepared; 0 without any."+ofLeader)
+	coordPending        = coordinatorSection.gauge("coordinator_pending_markers", "Decisions that shards have to acknowledge, once for each shard."+ofLeader)
+	coordPendingShard   = coordinatorSection.gauge("coordinator_shard_pending_markers",
 		"Decisions that the shard has to acknowledge; of the "+strconv.Itoa(coordinator.MaxListedShards)+" shards with the most, and none without any."+ofLeader, "shard")
 	coordIDs        = coordinatorSection.gauge("coordinator_transactional_ids", "Transactional ids that exist."+ofLeader)
 	coordGroups     = coordinatorSection.gauge("coordinator_groups", "Consumer groups."+ofLeader)
@@ -74,10 +81,12 @@ var ages = func() []string {
 
 func readCoordinator(s *scrape, st *coordinator.Stats) {
 	s.set(coordCommitted, float64(st.Committed))
+	s.set(coordPreparedTotal, float64(st.PreparedTotal))
 	s.setAll(coordAborted, st.Aborted)
 	s.setAll(coordRefused, st.EndsRefused)
 	s.setAll(coordInits, map[string]uint64{"NEW": st.NewIDs, "TAKEOVER": st.Takeovers})
 	s.set(coordFenced, float64(st.Fenced))
+	s.setAll(coordQuotas, st.QuotasRefused)
 	s.set(coordExpired, float64(st.IDsExpired))
 	s.set(coordLost, float64(st.MembersLost))
 	s.setAll(coordAnswers, st.Markers)
@@ -92,6 +101,8 @@ func readCoordinator(s *scrape, st *coordinator.Stats) {
 	s.set(coordOldestOpen, l.OldestOpen.Seconds())
 	s.set(coordCompleting, float64(l.Completing))
 	s.set(coordOldestDone, l.OldestCompleting.Seconds())
+	s.set(coordPrepared, float64(l.Prepared))
+	s.set(coordOldestPrepared, l.OldestPrepared.Seconds())
 	s.set(coordPending, float64(l.PendingMarkers))
 	for _, p := range l.PendingMarkersByShard {
 		s.set(coordPendingShard, float64(p.Count), strconv.FormatUint(p.Shard, 10))

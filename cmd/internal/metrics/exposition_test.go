@@ -16,7 +16,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/oncelog/oncelog/cmd/internal/limits"
 	"github.com/oncelog/oncelog/coordinator"
+	"github.com/oncelog/oncelog/internal/clock"
 	"github.com/oncelog/oncelog/partition"
 	"github.com/oncelog/oncelog/partition/pstate"
 	"github.com/oncelog/oncelog/raftstore"
@@ -60,12 +62,14 @@ func (f fakeCoordinator) Stats() coordinator.Stats {
 		Aborted:     map[string]uint64{"ADMIN": 302, "CLIENT": 303, "FENCED": 304, "SUPERSEDED": 305, "TIMEOUT": 306},
 		EndsRefused: map[string]uint64{"CONFLICT": 307, "FENCED": 308},
 		Markers:     map[string]uint64{"ALREADY": 309, "APPLIED": 310, "CONFLICT": 0, "MISSING_DATA": 0},
-		NewIDs:      311, Takeovers: 312, Fenced: 313, IDsExpired: 314, MembersLost: 315, MarkerRequestsFailed: 316,
+		NewIDs:      311, Takeovers: 312, Fenced: 313, IDsExpired: 314, MembersLost: 315, MarkerRequestsFailed: 316, PreparedTotal: 318,
+		QuotasRefused: map[string]uint64{"transactional_ids": 317, "inits_per_second": 0},
 	}
 	if f.lead {
 		st.Leader = &coordinator.LeaderStats{
 			TransactionalIDs: 401, Open: []int{6, 5, 4, 3, 2, 1}, OldestOpen: 17 * time.Minute, Completing: 402, OldestCompleting: 1500 * time.Millisecond,
 			PendingMarkers: 403, PendingMarkersByShard: []coordinator.PendingMarkers{{Shard: 3, Count: 400}, {Shard: 2, Count: 3}},
+			Prepared: 9, OldestPrepared: 75 * time.Second,
 			Groups: 404, Members: 405, Offsets: 406, Topics: 407, Partitions: 408, Shards: 409, Unserved: 1, Nodes: 5, Alive: 4, LowOnDisk: 2,
 			Moves: 7, HeldUp: 3, OldestMove: 90 * time.Second, MoveLag: 410, LostReplicas: 6, Draining: 8,
 		}
@@ -77,7 +81,7 @@ type fakePartition struct{ groups, blocked int }
 
 func (f fakePartition) Stats() partition.Stats {
 	st := partition.Stats{
-		ClusterID: "0123456789abcdef", Led: 1, HeartbeatAge: 250 * time.Millisecond,
+		ClusterID: "0123456789abcdef", Clock: clock.Offset{Ahead: -1500 * time.Millisecond, Error: 2 * time.Millisecond, Against: "the leader"}, Led: 1, HeartbeatAge: 250 * time.Millisecond,
 		Batches:         map[string]uint64{"APPENDED": 501, "DUPLICATE": 502, "FENCED": 503},
 		AppendedRecords: 504, AppendedBytes: 505, FetchResponses: 506, FetchedRecords: 507, FetchedBytes: 508,
 		Markers:     map[string]uint64{"ALREADY": 509, "APPLIED": 510, "CONFLICT": 0, "MISSING_DATA": 0},
@@ -102,6 +106,12 @@ func testRegistry() *Registry {
 	r.Node(RoleCoordinator, 1, "v1.2.3").Coordinator(fakeCoordinator{lead: true}, fakeStore{})
 	r.Node(RoleCoordinator, 2, "v1.2.3").Coordinator(fakeCoordinator{}, fakeStore{})
 	r.Node(RolePartition, 1, "v1.2.3").Partition(fakePartition{groups: 3, blocked: 2}, fakeStore{})
+	r.Node(RolePartition, 2, "v1.2.3").Limits(func() limits.Report {
+		return limits.Report{
+			Refused: map[string]uint64{"max_calls": 601, "send_timeout": 602},
+			Used:    map[string]int64{"max_calls": 603}, Max: map[string]int64{"max_calls": 50_000},
+		}
+	})
 	return r
 }
 
@@ -218,7 +228,7 @@ func TestSeriesAreBounded(t *testing.T) {
 // A label that can take any value would fill Prometheus' memory.
 func TestLabelsHaveFewValues(t *testing.T) {
 	t.Parallel()
-	few := []string{"version", "cluster_id", "group", "reason", "code", "kind", "answer", "age", "shard", "verdict", "result"}
+	few := []string{"version", "cluster_id", "group", "reason", "code", "kind", "answer", "age", "shard", "verdict", "result", "limit", "quota"}
 	bounded := map[string]string{"topic": "partition.MaxListedPartitions", "partition": "partition.MaxListedPartitions"}
 	for _, s := range sections() {
 		for _, m := range s.metrics {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/oncelog/oncelog/internal/clock"
 	"github.com/oncelog/oncelog/raftstore"
 )
 
@@ -17,6 +18,20 @@ var nodeSection = &section{title: "Nodes", about: "Every node."}
 
 var nodeInfo = nodeSection.gauge("node_info", "1, with the version of the program and the id of the cluster, which is empty until the node has joined one.",
 	"version", "cluster_id")
+
+var (
+	clockOffset = nodeSection.gauge("clock_offset_seconds",
+		"By how much the node's clock is ahead of that of the coordinators' leader; below 0 it is behind. Absent until they were compared.")
+	clockError = nodeSection.gauge("clock_offset_error_seconds", "How wrong that may be: half of the time that the messages took.")
+)
+
+// readClock gives what a node knows of its clock.
+func readClock(s *scrape, o clock.Offset) {
+	if o.Known() {
+		s.set(clockOffset, o.Ahead.Seconds())
+		s.set(clockError, o.Error.Seconds())
+	}
+}
 
 var raftSection = &section{title: "Replication and disk", about: "Every node."}
 

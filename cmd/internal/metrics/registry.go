@@ -80,6 +80,7 @@ func (n *Node) Coordinator(c interface{ Stats() coordinator.Stats }, store Store
 		read: func(s *scrape) {
 			st, m := c.Stats(), store.Metrics()
 			s.set(nodeInfo, 1, n.version, st.ClusterID)
+			readClock(s, st.Clock)
 			readStore(s, &m, store.Disk(), coordinatorGroups(&st))
 			readCoordinator(s, &st)
 		},
@@ -93,6 +94,7 @@ func (n *Node) Partition(p interface{ Stats() partition.Stats }, store Store) {
 		read: func(s *scrape) {
 			st, m := p.Stats(), store.Metrics()
 			s.set(nodeInfo, 1, n.version, st.ClusterID)
+			readClock(s, st.Clock)
 			readStore(s, &m, store.Disk(), st.Shards)
 			readPartition(s, &st)
 		},

@@ -71,7 +71,7 @@ func (s *section) histogram(name, help string, labels ...string) *metric {
 
 // sections are the table in the order of the page.
 func sections() []*section {
-	return []*section{nodeSection, raftSection, coordinatorSection, partitionSection}
+	return []*section{nodeSection, raftSection, limitsSection, coordinatorSection, partitionSection}
 }
 
 // collector gives the metrics of a section at a scrape. It implements

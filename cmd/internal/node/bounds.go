@@ -19,6 +19,13 @@ type bounds struct {
 	gate       *authn.Gate
 	meter      *limits.Meter
 	principals *limits.Principals
+	// connections is set when the address is open.
+	connections *limits.Listener
+}
+
+// report is what the bounds have done, for metrics.
+func (b *bounds) report() limits.Report {
+	return limits.NewReport(b.connections, b.meter, b.principals)
 }
 
 // requestStreams are the methods of a client address whose clients send any number of messages.

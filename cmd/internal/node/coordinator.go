@@ -22,6 +22,7 @@ import (
 	"github.com/oncelog/oncelog/coordinator"
 	"github.com/oncelog/oncelog/coordinator/catalog"
 	"github.com/oncelog/oncelog/internal/datafile"
+	"github.com/oncelog/oncelog/internal/task"
 	"github.com/oncelog/oncelog/raftstore"
 	"github.com/oncelog/oncelog/raftstore/pebblelog"
 	"github.com/oncelog/oncelog/raftstore/rafttransport"
@@ -43,14 +44,15 @@ type Coordinator struct {
 
 // StartCoordinator starts a coordinator node. Ports of 0 are taken freely, which
 // is of use only in a cluster of one.
-func StartCoordinator(cfg *config.Coordinator, log *slog.Logger) (*Coordinator, error) {
-	return startCoordinator(cfg, nil, log)
+func StartCoordinator(cfg *config.Coordinator, log *slog.Logger, options ...Option) (*Coordinator, error) {
+	return startCoordinator(cfg, nil, log, options...)
 }
 
 // startCoordinator adds the metrics of the node to all, if that is not nil.
-func startCoordinator(cfg *config.Coordinator, all *metrics.Registry, log *slog.Logger) (_ *Coordinator, err error) {
+func startCoordinator(cfg *config.Coordinator, all *metrics.Registry, log *slog.Logger, options ...Option) (_ *Coordinator, err error) {
 	log = log.With("role", "coordinator", "node_id", cfg.NodeID)
 	n := &Coordinator{process: newProcess(log)}
+	n.change(options)
 	defer func() {
 		if err != nil {
 			n.Close(context.Background())
@@ -84,7 +86,7 @@ func startCoordinator(cfg *config.Coordinator, all *metrics.Registry, log *slog.
 		DefaultTimeout: cfg.TransactionTimeoutDefault, MaxTimeout: cfg.TransactionTimeoutMax,
 		IDExpiration: cfg.TransactionalIDExpiration, Quotas: coordinator.Quotas(cfg.Quotas),
 		Settings: catalog.Settings{ShardsPerNode: cfg.ShardsPerNode},
-		Access:   authority,
+		Access:   authority, Runtime: n.run,
 	})
 	if err != nil {
 		return nil, err
@@ -99,10 +101,13 @@ func startCoordinator(cfg *config.Coordinator, all *metrics.Registry, log *slog.
 	}
 	if n.metrics.node != nil {
 		n.metrics.node.Coordinator(n.coordinator, n.store)
+		n.metrics.node.Limits(n.bounds.report)
 	}
 	n.coordinator.RegisterClient(n.client.server)
 	oncelogv1.RegisterDebugServiceServer(n.client.server, &diagnostics{settings: cfg, register: func(r *metrics.Registry) {
-		r.Node(metrics.RoleCoordinator, cfg.NodeID, Version()).Coordinator(n.coordinator, n.store)
+		node := r.Node(metrics.RoleCoordinator, cfg.NodeID, Version())
+		node.Coordinator(n.coordinator, n.store)
+		node.Limits(n.bounds.report)
 	}})
 	n.coordinator.RegisterPeer(n.peer.server)
 	oncelogv1.RegisterRaftServiceServer(n.peer.server,
@@ -163,7 +168,7 @@ func (n *Coordinator) openStore(cfg *config.Coordinator, s security) (*raftstore
 	}
 	return openStore(storeConfig{
 		node: cfg.NodeID, cluster: coordinatorRaft, dir: cfg.DataDir, raft: cfg.Raft, creds: s.dial, resolve: resolve, instance: n.instance,
-		failed: n.fail, log: n.log,
+		failed: n.fail, log: n.log, runtime: n.run,
 	})
 }
 
@@ -189,6 +194,7 @@ type storeConfig struct {
 	log      *slog.Logger
 	// separateFrom is pebblelog's SeparateValuesFrom.
 	separateFrom int
+	runtime      *task.Runtime
 }
 
 // openStore opens the log device of a node and the transport that serves it. id
@@ -220,7 +226,7 @@ func openStore(c storeConfig) (_ *raftstore.Store, _ *rafttransport.Transport, i
 	store, err := raftstore.Open(raftstore.Config{
 		NodeID: raftstore.NodeID(c.node), Log: device, Transport: transport,
 		TickInterval: c.raft.TickInterval, ElectionTicks: c.raft.ElectionTicks, HeartbeatTicks: c.raft.HeartbeatTicks,
-		MinFreeBytes: minFree, Logger: c.log, OnFatal: c.failed,
+		MinFreeBytes: minFree, Logger: c.log, OnFatal: c.failed, Runtime: c.runtime,
 	})
 	if err != nil {
 		return nil, nil, "", errors.Join(fmt.Errorf("open the log in %s: %w", dir, err), device.Close(), transport.Close())

@@ -22,7 +22,7 @@ func TestDamagedDirectories(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cfg := config.DefaultDev()
-	cfg.DataDir, cfg.Replicas, cfg.BasePort = t.TempDir(), 1, 18100
+	cfg.DataDir, cfg.Replicas, cfg.BasePort = t.TempDir(), 1, 15300
 	ready, done := make(chan struct{}), make(chan error, 1)
 	running, stop := context.WithCancel(ctx)
 	go func() { done <- node.RunDev(running, cfg, testLog(), func() { close(ready) }) }()

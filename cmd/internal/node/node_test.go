@@ -29,7 +29,7 @@ func TestDevClusterCommits(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
 			cfg := config.DefaultDev()
-			cfg.DataDir, cfg.Replicas, cfg.BasePort = t.TempDir(), replicas, 17100+200*replicas
+			cfg.DataDir, cfg.Replicas, cfg.BasePort = t.TempDir(), replicas, 14100+200*replicas // below those that clusters of processes draw
 
 			ready, done := make(chan struct{}), make(chan error, 1)
 			running, stop := context.WithCancel(ctx)
@@ -161,7 +161,7 @@ func TestDevClusterStoppedWhileStarting(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	cfg := config.DefaultDev()
-	cfg.DataDir, cfg.Replicas, cfg.BasePort = t.TempDir(), 1, 18100
+	cfg.DataDir, cfg.Replicas, cfg.BasePort = t.TempDir(), 1, 15100
 	if err := node.RunDev(ctx, cfg, testLog(), func() { t.Error("it serves") }); err != nil {
 		t.Errorf("stopping: %v", err)
 	}

@@ -2,10 +2,7 @@ package node
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 
 	"google.golang.org/grpc"
@@ -14,7 +11,6 @@ import (
 	"github.com/oncelog/oncelog/cmd/internal/config"
 	"github.com/oncelog/oncelog/cmd/internal/metrics"
 	"github.com/oncelog/oncelog/cmd/internal/tracing"
-	"github.com/oncelog/oncelog/internal/datafile"
 	"github.com/oncelog/oncelog/partition"
 	"github.com/oncelog/oncelog/raftstore"
 	"github.com/oncelog/oncelog/raftstore/pebblelog"
@@ -37,14 +33,15 @@ type Partition struct {
 
 // StartPartition starts a partition node. A node that was never in a cluster
 // waits for a coordinator until ctx ends; one that was serves without.
-func StartPartition(ctx context.Context, cfg *config.Partition, log *slog.Logger) (*Partition, error) {
-	return startPartition(ctx, cfg, nil, log)
+func StartPartition(ctx context.Context, cfg *config.Partition, log *slog.Logger, options ...Option) (*Partition, error) {
+	return startPartition(ctx, cfg, nil, log, options...)
 }
 
 // startPartition adds the metrics of the node to all, if that is not nil.
-func startPartition(ctx context.Context, cfg *config.Partition, all *metrics.Registry, log *slog.Logger) (_ *Partition, err error) {
+func startPartition(ctx context.Context, cfg *config.Partition, all *metrics.Registry, log *slog.Logger, options ...Option) (_ *Partition, err error) {
 	log = log.With("role", "partition", "node_id", cfg.NodeID)
 	n := &Partition{process: newProcess(log)}
+	n.change(options)
 	defer func() {
 		if err != nil {
 			n.noteDamage(cfg.DataDir, err)
@@ -69,7 +66,7 @@ func startPartition(ctx context.Context, cfg *config.Partition, all *metrics.Reg
 		return nil, err
 	}
 	if n.coordinator, err = partition.NewCoordinatorClient(partition.CoordinatorClientConfig{
-		Seeds: cfg.Coordinators, Credentials: security.dial, DialOptions: []grpc.DialOption{grpc.WithKeepaliveParams(peerKeepalive)},
+		Seeds: cfg.Coordinators, Runtime: n.run, Credentials: security.dial, DialOptions: []grpc.DialOption{grpc.WithKeepaliveParams(peerKeepalive)},
 	}); err != nil {
 		return nil, err
 	}
@@ -80,8 +77,10 @@ func startPartition(ctx context.Context, cfg *config.Partition, all *metrics.Reg
 		RetentionInterval: cfg.RetentionCheckInterval, MaxAppendBytes: inflightBytes(cfg.Limits) / 2,
 		HasLog:     func() (bool, error) { return pebblelog.Exists(filepath.Join(cfg.DataDir, "log")) },
 		DiscardLog: func() error { return putAside(filepath.Join(cfg.DataDir, "log")) },
+		SalvageLog: func() ([]partition.LostReplica, error) { return salvage(filepath.Join(cfg.DataDir, "log"), log) },
+		ReplaceLog: func() error { return replaceLog(filepath.Join(cfg.DataDir, "log")) },
 		OpenStore:  func(cluster string) (*raftstore.Store, error) { return n.openStore(cfg, security, cluster) },
-		Access:     authority, MaxStaleness: cfg.AuthorizationMaxStaleness,
+		Access:     authority, MaxStaleness: cfg.AuthorizationMaxStaleness, Runtime: n.run,
 	}); err != nil {
 		return nil, err
 	}
@@ -98,10 +97,13 @@ func startPartition(ctx context.Context, cfg *config.Partition, all *metrics.Reg
 	}
 	if n.metrics.node != nil {
 		n.metrics.node.Partition(n.node, n.store)
+		n.metrics.node.Limits(n.bounds.report)
 	}
 	n.node.RegisterClient(n.client.server)
 	oncelogv1.RegisterDebugServiceServer(n.client.server, &diagnostics{settings: cfg, register: func(r *metrics.Registry) {
-		r.Node(metrics.RolePartition, cfg.NodeID, Version()).Partition(n.node, n.store)
+		node := r.Node(metrics.RolePartition, cfg.NodeID, Version())
+		node.Partition(n.node, n.store)
+		node.Limits(n.bounds.report)
 	}})
 	n.node.RegisterPeer(n.peer.server)
 	oncelogv1.RegisterRaftServiceServer(n.peer.server,
@@ -120,43 +122,10 @@ func (n *Partition) openStore(cfg *config.Partition, s security, cluster string)
 			n.fail(err)
 		},
 		node: cfg.NodeID, cluster: cluster, dir: cfg.DataDir, raft: cfg.Raft, creds: s.dial,
-		resolve: n.node.ResolvePeer, log: n.log, separateFrom: SeparateFrom,
+		resolve: n.node.ResolvePeer, log: n.log, separateFrom: SeparateFrom, runtime: n.run,
 	})
 	n.store, n.transport, n.cluster = store, transport, cluster
 	return store, err
-}
-
-// noteDamage has the next start give up a data directory of which the log is damaged.
-func (n *Partition) noteDamage(dir string, err error) {
-	if !errors.Is(err, raftstore.ErrCorrupt) {
-		return
-	}
-	if failed := partition.NoteDamage(datafile.Directory(dir), err); failed != nil {
-		n.log.Error("cannot write down that the log is damaged", "error", failed)
-		return
-	}
-	n.log.Error("the log is damaged: the next start gives this data directory up, and has its replicas made anew from their peers",
-		"data_dir", dir, "damage", err)
-}
-
-// putAside renames a directory, in the place of one that was put aside before, and is
-// content if it is gone already.
-func putAside(dir string) error {
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	aside := dir + ".damaged"
-	if err := os.RemoveAll(aside); err != nil {
-		return err
-	}
-	if err := os.Rename(dir, aside); err != nil {
-		return err
-	}
-	parent, err := os.Open(filepath.Dir(dir))
-	if err != nil {
-		return err
-	}
-	return errors.Join(parent.Sync(), parent.Close())
 }
 
 // watch passes on that the node itself cannot go on.

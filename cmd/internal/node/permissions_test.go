@@ -239,6 +239,17 @@ var calls = []struct {
 	}, func(w *ground) []need {
 		return []need{w.needTopic(acl.Write), w.needGroup(acl.Read), w.needTopic(acl.Read)}
 	}, true},
+	{v1.TransactionService_PrepareTransaction_FullMethodName, func(w *ground) proto.Message {
+		return &v1.PrepareTransactionRequest{
+			Txn: &v1.TxnRef{ProducerId: w.pid, TxnNumber: 1}, ProducerToken: w.token,
+			Partitions: []*v1.PartitionProgress{{Partition: w.ref(), NextSequence: 1}}, Offsets: []*v1.GroupOffsets{w.offsets()},
+		}
+	}, func(w *ground) []need {
+		return []need{w.needTopic(acl.Write), w.needGroup(acl.Read), w.needTopic(acl.Read)}
+	}, true},
+	{v1.TransactionService_CompletePrepared_FullMethodName, func(w *ground) proto.Message {
+		return &v1.CompletePreparedRequest{Txn: &v1.TxnRef{ProducerId: w.producer, TxnNumber: 1}}
+	}, func(w *ground) []need { return []need{w.byID(acl.Write, acl.TransactionalID, w.id, w.producer)} }, false},
 	{v1.TransactionService_GetOutcome_FullMethodName, func(w *ground) proto.Message {
 		return &v1.GetOutcomeRequest{Txn: &v1.TxnRef{ProducerId: w.producer, TxnNumber: 1}}
 	}, func(w *ground) []need { return []need{w.byID(acl.Describe, acl.TransactionalID, w.id, w.producer)} }, false},

@@ -11,12 +11,14 @@ import (
 	"github.com/oncelog/oncelog/cmd/internal/config"
 	"github.com/oncelog/oncelog/cmd/internal/limits"
 	"github.com/oncelog/oncelog/cmd/internal/tracing"
+	"github.com/oncelog/oncelog/internal/task"
 	"github.com/oncelog/oncelog/raftstore"
 )
 
 // process is what both kinds of node have in common: listeners and an end.
 type process struct {
 	log    *slog.Logger
+	run    *task.Runtime // nil: the machine
 	client *listener
 	peer   *listener
 	bounds *bounds // of the client address
@@ -30,8 +32,20 @@ type process struct {
 	failed  chan error
 }
 
+// Option changes how a node runs.
+type Option func(*process)
+
+// WithRuntime has the node run by another clock than the machine's; see [task.Ahead].
+func WithRuntime(rt *task.Runtime) Option { return func(p *process) { p.run = rt } }
+
 func newProcess(log *slog.Logger) process {
 	return process{log: log, closed: make(chan struct{}), failed: make(chan error, 1)}
+}
+
+func (p *process) change(options []Option) {
+	for _, o := range options {
+		o(p)
+	}
 }
 
 // fail ends the process: a node that cannot write, or cannot listen, must not
@@ -59,7 +73,8 @@ func (p *process) listen(client, peer string, s security, g *authn.Gate, l confi
 	if p.client, err = listen("client", client, s.clients, p.log, p.metrics, p.bounds, p.tracing.ServerOptions()...); err != nil {
 		return err
 	}
-	p.client.net = limits.Listen(p.client.net, l.MaxConnections, l.MaxConnectionsPerAddress, p.log)
+	p.bounds.connections = limits.Listen(p.client.net, l.MaxConnections, l.MaxConnectionsPerAddress, p.log)
+	p.client.net = p.bounds.connections
 	p.peer, err = listen("peer", peer, s.peers, p.log, p.metrics, nil)
 	return err
 }

@@ -16,8 +16,8 @@ const closeTimeout = 8 * time.Second
 
 // RunCoordinator runs a coordinator node until ctx ends, and stops it
 // gracefully. It returns an error when the node could not start or go on.
-func RunCoordinator(ctx context.Context, cfg *config.Coordinator, log *slog.Logger) error {
-	n, err := StartCoordinator(cfg, log)
+func RunCoordinator(ctx context.Context, cfg *config.Coordinator, log *slog.Logger, options ...Option) error {
+	n, err := StartCoordinator(cfg, log, options...)
 	if err != nil {
 		return err
 	}
@@ -25,8 +25,8 @@ func RunCoordinator(ctx context.Context, cfg *config.Coordinator, log *slog.Logg
 }
 
 // RunPartition is RunCoordinator for a partition node.
-func RunPartition(ctx context.Context, cfg *config.Partition, log *slog.Logger) error {
-	n, err := StartPartition(ctx, cfg, log)
+func RunPartition(ctx context.Context, cfg *config.Partition, log *slog.Logger, options ...Option) error {
+	n, err := StartPartition(ctx, cfg, log, options...)
 	if err != nil {
 		if stopped(ctx, err) {
 			return nil
