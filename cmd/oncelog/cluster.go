@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -36,8 +37,8 @@ func newClusterStatusCommand(a *app) *cobra.Command {
 it what every node says of itself: a node that does not answer is shown with the
 reason. If no leader answers, the nodes among --servers are asked all the same.
 
-It exits with 1 when a node does not answer, its disk is low, or a group has no
-leader.`,
+It exits with 1 when a node does not answer, its disk is low, its clock is off, or
+a group has no leader.`,
 		Args: takes(0, 0),
 	}
 	return clusterCommand(a, c, func(ctx context.Context, s *session, _ []string) error {
@@ -105,6 +106,9 @@ func (s *session) clusterView(ctx context.Context) *clusterView {
 	}
 	if err != nil {
 		text, _ := explain(err)
+		if advised := (*helpError)(nil); errors.As(err, &advised) { // such as what is wrong with certificates
+			text += "; " + advised.help
+		}
 		v.problem("no coordinator leader answers: %s", text)
 		s.addKnownNodes(ctx, v)
 	}
@@ -192,11 +196,16 @@ func (v *clusterView) judge() {
 			v.problem("%s node %s answers as node %d: two nodes share an address", n.Role, n.name(), n.status.GetNodeId())
 		}
 	}
+	v.judgeClocks()
 	if v.cluster == nil {
 		return
 	}
 	if v.cluster.GetCoordinatorLeader() == 0 {
 		v.problem("the coordinator has no leader")
+	}
+	if len(v.cluster.GetNodes()) == 0 {
+		v.problem("no partition node has registered: start one with `oncelog partition --coordinator` and the peer addresses of the coordinators, " +
+			"or look into the log of one that runs; until then no topic can be created")
 	}
 	for _, shard := range v.cluster.GetShards() {
 		if shard.GetLeader() == 0 {
@@ -258,7 +267,7 @@ func (v *clusterView) table(w io.Writer) error {
 }
 
 func (v *clusterView) nodeTable(w io.Writer) error {
-	t := output.NewTable("role", "node_id", "client_address", "answers", "version", "uptime", "leads", "records_appended", "fsyncs")
+	t := output.NewTable("role", "node_id", "client_address", "answers", "version", "uptime", "clock", "leads", "records_appended", "fsyncs")
 	for i := range v.Nodes {
 		n := &v.Nodes[i]
 		id := any(n.NodeID)
@@ -276,7 +285,7 @@ func (v *clusterView) nodeTable(w io.Writer) error {
 			}
 		}
 		uptime := v.now.Sub(time.UnixMilli(n.status.GetStartedAtMs()))
-		t.Row(n.Role, id, n.Address, "yes", n.status.GetVersion(), output.Duration(uptime),
+		t.Row(n.Role, id, n.Address, "yes", n.status.GetVersion(), output.Duration(uptime), clockText(n),
 			fmt.Sprintf("%d of %d", leads, len(n.status.GetGroups())),
 			output.Count(n.status.GetCounters().GetRecordsAppended()), output.Count(n.status.GetCounters().GetFsyncs()))
 	}

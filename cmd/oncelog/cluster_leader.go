@@ -21,7 +21,7 @@ func newClusterHealthCommand(a *app) *cobra.Command {
 		Short: "Say in a line per problem what is not well, and exit with 1 then",
 		Long: `Health asks the coordinator's leader and every node, as 'oncelog cluster status'
 does, and prints only what is not well: nodes that do not answer, disks that are
-low, groups without a leader. To ask one node whether it serves there is
+low, clocks that are off, groups without a leader. To ask one node whether it serves there is
 'oncelog health'.`,
 		Args: takes(0, 0),
 	}

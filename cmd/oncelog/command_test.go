@@ -16,6 +16,8 @@ import (
 
 	apierrors "github.com/oncelog/oncelog/api/errors"
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
+	"github.com/oncelog/oncelog/cmd/internal/node"
+	"github.com/oncelog/oncelog/internal/task"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write what the commands print into testdata; the difference is for review")
@@ -24,8 +26,14 @@ var rewrite = flag.Bool("rewrite", false, "write what the commands print into te
 // settings.
 const programVariable = "RUN_AS_PROGRAM"
 
+// clockVariable is by how much the clock of a node that the program runs is ahead.
+const clockVariable = "RUN_AHEAD"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(programVariable) != "" {
+		if ahead, err := time.ParseDuration(os.Getenv(clockVariable)); err == nil {
+			run(node.WithRuntime(task.Ahead(ahead)))
+		}
 		main()
 		return
 	}
@@ -117,6 +125,8 @@ func (s *scenario) set(what string) {
 		s.fake.disk = &oncelogv1.DiskStatus{FreeBytes: 12 << 20, MinFreeBytes: 256 << 20, Low: true}
 	case "duel":
 		s.fake.duel = true
+	case "prepared":
+		s.fake.prepared = &fakePrepared{}
 	case "stuck":
 		s.fake.placement.stuck, s.fake.stuck = true, true
 	case "denied":
@@ -147,7 +157,7 @@ func (s *scenario) run(args []string) string {
 	}
 	var out, errs bytes.Buffer
 	a := &app{
-		in: strings.NewReader(s.input), out: &out, err: &errs, now: func() time.Time { return time.UnixMilli(fakeTime) }, look: time.Millisecond,
+		in: strings.NewReader(s.input), out: &out, err: &errs, now: func() time.Time { return time.UnixMilli(fakeTime) }, look: time.Millisecond, quiet: time.Hour,
 		environ: append([]string{"ONCELOG_SERVERS=" + s.fake.address}, s.environ...),
 	}
 	s.input = ""

@@ -48,7 +48,9 @@ type fakeCluster struct {
 	// denied: the transactional ids are shown to nobody.
 	denied bool
 	// duel: producers take the id "duel" from each other.
-	duel      bool
+	duel bool
+	// prepared is the transaction that waits for another system; nil: none does.
+	prepared  *fakePrepared
 	placement *fakePlacement
 	// members are the coordinators; stuck: a change of them does not go on.
 	members *oncelogv1.ListCoordinatorsResponse
@@ -270,6 +272,7 @@ func (f *fakeCluster) ListTransactions(_ context.Context, req *oncelogv1.ListTra
 			TransactionalId: "duel", Txn: fakeRef(40), State: oncelogv1.TransactionState_TRANSACTION_STATE_PREPARE_ABORT, AgeMs: 90_000,
 		})
 	}
+	all = append(all, f.listPrepared()...)
 	resp := &oncelogv1.ListTransactionsResponse{}
 	for _, l := range all {
 		stateFits := len(req.GetStates()) == 0 || slices.Contains(req.GetStates(), l.GetState())
@@ -290,6 +293,9 @@ func (f *fakeCluster) DescribeTransaction(_ context.Context, req *oncelogv1.Desc
 			}
 			d.Outcomes = append(d.Outcomes, &oncelogv1.DecidedTransaction{Txn: fakeRef(i), Outcome: oncelogv1.TransactionOutcome_TRANSACTION_OUTCOME_ABORTED, Reason: reason, DecidedAtMs: fakeTime - int64(i)*60_000})
 		}
+		return d, nil
+	}
+	if d := f.describePrepared(req); d != nil {
 		return d, nil
 	}
 	if req.GetTransactionalId() != "orders-7" && req.GetProducerId() != 4711 {
@@ -324,6 +330,8 @@ func (f *fakeCluster) DescribeTransaction(_ context.Context, req *oncelogv1.Desc
 
 func (f *fakeCluster) AbortTransaction(_ context.Context, req *oncelogv1.AbortTransactionRequest) (*oncelogv1.AbortTransactionResponse, error) {
 	switch {
+	case req.GetTransactionalId() == preparedID:
+		return f.abortPrepared(req)
 	case req.GetTransactionalId() == "idle":
 		return &oncelogv1.AbortTransactionResponse{}, nil
 	case req.GetTransactionalId() != "orders-7":

@@ -12,9 +12,14 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/oncelog/oncelog/cmd/internal/node"
 )
 
-func main() {
+func main() { run() }
+
+// run is the program, of which a test may have nodes run otherwise.
+func run(nodes ...node.Option) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second signal ends the program at once.
 	context.AfterFunc(ctx, stop)
@@ -24,6 +29,7 @@ func main() {
 		interactive: isTerminal(os.Stderr),
 		typed:       isTerminal(os.Stdin),
 		now:         time.Now,
+		nodes:       nodes,
 	}
 	os.Exit(a.run(ctx, os.Args[1:]))
 }

@@ -29,12 +29,22 @@ const defaultLook = 500 * time.Millisecond
 type waiting struct {
 	no    bool
 	limit time.Duration
+	c     *cobra.Command
+}
+
+// longest is how long to wait; 0: as long as it takes. Who gives --timeout to a command
+// means all of it, unless --wait-timeout says more.
+func (w *waiting) longest(timeout time.Duration) time.Duration {
+	if !w.c.Flags().Changed("wait-timeout") && w.c.Flags().Changed("timeout") {
+		return timeout
+	}
+	return w.limit
 }
 
 func addWaiting(c *cobra.Command) *waiting {
-	w := &waiting{}
+	w := &waiting{c: c}
 	c.Flags().BoolVar(&w.no, "no-wait", false, "do not wait until it is done")
-	c.Flags().DurationVar(&w.limit, "wait-timeout", 0, "wait at most so long, and exit with 4 then (0: as long as it takes)")
+	c.Flags().DurationVar(&w.limit, "wait-timeout", 0, "wait at most so long, and exit with 4 then (0: as long as it takes, or as --timeout says where that is given)")
 	return w
 }
 
@@ -46,15 +56,15 @@ func (e *errUnderWay) Error() string {
 }
 
 // until looks at the cluster until done says that nothing is left, and tells on
-// standard error what is left whenever that changes.
+// standard error what is left whenever that changes, and now and then while it does not.
 func (s *session) until(ctx context.Context, w *waiting, what string, left func(*oncelogv1.DescribeClusterResponse) []string) (*oncelogv1.DescribeClusterResponse, error) {
 	outer := ctx
-	if w.limit > 0 {
+	if longest := w.longest(s.cfg.Timeout); longest > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, w.limit)
+		ctx, cancel = context.WithTimeout(ctx, longest)
 		defer cancel()
 	}
-	told := ""
+	told, said, begun := "", time.Now(), time.Now()
 	for {
 		d, err := s.describeCluster(ctx)
 		if err == nil {
@@ -62,9 +72,13 @@ func (s *session) until(ctx context.Context, w *waiting, what string, left func(
 			if len(lines) == 0 {
 				return d, nil
 			}
-			if text := progress(lines); text != told {
+			switch text := progress(lines); {
+			case text != told:
 				fmt.Fprintf(s.err, "%s: %s\n", what, text)
-				told = text
+				told, said = text, time.Now()
+			case time.Since(said) >= sayInterval:
+				fmt.Fprintf(s.err, "%s: for %s now: %s\n", what, output.Duration(time.Since(begun)), text)
+				said = time.Now()
 			}
 		}
 		look := s.look

@@ -57,16 +57,24 @@ below which the partition's shard refuses it. Whose producer id it is says
 }
 
 func newProducerFenceCommand(a *app) *cobra.Command {
+	var epoch uint32
 	c := &cobra.Command{
 		Use:   "fence TRANSACTIONAL_ID",
 		Short: "Finish the current producer of a transactional id",
 		Long: `Fence raises the epoch of a transactional id: whoever uses it now is told FENCED
 and ends, and its open transaction is aborted. An instance that is started
-afterwards works. To end one transaction only there is 'oncelog txn abort'.`,
-		Example: "  oncelog producer fence orders-7",
-		Args:    takes(1, 1),
+afterwards works. With --epoch only who works under that one is meant: if somebody
+has taken over since, nothing is done. To end one transaction only there is
+'oncelog txn abort'.`,
+		Example: `  oncelog producer fence orders-7
+  oncelog producer fence orders-7 --epoch 3`,
+		Args: takes(1, 1),
 	}
+	c.Flags().Uint32Var(&epoch, "epoch", 0, "the epoch that is to be finished (default: whichever is current)")
 	return clusterCommand(a, c, func(ctx context.Context, s *session, args []string) error {
+		if c.Flags().Changed("epoch") {
+			return s.fenceEpoch(ctx, args[0], epoch)
+		}
 		resp, err := ask(ctx, s, "transactional id "+args[0], func(ctx context.Context, a *client.Admin) (*oncelogv1.FenceProducerResponse, error) {
 			return a.FenceProducer(ctx, args[0])
 		})
@@ -77,6 +85,35 @@ afterwards works. To end one transaction only there is 'oncelog txn abort'.`,
 			_, err := fmt.Fprintf(w, "fenced %s: its epoch is %d now\n", output.Printable(args[0]), resp.GetEpoch())
 			return err
 		})
+	})
+}
+
+// fenceEpoch finishes one epoch of an id, and nobody who has taken over since. The answer
+// to a repetition is the same as that to a fence which hit nobody, so who is current is
+// asked first; whoever comes between the two calls is not hit either.
+func (s *session) fenceEpoch(ctx context.Context, id string, epoch uint32) error {
+	what := "transactional id " + id
+	now, err := ask(ctx, s, what, func(ctx context.Context, a *client.Admin) (*oncelogv1.DescribeTransactionResponse, error) {
+		return a.DescribeTransaction(ctx, id)
+	})
+	if err != nil {
+		return unknownProducer(err)
+	}
+	if now.GetEpoch() != epoch {
+		return &helpError{
+			fmt.Errorf("%s: nothing was done: it is at epoch %d, not %d", what, now.GetEpoch(), epoch),
+			"Look at it again with `oncelog txn describe`; without --epoch whoever is current is fenced.",
+		}
+	}
+	resp, err := ask(ctx, s, what, func(ctx context.Context, a *client.Admin) (*oncelogv1.FenceProducerResponse, error) {
+		return a.FenceEpoch(ctx, id, epoch)
+	})
+	if err != nil {
+		return unknownProducer(err)
+	}
+	return s.print(resp, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "fenced epoch %d of %s: its epoch is %d now\n", epoch, output.Printable(id), resp.GetEpoch())
+		return err
 	})
 }
 

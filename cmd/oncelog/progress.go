@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"sync"
@@ -9,11 +10,42 @@ import (
 	"github.com/oncelog/oncelog/cmd/internal/output"
 )
 
-// drawInterval is how often progress is shown.
-const drawInterval = 200 * time.Millisecond
+const (
+	// drawInterval is how often progress is drawn on a terminal.
+	drawInterval = 200 * time.Millisecond
+	// silence is how long a command may take without a word.
+	silence = 2 * time.Second
+	// sayInterval is how often a line says that it still goes on, where nothing is drawn.
+	sayInterval = 10 * time.Second
+)
 
-// meter shows on a terminal how far something is that may take longer than anybody waits
-// without a word. Its methods may be called from any goroutine.
+// meanwhile says on standard error that something still goes on, if it takes longer than
+// anybody waits without a word, and then now and then, until done is called.
+func (a *app) meanwhile(what string) (done func()) {
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		begun := time.Now()
+		for pause := cmp.Or(a.quiet, silence); ; pause = sayInterval {
+			t := time.NewTimer(pause)
+			select {
+			case <-t.C:
+				fmt.Fprintf(a.err, "%s: still waiting, for %s now\n", output.Printable(what), output.Duration(time.Since(begun)))
+			case <-stop:
+				t.Stop()
+				return
+			}
+		}
+	}()
+	return sync.OnceFunc(func() {
+		close(stop)
+		<-ended
+	})
+}
+
+// meter shows how far something is that may take longer than anybody waits without a word:
+// on a terminal it draws, elsewhere it says a line now and then. Its methods may be called
+// from any goroutine.
 type meter struct {
 	*app
 	what  string // such as "copied"
@@ -23,6 +55,7 @@ type meter struct {
 	mu    sync.Mutex
 	done  uint64
 	drawn time.Time
+	said  time.Time
 }
 
 func newMeter(a *app, what string, total uint64) *meter {
@@ -34,11 +67,25 @@ func (m *meter) add(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.done += uint64(n)
-	if !m.interactive || time.Since(m.drawn) < drawInterval {
+	if !m.interactive {
+		m.say()
+		return
+	}
+	if time.Since(m.drawn) < drawInterval {
 		return
 	}
 	m.drawn = time.Now()
 	fmt.Fprintf(m.err, "\r\x1b[K%s", m.line(time.Since(m.begun)))
+}
+
+// say is add where nothing can be drawn. The caller has the lock.
+func (m *meter) say() {
+	now := time.Now()
+	if now.Sub(m.begun) < silence || now.Sub(m.said) < sayInterval {
+		return
+	}
+	m.said = now
+	fmt.Fprintln(m.err, m.line(now.Sub(m.begun)))
 }
 
 // line is what is drawn after some time.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -36,4 +37,45 @@ func TestMeter(t *testing.T) {
 	if got := m.line(time.Second); !strings.HasPrefix(got, "["+strings.Repeat("#", 24)+"] 100%") {
 		t.Errorf("beyond the total: %q", got)
 	}
+}
+
+// TestMeanwhile: what takes long says so after two seconds, and then every ten; what does
+// not says nothing. By a fake clock.
+func TestMeanwhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for took, want := range map[time.Duration]string{
+			silence - time.Millisecond:   "",
+			silence + time.Millisecond:   "topic x: still waiting, for 2s now\n",
+			25*time.Second + sayInterval: "topic x: still waiting, for 2s now\ntopic x: still waiting, for 12s now\ntopic x: still waiting, for 22s now\ntopic x: still waiting, for 32s now\n",
+		} {
+			var said bytes.Buffer
+			done := (&app{err: &said}).meanwhile("topic x")
+			<-time.After(took)
+			done()
+			done() // once more is no error
+			<-time.After(time.Minute)
+			if said.String() != want {
+				t.Errorf("after %v it said %q", took, said.String())
+			}
+		}
+	})
+}
+
+// TestMeterWithoutATerminal says a line now and then, by a fake clock.
+func TestMeterWithoutATerminal(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var said bytes.Buffer
+		m := newMeter(&app{err: &said}, "copied", 25<<20)
+		for range 25 { // seconds
+			<-time.After(time.Second)
+			m.add(1 << 20)
+		}
+		m.clear()
+		lines := strings.Split(strings.TrimSpace(said.String()), "\n")
+		if len(lines) != 3 || !strings.HasSuffix(lines[0], "copied 2.00 MiB of 25.0 MiB, 1.00 MiB/s") || !strings.Contains(lines[2], " 88%, copied 22.0 MiB") {
+			t.Errorf("%q", lines)
+		}
+	})
 }

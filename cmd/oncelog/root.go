@@ -25,6 +25,10 @@ type app struct {
 	typed bool
 	now   func() time.Time
 	look  time.Duration // between two looks at what is waited for; 0: defaultLook
+	quiet time.Duration // how long a call may take without a word; 0: silence
+
+	// nodes are options of the nodes that are run.
+	nodes []node.Option
 
 	configFile string // --config
 	started    bool   // arguments and flags were understood

@@ -53,7 +53,7 @@ and a node that starts with an old list learns the new one.`,
       --client-listen 10.0.0.1:7100 --peer-listen 10.0.0.1:7101 \
       --tls-cert certs/node-1.crt --tls-key certs/node-1.key --tls-ca certs/ca.crt`,
 	}, cfg, &cfg.Log, func(ctx context.Context, log *slog.Logger) error {
-		return node.RunCoordinator(ctx, cfg, log)
+		return node.RunCoordinator(ctx, cfg, log, a.nodes...)
 	})
 	c.AddCommand(coordinatorCommands(a)...)
 	return c
@@ -73,7 +73,7 @@ that are made from then on.`,
       --client-listen 10.0.0.4:7200 --peer-listen 10.0.0.4:7201 \
       --tls-cert certs/node-4.crt --tls-key certs/node-4.key --tls-ca certs/ca.crt`,
 	}, cfg, &cfg.Log, func(ctx context.Context, log *slog.Logger) error {
-		return node.RunPartition(ctx, cfg, log)
+		return node.RunPartition(ctx, cfg, log, a.nodes...)
 	})
 }
 

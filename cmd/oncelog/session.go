@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -57,7 +58,7 @@ func (s *session) dial(ctx context.Context) (*client.Client, error) {
 	}
 	ctx, cancel := s.limit(ctx)
 	defer cancel()
-	waiting := time.AfterFunc(patience, func() {
+	waiting := time.AfterFunc(silence, func() {
 		fmt.Fprintf(s.err, "no coordinator at %s answers yet; trying for %s\n", strings.Join(s.cfg.Servers, ", "), s.cfg.Timeout)
 	})
 	defer waiting.Stop()
@@ -92,9 +93,6 @@ func certificateHelp(err error) string {
 		return "`oncelog cert client` makes a certificate and its key, signed by a CA that `oncelog cert ca` made."
 	}
 }
-
-// patience is how long nothing is said when no server answers.
-const patience = 2 * time.Second
 
 // limit bounds a context by the session's timeout.
 func (s *session) limit(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -131,6 +129,9 @@ func (s *session) connectionHelp(err error) string {
 		return "The cluster asks for a certificate: give --tls-cert and --tls-key; `oncelog cert client` makes such files."
 	case has("remote error: tls"):
 		return "The node refuses this certificate: the node's tls_client_ca, or tls_ca, must have its CA. Peer addresses take nodes only."
+	case s.cfg.CA != "" && has("broken pipe", "connection reset", "error reading server preface"):
+		// Who is refused has ended its half of the handshake, and may find the connection closed before it reads why.
+		return "The node closes the connection; most likely the node refuses this certificate: its tls_client_ca, or tls_ca, must have its CA. Peer addresses take nodes only."
 	case has("expired or is not yet valid"):
 		return "Its certificate, or a clock, is wrong: compare the times with this machine's clock; if that is right, make the node a new certificate (`oncelog cert node`)."
 	case has("x509:", "no node's"):
@@ -149,7 +150,9 @@ func ask[T any](ctx context.Context, s *session, what string, call func(context.
 	}
 	ctx, cancel := s.limit(ctx)
 	defer cancel()
+	done := s.meanwhile(cmp.Or(what, "the cluster"))
 	answer, err := call(ctx, c.Admin())
+	done()
 	if err != nil {
 		return none, about{what, err}
 	}

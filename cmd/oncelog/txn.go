@@ -19,9 +19,9 @@ import (
 )
 
 func newTxnCommand(a *app) *cobra.Command {
-	return parent("txn", "List, describe, watch and abort transactions, and ask for outcomes",
+	return parent("txn", "List, describe, watch, abort and complete transactions, and ask for outcomes",
 		newTxnListCommand(a), newTxnDescribeCommand(a), newTxnHistoryCommand(a), newTxnWatchCommand(a), newTxnBlockingCommand(a),
-		newTxnAbortCommand(a), newTxnOutcomeCommand(a))
+		newTxnAbortCommand(a), newTxnCompleteCommand(a), newTxnOutcomeCommand(a))
 }
 
 // Prefixes of enums' values.
@@ -41,11 +41,15 @@ func newTxnListCommand(a *app) *cobra.Command {
 		Short: "List transactional ids with their current or last transaction",
 		Long: `List shows every transactional id with the state of its current or last
 transaction, in Kafka's names: empty, ongoing, prepare-commit and prepare-abort
-(decided, not yet applied by every shard), complete-commit, complete-abort.
+(decided, not yet applied by every shard), complete-commit, complete-abort. One
+is not Kafka's: prepared, which is a transaction that waits for the word of
+another system.
 
 A transaction that stays ongoing holds back readers of its partitions; find such
-ones with --older-than and end them with 'oncelog txn abort'.`,
+ones with --older-than and end them with 'oncelog txn abort'. So does one that
+stays prepared, and no timeout ends it: 'oncelog txn complete' does.`,
 		Example: `  oncelog txn list --state ongoing --older-than 30s
+  oncelog txn list --state prepared
   oncelog txn list --id orders- -o json`,
 		Args: takes(0, 0),
 	}
@@ -152,8 +156,17 @@ func describeTransaction(w io.Writer, d *oncelogv1.DescribeTransactionResponse) 
 	if o := d.GetOpen(); o != nil {
 		fields = append(fields, "started_at", output.Time(o.GetStartedAtMs()), "deadline", output.Time(o.GetDeadlineMs()))
 	}
+	if p := d.GetPrepared(); p != nil {
+		fields = append(fields, "started_at", output.Time(p.GetStartedAtMs()), "prepared_at", output.Time(p.GetPreparedAtMs()))
+	}
 	if err := output.Fields(w, fields...); err != nil {
 		return err
+	}
+	if p := d.GetPrepared(); p != nil {
+		fmt.Fprintf(w, "\nprepared %s, waits for the word of another system:\n", txnName(p.GetTxn()))
+		if err := participants(w, p.GetParticipants()); err != nil {
+			return err
+		}
 	}
 	if o := d.GetOpen(); o != nil {
 		fmt.Fprintf(w, "\nopen %s:\n", txnName(o.GetTxn()))
@@ -205,21 +218,29 @@ func verdict(o oncelogv1.TransactionOutcome, r oncelogv1.AbortReason) string {
 
 func newTxnAbortCommand(a *app) *cobra.Command {
 	var only string
-	var wait bool
+	var wait, force bool
 	c := &cobra.Command{
 		Use:   "abort TRANSACTIONAL_ID",
 		Short: "Abort the open transaction of a transactional id",
 		Long: `Abort ends the open transaction of a transactional id for good. Its producer is
 told CONFLICT with reason ADMIN and goes on with its next transaction. It is
-always safe for the data: readers see all of a transaction or nothing.`,
+always safe for the data: readers see all of a transaction or nothing.
+
+A prepared transaction is refused. Another system, such as a database, has the
+word about it: find it there, and carry it out with 'oncelog txn complete'. With
+--force it is aborted without asking anybody. If the other system has committed
+its part, or does so later, that stays without the records and positions of this
+transaction, and nothing brings them back.`,
 		Example: `  oncelog txn abort orders-7
-  oncelog txn abort orders-7 --txn 4711/3/12   # this one, and no later one`,
+  oncelog txn abort orders-7 --txn 4711/3/12   # this one, and no later one
+  oncelog txn abort bank-1 --txn 4713/2/5 --force   # prepared, and its word is lost`,
 		Args: takes(1, 1),
 	}
 	c.Flags().StringVar(&only, "txn", "", "abort only this transaction, PRODUCER_ID/EPOCH/TXN_NUMBER")
 	c.Flags().BoolVar(&wait, "wait", true, "wait until every shard has applied the abort")
+	c.Flags().BoolVar(&force, "force", false, "abort a prepared transaction, too, of which the other system may have committed its part")
 	return clusterCommand(a, c, func(ctx context.Context, s *session, args []string) error {
-		req := &oncelogv1.AbortTransactionRequest{TransactionalId: args[0], WaitApplied: wait}
+		req := &oncelogv1.AbortTransactionRequest{TransactionalId: args[0], WaitApplied: wait, Force: force}
 		if only != "" {
 			txn, err := parseTxn(only)
 			if err != nil {
@@ -231,7 +252,7 @@ always safe for the data: readers see all of a transaction or nothing.`,
 			return a.AbortTransaction(ctx, req)
 		})
 		if err != nil {
-			return unknownProducer(err)
+			return unknownProducer(preparedExists(err))
 		}
 		return s.print(resp, func(w io.Writer) error {
 			if resp.GetTxn() == nil {
