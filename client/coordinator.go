@@ -221,7 +221,7 @@ func (c *Client) afterFailure(target string, e *apierrors.Error, p *patience) (w
 		}
 		return true, c.rt.Since(p.unknown) < unknownPartitionGrace
 	case oncelogv1.ErrorCode_ERROR_CODE_OVERLOADED, oncelogv1.ErrorCode_ERROR_CODE_THROTTLED,
-		oncelogv1.ErrorCode_ERROR_CODE_QUOTA_EXCEEDED:
+		oncelogv1.ErrorCode_ERROR_CODE_QUOTA_EXCEEDED, oncelogv1.ErrorCode_ERROR_CODE_UNSTABLE_OFFSET_COMMIT:
 		return true, true
 	}
 	switch e.Class() {

@@ -31,6 +31,9 @@
 //	ErrOutcomeUnknown        the answer was lost: call Commit again, ask
 //	                         Client.Outcome, or after a crash Producer.Previous
 //
+// A transaction whose outcome a database is to decide is prepared instead: see
+// [Tx.Prepare].
+//
 // One failed Send dooms the transaction, and Commit then returns that failure:
 // nobody needs to look at single records to be correct.
 //

@@ -11,6 +11,13 @@ import (
 	oncelogv1 "github.com/oncelog/oncelog/api/oncelog/v1"
 )
 
+const (
+	opCommit   = "commit"
+	opAbort    = "abort"
+	opPrepare  = "prepare"
+	opComplete = "complete prepared"
+)
+
 // abortLimit bounds Abort, which does not listen to its context's end.
 const abortLimit = 10 * time.Second
 
@@ -44,33 +51,44 @@ func (t *Tx) Commit(ctx context.Context) (err error) {
 		return nil
 	case state == txUnknown:
 		return t.decide(ctx)
+	case state == txPrepared, state == txOpen && t.preparing:
+		return t.isPrepared(opCommit)
 	case state != txOpen:
-		return t.failed("commit", "TXN_ENDED", ClassFatal, outcomeIn(state), ErrTxDone)
+		return t.failed(opCommit, "TXN_ENDED", ClassFatal, outcomeIn(state), ErrTxDone)
 	case doomed != nil:
-		return t.notCommitted(doomed)
+		return t.notCommitted(opCommit, doomed)
 	}
+	if err := t.gather(ctx, opCommit); err != nil {
+		return err
+	}
+	if !t.w.touched() && len(t.consumed()) == 0 {
+		t.leave(txCommitted, ErrTxDone)
+		return nil
+	}
+	return t.decide(ctx)
+}
+
+// gather refuses further records and offsets, and makes what every Commit or Prepare
+// sends, once all of it is durable.
+func (t *Tx) gather(ctx context.Context, op string) error {
 	t.seal()
-	err = t.awaitSends(ctx)
+	err := t.awaitSends(ctx)
 	if err == nil {
 		err = t.w.flush(ctx)
 	}
 	if err != nil {
 		if _, doomed := t.current(); doomed != nil {
-			return t.notCommitted(doomed)
+			return t.notCommitted(op, doomed)
 		}
-		return t.commitEnded(err, false)
+		return t.unsent(op, err)
 	}
 	if t.commit == nil {
-		if !t.w.touched() && len(t.consumed()) == 0 {
-			t.leave(txCommitted, ErrTxDone)
-			return nil
-		}
 		t.commit = &oncelogv1.EndTransactionRequest{
 			Txn: t.w.ref, ProducerToken: t.p.token, Commit: true,
 			Partitions: t.w.progress(), Offsets: t.groupOffsets(),
 		}
 	}
-	return t.decide(ctx)
+	return nil
 }
 
 // seal refuses further records and offsets.
@@ -93,7 +111,7 @@ func (t *Tx) commitNotReached(err error) error {
 	case state == txOpen, state == txUnknown:
 		return t.unknown(err)
 	default:
-		return t.failed("commit", "TXN_ENDED", ClassFatal, outcomeIn(state), ErrTxDone)
+		return t.failed(opCommit, "TXN_ENDED", ClassFatal, outcomeIn(state), ErrTxDone)
 	}
 }
 
@@ -111,7 +129,7 @@ func (t *Tx) decide(ctx context.Context) error {
 	}
 	switch {
 	case refused.Code == oncelogv1.ErrorCode_ERROR_CODE_CONFLICT:
-		return t.aborted(refused)
+		return t.aborted(opCommit, refused)
 	case outlives(refused):
 		return t.outlived(ctx, refused)
 	}
@@ -120,7 +138,12 @@ func (t *Tx) decide(ctx context.Context) error {
 	if t.uncertain {
 		return t.settle(ctx, refused)
 	}
-	e := t.refusal(refused)
+	return t.refuse(opCommit, refused)
+}
+
+// refuse is the ending of a Commit or Prepare that was refused, and nothing decided.
+func (t *Tx) refuse(op string, refused *apierrors.Error) error {
+	e := t.refusal(op, refused)
 	e.Outcome = OutcomeOpen
 	t.markStale(refused, e)
 	t.doom(e)
@@ -129,8 +152,8 @@ func (t *Tx) decide(ctx context.Context) error {
 
 // refusal names a refused commit. What was repeated long enough is retriable no
 // more.
-func (t *Tx) refusal(refused *apierrors.Error) *Error {
-	e := t.tag(fromServer("commit", refused))
+func (t *Tx) refusal(op string, refused *apierrors.Error) *Error {
+	e := t.tag(fromServer(op, refused))
 	if e.Class == ClassRetriable {
 		e.Class = ClassAbortable
 	}
@@ -149,12 +172,7 @@ func (t *Tx) end(ctx context.Context, req *oncelogv1.EndTransactionRequest) (unc
 func (t *Tx) commitEnded(err error, uncertain bool) error {
 	state, _ := t.current()
 	if !uncertain && state == txOpen {
-		e := *wrap("commit", err)
-		e.Outcome, e.TxID = OutcomeOpen, t.id
-		if e.Class == ClassRetriable {
-			e.Class = ClassAbortable
-		}
-		return &e
+		return t.unsent(opCommit, err)
 	}
 	t.mu.Lock()
 	if t.state == txOpen {
@@ -164,8 +182,18 @@ func (t *Tx) commitEnded(err error, uncertain bool) error {
 	return t.unknown(err)
 }
 
+// unsent is the ending of a Commit or Prepare that surely did nothing.
+func (t *Tx) unsent(op string, err error) error {
+	e := *wrap(op, err)
+	e.Outcome, e.TxID = OutcomeOpen, t.id
+	if e.Class == ClassRetriable {
+		e.Class = ClassAbortable
+	}
+	return &e
+}
+
 func (t *Tx) unknown(err error) *Error {
-	return t.failed("commit", codeOutcomeUnknown, ClassRetriable, OutcomeUnknown,
+	return t.failed(opCommit, codeOutcomeUnknown, ClassRetriable, OutcomeUnknown,
 		errors.Join(ErrOutcomeUnknown, err))
 }
 
@@ -178,8 +206,8 @@ func (t *Tx) committed() {
 }
 
 // aborted takes note of an abort that somebody else decided.
-func (t *Tx) aborted(refused *apierrors.Error) error {
-	e := t.tag(fromServer("commit", refused))
+func (t *Tx) aborted(op string, refused *apierrors.Error) error {
+	e := t.tag(fromServer(op, refused))
 	if refused.Metadata[apierrors.KeyOutcome] == "COMMITTED" {
 		e.Outcome = OutcomeCommitted // this client never asked for the opposite
 		t.leave(txCommitted, e)
@@ -212,7 +240,7 @@ func outlives(e *apierrors.Error) bool {
 // has, and so it may have where every attempt was refused: something on the way
 // may have repeated one of them, and a copy met other circumstances.
 func (t *Tx) outlived(ctx context.Context, refused *apierrors.Error) error {
-	e := t.tag(fromServer("commit", refused))
+	e := t.tag(fromServer(opCommit, refused))
 	e.Outcome = OutcomeAborted
 	state := txAborted
 	if t.uncertain || refused.Code != oncelogv1.ErrorCode_ERROR_CODE_FENCED {
@@ -235,7 +263,7 @@ func (t *Tx) outlived(ctx context.Context, refused *apierrors.Error) error {
 
 // settle makes a refusal final after attempts without an answer, by an abort.
 func (t *Tx) settle(ctx context.Context, refused *apierrors.Error) error {
-	e := t.refusal(refused)
+	e := t.refusal(opCommit, refused)
 	_, err := t.end(ctx, t.abortRequest())
 	var conflict *apierrors.Error
 	switch {
@@ -266,9 +294,10 @@ func (t *Tx) settle(ctx context.Context, refused *apierrors.Error) error {
 // deferred Abort is harmless. It goes on when ctx is cancelled, for 10 s at most.
 //
 // After a commit without an answer it sends nothing and returns
-// ErrOutcomeUnknown. Any other error says that the abort is not confirmed. The
-// transaction ends all the same, by its timeout or with the producer's next one,
-// which Begin allows. Abort never returns class abortable.
+// ErrOutcomeUnknown, and once the transaction is prepared ErrTxPrepared. Any other
+// error says that the abort is not confirmed. The transaction ends all the same, by
+// its timeout or with the producer's next one, which Begin allows. Abort never
+// returns class abortable.
 func (t *Tx) Abort(ctx context.Context) (err error) {
 	if state, _ := t.current(); state == txCommitted || state == txAborted || state == txFinished {
 		return nil
@@ -278,14 +307,16 @@ func (t *Tx) Abort(ctx context.Context) (err error) {
 	ctx, cancel := t.p.c.rt.WithTimeout(context.WithoutCancel(ctx), abortLimit)
 	defer cancel()
 	if err := t.lock(ctx); err != nil {
-		return t.tag(wrap("abort", err))
+		return t.tag(wrap(opAbort, err))
 	}
 	defer t.unlock()
 	switch state, _ := t.current(); state {
 	case txCommitted, txAborted, txFinished:
 		return nil
 	case txUnknown:
-		return t.failed("abort", codeOutcomeUnknown, ClassRetriable, OutcomeUnknown, ErrOutcomeUnknown)
+		return t.failed(opAbort, codeOutcomeUnknown, ClassRetriable, OutcomeUnknown, ErrOutcomeUnknown)
+	case txPrepared:
+		return t.isPrepared(opAbort)
 	case txOpen:
 		t.leave(txAborting, ErrTxDone)
 		t.rewind()
@@ -314,11 +345,16 @@ func (t *Tx) abortRequest() *oncelogv1.EndTransactionRequest {
 
 func (t *Tx) sendAbort(ctx context.Context) error {
 	_, err := t.end(ctx, t.abortRequest())
+	if apierrors.CodeOf(err) == oncelogv1.ErrorCode_ERROR_CODE_PREPARED_EXISTS && t.preparing {
+		// The prepare without an answer has arrived. As nobody was told that it has,
+		// nobody can have decided for commit.
+		_, err = t.p.c.sendWord(ctx, t.id, false)
+	}
 	if err == nil {
 		t.leave(txAborted, ErrTxDone)
 		return nil
 	}
-	e := t.tag(wrap("abort", err))
+	e := t.tag(wrap(opAbort, err))
 	switch apierrors.CodeOf(serverError(e)) {
 	case oncelogv1.ErrorCode_ERROR_CODE_FENCED, oncelogv1.ErrorCode_ERROR_CODE_UNKNOWN_PRODUCER:
 		t.p.finish(e)
@@ -327,7 +363,7 @@ func (t *Tx) sendAbort(ctx context.Context) error {
 		t.leave(txAborted, e) // over long ago, and nobody has asked for a commit
 		return nil
 	case oncelogv1.ErrorCode_ERROR_CODE_CONFLICT:
-		return t.aborted(apierrors.From(serverError(e)))
+		return t.aborted(opAbort, apierrors.From(serverError(e)))
 	}
 	if e.Class == ClassAbortable {
 		e.Class = ClassRetriable
@@ -366,10 +402,10 @@ func (t *Tx) markStale(refused *apierrors.Error, e *Error) {
 	}
 }
 
-// notCommitted is Commit's word about a doomed transaction.
-func (t *Tx) notCommitted(doomed *Error) error {
+// notCommitted is the word of Commit or Prepare about a doomed transaction.
+func (t *Tx) notCommitted(op string, doomed *Error) error {
 	e := *doomed
-	e.Op, e.TxID, e.Outcome = "commit", t.id, OutcomeOpen
+	e.Op, e.TxID, e.Outcome = op, t.id, OutcomeOpen
 	return &e
 }
 
@@ -385,6 +421,8 @@ func outcomeIn(s txState) Outcome {
 		return OutcomeCommitted
 	case txFinished:
 		return OutcomeForgotten
+	case txPrepared:
+		return OutcomePrepared
 	default:
 		return OutcomeOpen
 	}

@@ -23,6 +23,9 @@ var (
 	// ErrTxTimeout: the transaction was open longer than its timeout and was
 	// aborted. The producer goes on with the next one.
 	ErrTxTimeout = errors.New("the transaction timed out")
+	// ErrTxPrepared: a transaction of the transactional id is prepared, and
+	// Client.CompletePrepared decides it.
+	ErrTxPrepared = errors.New("a transaction is prepared and waits for the word of another system")
 	// ErrOutcomeUnknown: the answer to a commit was lost. Call Commit again on the
 	// same Tx, ask Client.Outcome, or after a crash Producer.Previous.
 	ErrOutcomeUnknown = errors.New("the outcome of the transaction is not known")
@@ -80,6 +83,7 @@ const (
 	codePanicked        = "PANICKED"         // the partitioner panicked within a Send
 	codeStaleMember     = "STALE_MEMBER"     // a batch of a partition that the group has asked back
 	codeNoOffset        = "NO_OFFSET"        // no committed position, and StartNone
+	codePreparedExists  = "PREPARED_EXISTS"  // a transaction that this process knows to be prepared
 )
 
 // Error is a failure of this package.
@@ -150,7 +154,7 @@ func ClassOf(err error) Class {
 		return 0
 	case errors.As(err, &e):
 		return e.Class
-	case errors.Is(err, ErrTxDone), errors.Is(err, ErrTxOpen), errors.Is(err, ErrClosed), errors.Is(err, ErrFenced):
+	case errors.Is(err, ErrTxDone), errors.Is(err, ErrTxOpen), errors.Is(err, ErrTxPrepared), errors.Is(err, ErrClosed), errors.Is(err, ErrFenced):
 		return ClassFatal
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return ClassRetriable
@@ -231,6 +235,8 @@ func sentinelOf(e *apierrors.Error) error {
 		return ErrStaleMember
 	case oncelogv1.ErrorCode_ERROR_CODE_FENCED_INSTANCE_ID:
 		return ErrFencedInstance
+	case oncelogv1.ErrorCode_ERROR_CODE_PREPARED_EXISTS:
+		return ErrTxPrepared
 	case oncelogv1.ErrorCode_ERROR_CODE_CONFLICT, oncelogv1.ErrorCode_ERROR_CODE_TXN_ENDED:
 		switch e.Metadata[apierrors.KeyReason] {
 		case "FENCED":

@@ -30,6 +30,7 @@ var ownErrors = map[string]struct{ class, text, help string }{
 	"NO_OFFSET":        {"fatal", "the group has no committed position, and StartNone says that it must have", "Set one with `oncelog group reset-offsets`, or begin elsewhere with WithStart."},
 	"OUTCOME_UNKNOWN":  {"retriable", "the answer to a commit was lost", "Call Commit again on the same Tx, ask Client.Outcome, or after a crash Producer.Previous."},
 	"PANICKED":         {"abortable", "the partitioner panicked within a Send, so records are missing", "Mend the partitioner; a deferred Abort ends the transaction."},
+	"PREPARED_EXISTS":  {"fatal", "a transaction of the producer is prepared, so nothing else can be begun, committed or aborted", "Carry out the word of the other system with Client.CompletePrepared; after a restart InitTransactions with WithKeepPrepared."},
 	"STALE_BATCH":      {"fatal", "the batch was committed before, the consumer has moved since it was polled, or an earlier batch's transaction has not ended", "Commit batches once, in the order of their Polls."},
 	"STALE_MEMBER":     {"abortable", "the group has asked back a partition of the batch", "Abort; Process does, and goes on with what the consumer has now."},
 	"TXN_ENDED":        {"fatal", "the transaction has ended: Commit or Abort was called before", "Begin a new one."},
@@ -38,11 +39,11 @@ var ownErrors = map[string]struct{ class, text, help string }{
 }
 
 // serverSentinels and ownSentinels are the codes that errors.Is finds.
-var serverSentinels = map[string]string{"FENCED": "ErrFenced", "STALE_MEMBER": "ErrStaleMember", "FENCED_INSTANCE_ID": "ErrFencedInstance"}
+var serverSentinels = map[string]string{"FENCED": "ErrFenced", "STALE_MEMBER": "ErrStaleMember", "FENCED_INSTANCE_ID": "ErrFencedInstance", "PREPARED_EXISTS": "ErrTxPrepared"}
 
 var ownSentinels = map[string]string{
 	"STALE_MEMBER": "ErrStaleMember", "NO_OFFSET": "ErrNoOffset",
-	"CLOSED": "ErrClosed", "OUTCOME_UNKNOWN": "ErrOutcomeUnknown", "TX_OPEN": "ErrTxOpen", "TX_TIMEOUT": "ErrTxTimeout", "TXN_ENDED": "ErrTxDone",
+	"CLOSED": "ErrClosed", "OUTCOME_UNKNOWN": "ErrOutcomeUnknown", "TX_OPEN": "ErrTxOpen", "TX_TIMEOUT": "ErrTxTimeout", "TXN_ENDED": "ErrTxDone", "PREPARED_EXISTS": "ErrTxPrepared",
 }
 
 const errorsHead = `# Errors

@@ -55,6 +55,46 @@ func ExampleProducer_Begin() {
 	_ = pay
 }
 
+// A database decides: what it has committed is what becomes visible. decide writes rows
+// and the name of the transaction, and commits them; decided tells whether it did.
+func ExampleTx_Prepare() {
+	transfer := func(ctx context.Context, c *client.Client, p *client.Producer, decide func(ctx context.Context, name string) error) error {
+		tx, err := p.Begin(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = tx.Abort(ctx) }() // harmless once it is prepared
+		if err := tx.Send(ctx, &client.Record{Topic: "debits", Key: []byte("alice"), Value: []byte("10")}); err != nil {
+			return err
+		}
+		if err := tx.Prepare(ctx); err != nil {
+			return err // the deferred Abort ends it
+		}
+		if err := decide(ctx, tx.ID().String()); err != nil {
+			return err // decided or not: the next start finds out, see recovered
+		}
+		return c.CompletePrepared(ctx, tx.ID(), true)
+	}
+	// At the next start: what the last life has prepared gets its word.
+	recovered := func(ctx context.Context, c *client.Client, decided func(ctx context.Context, name string) (bool, error)) (*client.Producer, error) {
+		p, err := c.InitTransactions(ctx, "transfers-1", client.WithKeepPrepared())
+		if err != nil {
+			return nil, err
+		}
+		if id, ok := p.Prepared(); ok {
+			commit, err := decided(ctx, id.String())
+			if err != nil {
+				return nil, err
+			}
+			if err := c.CompletePrepared(ctx, id, commit); err != nil {
+				return nil, err
+			}
+		}
+		return p, nil
+	}
+	_, _ = transfer, recovered
+}
+
 // Consume, transform, produce, exactly once. To scale out, run it in more
 // instances: the group shares the partitions of the topic among them, and each has
 // a transactional id of its own.

@@ -31,7 +31,7 @@ func (c *Client) IdempotentProducer(ctx context.Context, opts ...ProducerOption)
 	if err := cfg.check("idempotent producer"); err != nil {
 		return nil, err
 	}
-	resp, err := c.initProducer(ctx, "", cfg.timeout)
+	resp, err := c.initProducer(ctx, "", &cfg)
 	if err != nil {
 		return nil, wrap("idempotent producer", err)
 	}

@@ -22,19 +22,22 @@ func (t *Tx) observe(ctx context.Context, kind SpanKind) (spanned context.Contex
 // tellEnd tells of the end of the transaction, once it has ended.
 func (t *Tx) tellEnd() {
 	t.mu.Lock()
-	if t.told || t.state == txOpen || t.state == txUnknown {
+	if t.told || t.state == txOpen || t.state == txUnknown || t.state == txPrepared {
 		t.mu.Unlock()
 		return
 	}
 	t.told = true
 	e := TxEvent{TxID: t.id, Outcome: outcomeIn(t.state), Open: t.p.c.rt.Since(t.begun)}
+	cause := context.Cause(t.ctx)
+	if errors.Is(cause, ErrTxPrepared) {
+		cause = t.cause
+	}
 	t.mu.Unlock()
 	var failure error
 	if e.Outcome != OutcomeCommitted {
 		if e.Outcome == OutcomeOpen { // Abort was called, and nothing can commit it any more
 			e.Outcome = OutcomeAborted
 		}
-		cause := context.Cause(t.ctx)
 		if e.Reason = reasonOf(cause); e.Reason != reasonClient {
 			failure = cause
 		}
@@ -55,7 +58,7 @@ func reasonOf(cause error) string {
 		return "FENCED"
 	case errors.Is(cause, ErrTxTimeout):
 		return codeTxTimeout
-	case errors.Is(cause, ErrTxDone):
+	case errors.Is(cause, ErrTxDone), errors.Is(cause, ErrTxPrepared):
 		return reasonClient
 	case errors.As(cause, &e):
 		return e.Code

@@ -88,6 +88,7 @@ type producerConfig struct {
 	maxInFlight     int
 	compression     Compression
 	partitioner     Partitioner
+	keepPrepared    bool
 }
 
 func defaultProducerConfig() producerConfig {
@@ -164,6 +165,12 @@ func WithCompression(t Compression) ProducerOption {
 func WithPartitioner(p Partitioner) ProducerOption {
 	return func(c *producerConfig) { c.partitioner = p }
 }
+
+// WithKeepPrepared has InitTransactions keep a transaction of the id that is
+// prepared, see Tx.Prepare, instead of failing with ErrTxPrepared. Producer.Prepared
+// names it: look for the word about it in the other system, and carry it out with
+// Client.CompletePrepared.
+func WithKeepPrepared() ProducerOption { return func(c *producerConfig) { c.keepPrepared = true } }
 
 // Compression is the codec of batches.
 type Compression uint8

@@ -2,7 +2,10 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"google.golang.org/grpc"
 
@@ -27,6 +30,25 @@ func (t TxID) String() string {
 	return fmt.Sprintf("%s:%d/%d/%d", t.TransactionalID, t.ProducerID, t.Epoch, t.Number)
 }
 
+// ParseTxID is the reverse of String.
+func ParseTxID(text string) (TxID, error) {
+	// The transactional id may have every character in it.
+	id, numbers := "", text
+	if at := strings.LastIndexByte(text, ':'); at >= 0 {
+		id, numbers = text[:at], text[at+1:]
+	}
+	parts := strings.Split(numbers, "/")
+	if id != "" && len(id) <= maxNameBytes && len(parts) == 3 {
+		producer, err1 := strconv.ParseUint(parts[0], 10, 64)
+		epoch, err2 := strconv.ParseUint(parts[1], 10, 32)
+		number, err3 := strconv.ParseUint(parts[2], 10, 64)
+		if errors.Join(err1, err2, err3) == nil {
+			return TxID{TransactionalID: id, ProducerID: producer, Epoch: uint32(epoch), Number: number}, nil
+		}
+	}
+	return TxID{}, invalid("parse transaction id", "%q: it must be ID:PRODUCER_ID/EPOCH/NUMBER, such as transfers-1:4711/3/12", text)
+}
+
 func (t TxID) ref() *oncelogv1.TxnRef {
 	return &oncelogv1.TxnRef{ProducerId: t.ProducerID, Epoch: t.Epoch, TxnNumber: t.Number}
 }
@@ -49,6 +71,9 @@ const (
 	OutcomeForgotten
 	// OutcomeInvalid: no such transaction was ever handed out.
 	OutcomeInvalid
+	// OutcomePrepared: not decided; it waits for the word of another system, see
+	// Client.CompletePrepared.
+	OutcomePrepared
 )
 
 // String returns the outcome in one lower case word.
@@ -64,6 +89,8 @@ func (o Outcome) String() string {
 		return "forgotten"
 	case OutcomeInvalid:
 		return "invalid"
+	case OutcomePrepared:
+		return "prepared"
 	default:
 		return "unknown"
 	}
@@ -81,6 +108,8 @@ func outcomeOf(o oncelogv1.TransactionOutcome) Outcome {
 		return OutcomeForgotten
 	case oncelogv1.TransactionOutcome_TRANSACTION_OUTCOME_INVALID:
 		return OutcomeInvalid
+	case oncelogv1.TransactionOutcome_TRANSACTION_OUTCOME_PREPARED:
+		return OutcomePrepared
 	default:
 		return OutcomeUnknown
 	}

@@ -321,7 +321,7 @@ func (k *Consumer) end(err error) {
 // of this batch or a later one, finds that out first.
 func (k *Consumer) Commit(ctx context.Context, b *Batch) error {
 	if b == nil || b.consumer != k {
-		return invalid(opCommit, "a batch of this consumer is needed")
+		return invalid(opCommitOffsets, "a batch of this consumer is needed")
 	}
 	began := k.c.rt.Now()
 	err := k.commitBatch(ctx, b)
@@ -331,7 +331,7 @@ func (k *Consumer) Commit(ctx context.Context, b *Batch) error {
 
 func (k *Consumer) commitBatch(ctx context.Context, b *Batch) error {
 	if !k.commits.LockUntil(k.c.rt, ctx.Done()) {
-		return wrap(opCommit, ctx.Err())
+		return wrap(opCommitOffsets, ctx.Err())
 	}
 	defer k.commits.Unlock()
 	if k.unsettled != nil {
@@ -344,8 +344,8 @@ func (k *Consumer) commitBatch(ctx context.Context, b *Batch) error {
 	}
 	o := &txOffsets{consumer: k}
 	if err := k.prepare(o, b); err != nil {
-		e := *wrap(opCommit, err)
-		e.Op = opCommit
+		e := *wrap(opCommitOffsets, err)
+		e.Op = opCommitOffsets
 		return &e
 	}
 	return k.commitPositions(ctx, o)
@@ -353,9 +353,9 @@ func (k *Consumer) commitBatch(ctx context.Context, b *Batch) error {
 
 // Calls that name themselves in errors.
 const (
-	opCommit      = "commit offsets"
-	opSendOffsets = "send offsets"
-	opClaim       = "claim"
+	opCommitOffsets = "commit offsets"
+	opSendOffsets   = "send offsets"
+	opClaim         = "claim"
 )
 
 // commitPositions moves the group's positions. The commits lock is held.
@@ -371,7 +371,7 @@ func (k *Consumer) commitPositions(ctx context.Context, o *txOffsets) error {
 		k.positionsCommitted(o)
 		return nil
 	}
-	e := wrap(opCommit, err)
+	e := wrap(opCommitOffsets, err)
 	switch {
 	case errors.Is(e, ErrStaleMember):
 		k.markStale(o, e)

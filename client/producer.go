@@ -31,13 +31,16 @@ type Producer struct {
 	mu      sync.Mutex
 	number  uint64 // of the last transaction
 	current *Tx    // the last transaction; nil before the first
-	fatal   *Error // why the producer is finished
-	closed  bool
+	// prepared is an earlier life's transaction that waits for its word; zero: none.
+	prepared TxID
+	fatal    *Error // why the producer is finished
+	closed   bool
 }
 
 // InitTransactions registers this process as the user of a transactional id, 1
 // to 249 bytes, and returns its producer. It fences every earlier user of the id
-// and aborts what they left open; so two processes must not share an id.
+// and aborts what they left open; so two processes must not share an id. What they
+// left prepared it does not: that is ErrTxPrepared, unless WithKeepPrepared.
 //
 // It returns when earlier transactions of the id are complete, so that what they
 // wrote can be read back. If some node is down it returns without waiting for
@@ -53,7 +56,7 @@ func (c *Client) InitTransactions(ctx context.Context, transactionalID string, o
 	if n := len(transactionalID); n == 0 || n > maxNameBytes {
 		return nil, invalid("init transactions", "transactional id of %d bytes: 1 to %d", n, maxNameBytes)
 	}
-	resp, err := c.initProducer(ctx, transactionalID, cfg.timeout)
+	resp, err := c.initProducer(ctx, transactionalID, &cfg)
 	if err != nil {
 		return nil, wrap("init transactions", err)
 	}
@@ -69,6 +72,12 @@ func (c *Client) InitTransactions(ctx context.Context, transactionalID string, o
 		}
 		p.outcome = outcomeOf(prev.GetOutcome())
 	}
+	if kept := resp.GetPrepared(); kept != nil {
+		p.prepared = TxID{
+			TransactionalID: transactionalID, ProducerID: kept.GetProducerId(),
+			Epoch: kept.GetEpoch(), Number: kept.GetTxnNumber(),
+		}
+	}
 	if len(p.pending) > 0 {
 		c.log.Warn("earlier transactions are not complete on all shards yet",
 			"transactional_id", transactionalID, "shards", p.pending)
@@ -81,11 +90,12 @@ func (c *Client) InitTransactions(ctx context.Context, transactionalID string, o
 
 // initProducer asks for a producer id and epoch. Repetitions carry the same
 // request id, so that the epoch is raised once.
-func (c *Client) initProducer(ctx context.Context, id string, timeout time.Duration) (*oncelogv1.InitProducerResponse, error) {
+func (c *Client) initProducer(ctx context.Context, id string, cfg *producerConfig) (*oncelogv1.InitProducerResponse, error) {
 	req := &oncelogv1.InitProducerRequest{
 		TransactionalId: id,
 		RequestId:       randomID(),
-		TimeoutMs:       timeout.Milliseconds(),
+		TimeoutMs:       cfg.timeout.Milliseconds(),
+		KeepPrepared:    cfg.keepPrepared,
 		ClientId:        c.cfg.clientID,
 	}
 	var resp *oncelogv1.InitProducerResponse
@@ -107,7 +117,8 @@ func randomID() string {
 // end. Begin does not wait for the markers of the last transaction.
 //
 // Errors: ErrTxOpen while the last transaction has neither been committed nor
-// aborted, or its outcome is unknown; fatal ones once the producer is finished.
+// aborted, or its outcome is unknown; ErrTxPrepared while one is prepared; fatal ones
+// once the producer is finished.
 func (p *Producer) Begin(ctx context.Context) (*Tx, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, wrap("begin", err)
@@ -129,6 +140,10 @@ func (p *Producer) next(ctx context.Context) (*Tx, error) {
 		return nil, wrap("begin", ErrClosed)
 	case p.fatal != nil:
 		return nil, p.fatal
+	case p.prepared != (TxID{}):
+		return nil, preparedExists("begin", p.prepared)
+	case p.current != nil && p.current.waits():
+		return nil, preparedExists("begin", p.current.id)
 	case p.current != nil && !p.current.released():
 		return nil, &Error{Op: "begin", Code: "TX_OPEN", Class: ClassFatal, TxID: p.current.id, Err: ErrTxOpen}
 	}
@@ -146,6 +161,15 @@ func (p *Producer) next(ctx context.Context) (*Tx, error) {
 // named: Client.Outcome of its TxID says that it was aborted.
 func (p *Producer) Previous() (TxID, Outcome) { return p.previous, p.outcome }
 
+// Prepared returns the transaction of an earlier life of the transactional id that
+// was kept because it is prepared, see WithKeepPrepared, as long as this process has
+// not completed it. Nothing can be begun before that.
+func (p *Producer) Prepared() (id TxID, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.prepared, p.prepared != (TxID{})
+}
+
 // IncompleteShards lists shards that had not applied the end of earlier
 // transactions when InitTransactions returned; readers may have to wait for them.
 // Empty as a rule.
@@ -155,8 +179,8 @@ func (p *Producer) IncompleteShards() []uint64 { return p.pending }
 func (p *Producer) TransactionalID() string { return p.id.TransactionalID }
 
 // Close aborts an open transaction and ends the producer. A transaction whose
-// commit got no answer is left as it is. It takes 10 s at most. Closing twice is
-// harmless.
+// commit got no answer is left as it is, and so is one that is prepared. It takes
+// 10 s at most. Closing twice is harmless.
 func (p *Producer) Close() error {
 	p.mu.Lock()
 	tx := p.current

@@ -34,10 +34,12 @@ type Tx struct {
 	// Guarded by ending.
 	commit    *oncelogv1.EndTransactionRequest // what every Commit sends
 	uncertain bool                             // a commit may have arrived without an answer
+	preparing bool                             // a prepare may have arrived without an answer
 
 	begun   time.Time
 	endSpan func(error)
-	told    bool // the hooks and the tracer know of the end; guarded by mu
+	told    bool  // the hooks and the tracer know of the end; guarded by mu
+	cause   error // of the end; guarded by mu
 }
 
 // txState is where a transaction stands.
@@ -46,6 +48,7 @@ type txState uint8
 const (
 	txOpen      txState = iota
 	txUnknown           // a commit was sent and its answer lost
+	txPrepared          // another system decides
 	txAborting          // Abort was called; the cluster has not confirmed it
 	txCommitted         // confirmed
 	txAborted           // confirmed, or nothing was there to abort
@@ -66,9 +69,9 @@ func newTx(ctx context.Context, p *Producer, id TxID) *Tx {
 // Client.Outcome.
 func (t *Tx) ID() TxID { return t.id }
 
-// Context ends with the transaction, when it is doomed, or when its timeout has
-// passed since the first Send; context.Cause tells which. It has the values of
-// the context that Begin was given.
+// Context ends with the transaction, when it is prepared or doomed, or when its
+// timeout has passed since the first Send; context.Cause tells which. It has the
+// values of the context that Begin was given.
 func (t *Tx) Context() context.Context { return t.ctx }
 
 // Send accepts records for the transaction, in their order. Their bytes are
@@ -251,13 +254,14 @@ func (t *Tx) doom(e *Error) {
 func (t *Tx) released() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.state != txOpen && t.state != txUnknown
+	return t.state != txOpen && t.state != txUnknown && t.state != txPrepared
 }
 
-// leave ends the transaction locally and releases what it holds.
+// leave ends the transaction locally, or leaves it to another system, and releases
+// what it holds.
 func (t *Tx) leave(state txState, cause error) {
 	t.mu.Lock()
-	t.state = state
+	t.state, t.cause = state, cause
 	if t.timer != nil {
 		t.timer.Stop()
 	}

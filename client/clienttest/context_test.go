@@ -106,6 +106,16 @@ var calls = []blocking{
 	{"Tx.Commit", func(ctx context.Context, x *party) error {
 		return errors.Join(x.tx.Send(ctx, record(0, "v")), x.tx.Commit(ctx))
 	}, 0},
+	{"Tx.Prepare", func(ctx context.Context, x *party) error {
+		return errors.Join(x.tx.Send(ctx, record(0, "v")), x.tx.Prepare(ctx))
+	}, 0},
+	{"Tx.Prepare of nothing", func(ctx context.Context, x *party) error { return x.tx.Prepare(ctx) }, 0},
+	{"Client.CompletePrepared", func(ctx context.Context, x *party) error {
+		return x.c.CompletePrepared(ctx, client.TxID{ProducerID: 1, Number: 1}, true)
+	}, 0},
+	{"Client.CompletePrepared of its own", func(ctx context.Context, x *party) error {
+		return x.c.CompletePrepared(ctx, x.tx.ID(), true)
+	}, 0},
 	{"Tx.Commit of positions alone", func(ctx context.Context, x *party) error {
 		return errors.Join(x.tx.SendOffsets(ctx, x.consumed), x.tx.Commit(ctx))
 	}, 0},

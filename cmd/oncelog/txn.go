@@ -336,6 +336,7 @@ var contractOutcomes = map[client.Outcome]oncelogv1.TransactionOutcome{
 	client.OutcomeOpen:      oncelogv1.TransactionOutcome_TRANSACTION_OUTCOME_OPEN,
 	client.OutcomeForgotten: oncelogv1.TransactionOutcome_TRANSACTION_OUTCOME_FORGOTTEN,
 	client.OutcomeInvalid:   oncelogv1.TransactionOutcome_TRANSACTION_OUTCOME_INVALID,
+	client.OutcomePrepared:  oncelogv1.TransactionOutcome_TRANSACTION_OUTCOME_PREPARED,
 }
 
 // txnName writes a transaction as commands take it.
