@@ -296,8 +296,9 @@ func (t *Tx) settle(ctx context.Context, refused *apierrors.Error) error {
 // After a commit without an answer it sends nothing and returns
 // ErrOutcomeUnknown, and once the transaction is prepared ErrTxPrepared. Any other
 // error says that the abort is not confirmed. The transaction ends all the same, by
-// its timeout or with the producer's next one, which Begin allows. Abort never
-// returns class abortable.
+// its timeout or with the producer's next one, which Begin allows; except after a
+// Prepare without an answer: then call Abort again. Abort never returns class
+// abortable.
 func (t *Tx) Abort(ctx context.Context) (err error) {
 	if state, _ := t.current(); state == txCommitted || state == txAborted || state == txFinished {
 		return nil
@@ -318,9 +319,13 @@ func (t *Tx) Abort(ctx context.Context) (err error) {
 	case txPrepared:
 		return t.isPrepared(opAbort)
 	case txOpen:
-		t.leave(txAborting, ErrTxDone)
+		if t.preparing {
+			t.leave(txRetracting, ErrTxDone)
+		} else {
+			t.leave(txAborting, ErrTxDone)
+		}
 		t.rewind()
-	case txAborting: // called again: the cluster has not confirmed it yet
+	case txAborting, txRetracting: // called again: the cluster has not confirmed it yet
 	}
 	if (!t.w.touched() && t.commit == nil) || t.fenced() {
 		t.leave(txAborted, ErrTxDone)

@@ -46,13 +46,14 @@ type Tx struct {
 type txState uint8
 
 const (
-	txOpen      txState = iota
-	txUnknown           // a commit was sent and its answer lost
-	txPrepared          // another system decides
-	txAborting          // Abort was called; the cluster has not confirmed it
-	txCommitted         // confirmed
-	txAborted           // confirmed, or nothing was there to abort
-	txFinished          // over, and the cluster has forgotten how
+	txOpen       txState = iota
+	txUnknown            // a commit was sent and its answer lost
+	txPrepared           // another system decides
+	txAborting           // Abort was called; the cluster has not confirmed it
+	txRetracting         // the same after a Prepare without an answer
+	txCommitted          // confirmed
+	txAborted            // confirmed, or nothing was there to abort
+	txFinished           // over, and the cluster has forgotten how
 )
 
 func newTx(ctx context.Context, p *Producer, id TxID) *Tx {
@@ -250,11 +251,16 @@ func (t *Tx) doom(e *Error) {
 // released reports whether the producer may go on to its next transaction. An
 // abort that the cluster has not confirmed does not hold it up: nothing but that
 // abort can be sent for the transaction any more, and the next transaction closes
-// it, too.
+// it, too; unless it may be prepared.
 func (t *Tx) released() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.state != txOpen && t.state != txUnknown && t.state != txPrepared
+	switch t.state {
+	case txOpen, txUnknown, txPrepared, txRetracting:
+		return false
+	default:
+		return true
+	}
 }
 
 // leave ends the transaction locally, or leaves it to another system, and releases

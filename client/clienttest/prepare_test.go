@@ -198,6 +198,31 @@ func TestPrepareWithoutAnAnswer(t *testing.T) {
 	}
 }
 
+// An Abort after such a Prepare is called until it is confirmed: no timeout would end
+// what is prepared, and nothing can be begun beside it.
+func TestUnconfirmedAbortOfWhatMayBePrepared(t *testing.T) {
+	bubble(t, one, func(w *world) {
+		c := w.Client()
+		p := w.producer(c, "id")
+		lost := w.Inject(clienttest.Fault{Method: "PrepareTransaction", Answer: true, Silent: true})
+		tx := w.begin(p)
+		w.send(tx, "1")
+		if err := tx.Prepare(w.within(5 * time.Second)); client.ClassOf(err) != client.ClassRetriable {
+			t.Fatal(err)
+		}
+		lost.Remove()
+		away := w.Inject(clienttest.Fault{Method: "CompletePrepared", Silent: true})
+		w.is("Abort", tx.Abort(w.patient()), context.DeadlineExceeded)
+		_, err := p.Begin(w.patient())
+		w.is("Begin", err, client.ErrTxOpen)
+		away.Remove()
+		w.must(tx.Abort(w.patient()))
+		w.outcome(c, tx, client.OutcomeAborted)
+		w.write(p, "2")
+		w.shows("2")
+	})
+}
+
 // A Prepare with nothing in it is one, too: the other system's decision must find it.
 func TestEmptyPrepare(t *testing.T) {
 	bubble(t, one, func(w *world) {
