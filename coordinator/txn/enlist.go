@@ -68,7 +68,8 @@ type EnlistAnswer struct {
 	// otherwise. It becomes the shard's fence for the producer.
 	FenceEpoch uint32
 	// Invalid marks a STRAY that no honest client or shard can cause (epoch
-	// above the current, number 0, a shard that does not exist): an alarm.
+	// above the current, number 0, a shard that does not exist and never had the
+	// partitions): an alarm.
 	Invalid bool
 }
 
@@ -167,8 +168,13 @@ func (m *Machine) judgeRecords(item EnlistItem, env Env) (*producer, EnlistAnswe
 	if item.Ref.Epoch < p.epoch {
 		return p, answer, enlistNothing
 	}
-	if item.Ref.Epoch > p.epoch || item.Ref.Number == 0 || !env.hasShard(item.Shard) {
+	if item.Ref.Epoch > p.epoch || item.Ref.Number == 0 {
 		answer.Invalid = true
+		return p, answer, enlistNothing
+	}
+	if !env.hasShard(item.Shard) {
+		// One that was removed had lost its partitions before, and has not heard of it.
+		answer.Invalid = len(item.Partitions) == 0
 		return p, answer, enlistNothing
 	}
 	if p.isOpen(item.Ref) {

@@ -38,6 +38,9 @@ func TestEnlistVerdicts(t *testing.T) {
 		{"highest epoch", EnlistItem{Ref: ref(1, math.MaxUint32, 1), Shard: 1}, VerdictStray, 0, true, false},
 		{"number 0", EnlistItem{Ref: ref(1, 1, 0), Shard: 1}, VerdictStray, 0, true, false},
 		{"shard that does not exist", EnlistItem{Ref: ref(1, 1, 4), Shard: 9}, VerdictStray, 0, true, false},
+		{"shard that was removed", EnlistItem{Ref: ref(1, 1, 4), Shard: 9, Partitions: []uint64{90}}, VerdictAccepted, 0, false, false},
+		{"shard that was removed, never heard of", EnlistItem{Ref: ref(1, 1, 5), Shard: 9, Partitions: []uint64{90}}, VerdictAccepted, 0, false, false},
+		{"shard that was removed, number passed over", EnlistItem{Ref: ref(1, 1, 2), Shard: 9, Partitions: []uint64{90}}, VerdictAccepted, 0, false, false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

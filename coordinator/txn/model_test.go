@@ -191,7 +191,7 @@ func (m *model) enlist(item EnlistItem) Verdict {
 	verdict := m.enlistRecords(item)
 	there := func(partition uint64) bool { return m.w.HasPartition(item.Shard, partition) }
 	p := m.byPID(item.Ref.ProducerID)
-	honest := p == nil || item.Ref.Epoch < p.epoch || item.Ref.Epoch == p.epoch && item.Ref.Number > 0 && m.w.HasShard(item.Shard) ||
+	honest := p == nil || item.Ref.Epoch < p.epoch || item.Ref.Epoch == p.epoch && item.Ref.Number > 0 ||
 		m.remembered(p, item.Ref) != nil || p.txns[item.Ref] != nil && p.txns[item.Ref].held != nil
 	if verdict == VerdictStray && honest && len(item.Partitions) > 0 && !slices.ContainsFunc(item.Partitions, there) {
 		return VerdictAccepted // they go with their partitions
