@@ -128,6 +128,9 @@ func truncate(t *testing.T, fs *vfs.MemFS, path string, size int64) {
 // has found damage takes no more writes, so that its node cannot vote. What
 // Pebble does not need may be damaged.
 func TestDamage(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a sweep in which nothing of ours is concurrent")
+	}
 	t.Parallel()
 	fs, s, want := filled(t)
 	crashed := vfs.NewMem()

@@ -80,6 +80,9 @@ func dump(s *pebblelog.Store, g raftstore.GroupID) (string, error) {
 // salvaged of it is whole groups, each as it was written; the others are named with
 // their lives. Where the damage cannot be confined that is said. The old database stays.
 func TestSalvage(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a sweep in which nothing of ours is concurrent")
+	}
 	t.Parallel()
 	fs := manyGroups(t)
 	want := map[raftstore.GroupID]string{}

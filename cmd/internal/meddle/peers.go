@@ -71,13 +71,15 @@ func (m *meddler) strangeEnlistments() {
 	m.on(func(g *ground) {
 		p := m.newProducer()
 		at := g.any(m)
-		stray := func(ref *oncelogv1.TxnRef, shard uint64, invalid bool) {
-			a := m.enlist(ref, shard, at.id.GetPartitionId())
+		stray := func(ref *oncelogv1.TxnRef, shard uint64, invalid bool, parts ...uint64) {
+			a := m.enlist(ref, shard, parts...)
 			m.check(m.lost || a.GetVerdict() == asStray && a.GetInvalid() == invalid, "an enlistment that cannot be was answered %v, invalid %v", a.GetVerdict(), a.GetInvalid())
 		}
-		stray(&oncelogv1.TxnRef{ProducerId: 1 << 50, TxnNumber: 1}, at.shard, false) // it may have been deleted
-		stray(&oncelogv1.TxnRef{ProducerId: p.pid, Epoch: p.epoch + 9, TxnNumber: 1}, at.shard, true)
+		stray(&oncelogv1.TxnRef{ProducerId: 1 << 50, TxnNumber: 1}, at.shard, false, at.id.GetPartitionId()) // it may have been deleted
+		stray(&oncelogv1.TxnRef{ProducerId: p.pid, Epoch: p.epoch + 9, TxnNumber: 1}, at.shard, true, at.id.GetPartitionId())
 		stray(&oncelogv1.TxnRef{ProducerId: p.pid, Epoch: p.epoch, TxnNumber: 1}, 1<<50, true)
+		removed := m.enlist(&oncelogv1.TxnRef{ProducerId: p.pid, Epoch: p.epoch, TxnNumber: 1}, 1<<50, 1<<50)
+		m.check(m.lost || removed.GetVerdict() == accepted, "a shard that may have been removed was told %v", removed.GetVerdict())
 		// A shard says that it has records, and has none: the commit must name it.
 		t := m.begin(p)
 		a := m.enlist(t.ref, at.shard, at.id.GetPartitionId(), 1<<50)
