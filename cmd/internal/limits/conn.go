@@ -132,8 +132,9 @@ func (c *conn) came(f frame) {
 	c.mu.Unlock()
 	switch {
 	case abuse:
-		c.meter.tally.add(smallPieces)
-		c.meter.evict(c, "it sends in pieces that are too small")
+		if c.meter.evict(c, "it sends in pieces that are too small") {
+			c.meter.tally.add(smallPieces)
+		}
 	case over:
 		c.meter.relieve()
 	}

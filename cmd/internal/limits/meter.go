@@ -154,11 +154,12 @@ func (m *Meter) add(raw, plain net.Conn, info credentials.AuthInfo) (*conn, erro
 	return c, nil
 }
 
-func (m *Meter) remove(c *conn) {
+// remove lets go of a connection; it reports whether that was not done before.
+func (m *Meter) remove(c *conn) bool {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
-		return
+		return false
 	}
 	for _, s := range c.streams {
 		s.gone = true
@@ -173,12 +174,12 @@ func (m *Meter) remove(c *conn) {
 	if a := c.RemoteAddr().String(); m.byAddress[a] == c {
 		delete(m.byAddress, a)
 	}
-	if c.from == "" {
-		return
+	if c.from != "" {
+		if m.of[c.from]--; m.of[c.from] == 0 {
+			delete(m.of, c.from)
+		}
 	}
-	if m.of[c.from]--; m.of[c.from] == 0 {
-		delete(m.of, c.from)
-	}
+	return true
 }
 
 // count adds to what the node holds, and reports whether that is too much now.
@@ -204,9 +205,8 @@ func (m *Meter) relieve() {
 		default:
 			return
 		}
-		if c := m.heaviest(pick); c != nil {
+		if c := m.heaviest(pick); c != nil && m.evict(c, "the node holds as much as it may, and it most of that") {
 			m.tally.add(maxInflightBytes)
-			m.evict(c, "the node holds as much as it may, and it most of that")
 		}
 	}
 }
@@ -225,16 +225,20 @@ func (m *Meter) heaviest(pick func(held) int64) (found *conn) {
 	return found
 }
 
-// evict closes a connection, at once.
-func (m *Meter) evict(c *conn, why string) {
+// evict closes a connection, at once. It reports whether it did: it may be closed
+// already, or another task may have found the same one the heaviest.
+func (m *Meter) evict(c *conn, why string) bool {
 	c.mu.Lock()
 	h, calls := c.held, len(c.streams)
 	c.mu.Unlock()
+	if !m.remove(c) {
+		return false
+	}
 	m.evicted.Add(1)
 	m.say("a connection is closed: "+why, "from", c.RemoteAddr().String(), "principal", c.from,
 		"received_bytes", h.received, "unread_bytes", h.handed, "streams", calls, "max_bytes", m.cfg.Bytes)
 	_ = c.raw.Close() // in the clear or not: no farewell to who may not read it
-	m.remove(c)
+	return true
 }
 
 // say logs what was done to somebody, once a minute at most: who is refused could

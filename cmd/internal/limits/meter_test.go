@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -340,6 +342,28 @@ func TestWhoDoesNotRead(t *testing.T) {
 		r.until("closed", func(u Usage) bool { return u.Evicted == 1 && u.Handed == 0 && u.Calls == 0 })
 		r.counted(maxInflightBytes, 1)
 	})
+}
+
+// TestEvictedOnce: several tasks that find the same connection the heaviest close it once.
+func TestEvictedOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, takes)
+	c := r.dial()
+	c.begin(1, many, 1<<20)
+	r.until("a call", func(u Usage) bool { return u.Calls == 1 })
+	r.meter.mu.Lock()
+	served := slices.Collect(maps.Keys(r.meter.conns))
+	r.meter.mu.Unlock()
+	if len(served) != 1 {
+		t.Fatalf("%d connections", len(served))
+	}
+	if !r.meter.evict(served[0], "first") || r.meter.evict(served[0], "second") {
+		t.Error("closed twice, or not at all")
+	}
+	if n := r.meter.Usage().Evicted; n != 1 {
+		t.Errorf("%d were closed", n)
+	}
+	c.closed()
 }
 
 // TestCalls: beyond their number they are refused with what to do, and nothing is begun.
