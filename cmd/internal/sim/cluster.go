@@ -40,7 +40,10 @@ type node struct {
 	// restored: an operator had it come back. forgot are the lives, by group, that it
 	// had on the disks before this one.
 	restored bool
-	forgot   map[raftstore.GroupID]uint32
+	// fresh: it was removed, begins again with an empty disk, and has not been told yet
+	// that it is registered.
+	fresh  bool
+	forgot map[raftstore.GroupID]uint32
 	// joins: the node came later. replaced: another one is to take its place.
 	joins, replaced bool
 }
@@ -306,7 +309,7 @@ func (n *node) startPartition() error {
 	if err := p.Start(context.Background()); err != nil {
 		return err
 	}
-	n.partition = p
+	n.partition, n.fresh = p, false
 	p.RegisterClient(n.c.net.listen(n.proc, n.clientAddress()))
 	p.RegisterPeer(n.c.net.listen(n.proc, n.peerAddress()))
 	n.watch(p.Fatal())

@@ -52,8 +52,8 @@ func (m *nemesis) loseDisk(f fault) {
 		group = m.c.parts
 	}
 	n := choose(f.Victim, group)
-	if apierrors.CodeOf(n.stopped) == oncelogv1.ErrorCode_ERROR_CODE_NODE_REMOVED {
-		return // it has nothing to lose, and comes back as a new node
+	if n.fresh {
+		return // it has nothing to lose, and nobody who would refuse it
 	}
 	m.note("%s: %s", f.Kind, n.proc.name)
 	n.crash(true)

@@ -222,6 +222,7 @@ func (s *simulation) removed(n *node, why error) bool {
 	}
 	s.reach.hit(nodeLeft)
 	n.forget()
+	n.fresh = true
 	return true
 }
 
