@@ -137,6 +137,7 @@ func TestPrepareIsRepeatedUntilItIsAnswered(t *testing.T) {
 				bubble(t, one, func(w *world) {
 					c := w.Client()
 					p := w.producer(c, "id")
+					fault := fault // the cases run side by side
 					fault.Method, fault.Times = method, 3
 					in := w.Inject(fault)
 					tx := w.prepared(p, "1")
@@ -165,6 +166,7 @@ func TestPrepareWithoutAnAnswer(t *testing.T) {
 				bubble(t, one, func(w *world) {
 					c := w.Client()
 					p := w.producer(c, "id")
+					fault := fault // the cases run side by side
 					fault.Method = "PrepareTransaction"
 					in := w.Inject(fault)
 					tx := w.begin(p)
