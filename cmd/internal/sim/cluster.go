@@ -40,10 +40,10 @@ type node struct {
 	// restored: an operator had it come back. forgot are the lives, by group, that it
 	// had on the disks before this one.
 	restored bool
+	forgot   map[raftstore.GroupID]uint32
 	// fresh: it was removed, begins again with an empty disk, and has not been told yet
 	// that it is registered.
-	fresh  bool
-	forgot map[raftstore.GroupID]uint32
+	fresh bool
 	// joins: the node came later. replaced: another one is to take its place.
 	joins, replaced bool
 }
