@@ -33,8 +33,9 @@ const abortLimit = 10 * time.Second
 //     producer was fenced, or something sent can never be accepted. Only if an
 //     answer was lost and the cluster has forgotten the transaction since, nobody
 //     can tell any more: Outcome of the error is OutcomeForgotten then.
-//   - ErrOutcomeUnknown: ctx ended before the answer came. Call Commit again with
-//     another context, or ask Client.Outcome.
+//   - ErrOutcomeUnknown: ctx ended before the cluster had decided: no answer came,
+//     or none but refusals to be repeated, such as OVERLOADED. Call Commit again
+//     with another context, or ask Client.Outcome.
 //
 // After Commit was called nothing can be added; it waits for a Send that is under
 // way. A transaction in which nothing was sent is committed without asking
@@ -133,8 +134,8 @@ func (t *Tx) decide(ctx context.Context) error {
 	case outlives(refused):
 		return t.outlived(ctx, refused)
 	}
-	// Refused, and nothing decided. But an earlier attempt may still be on its way
-	// and meet other circumstances: an abort makes the refusal final.
+	// Refused, and nothing decided. But an earlier attempt may still be on its way,
+	// or a copy of it, and meet other circumstances: an abort makes the refusal final.
 	if t.uncertain {
 		return t.settle(ctx, refused)
 	}
@@ -162,10 +163,25 @@ func (t *Tx) refusal(op string, refused *apierrors.Error) *Error {
 
 // end sends an EndTransaction until it is answered.
 func (t *Tx) end(ctx context.Context, req *oncelogv1.EndTransactionRequest) (uncertain bool, err error) {
-	return t.p.c.invoke(ctx, call{}, func(ctx context.Context, cc grpc.ClientConnInterface) error {
+	return t.ask(ctx, func(ctx context.Context, cc grpc.ClientConnInterface) error {
 		_, err := oncelogv1.NewTransactionServiceClient(cc).EndTransaction(ctx, req)
 		return err
 	})
+}
+
+// ask sends a request that decides until it is answered. uncertain reports that some
+// attempt may have been carried out, or may be yet. Besides those without an answer
+// these are the ones that were refused for what passes, such as OVERLOADED: a proxy
+// that repeats requests may have made a copy of one, which arrives when what it was
+// refused for has passed, and finds the transaction open.
+func (t *Tx) ask(ctx context.Context, fn attemptFunc) (uncertain bool, err error) {
+	passing := false
+	uncertain, err = t.p.c.invoke(ctx, call{}, func(ctx context.Context, cc grpc.ClientConnInterface) error {
+		err := fn(ctx, cc)
+		passing = passing || err != nil && apierrors.From(err).Class() == apierrors.Retriable
+		return err
+	})
+	return uncertain || passing, err
 }
 
 // commitEnded is the ending of a Commit that got no answer in time.
@@ -261,7 +277,8 @@ func (t *Tx) outlived(ctx context.Context, refused *apierrors.Error) error {
 	return e
 }
 
-// settle makes a refusal final after attempts without an answer, by an abort.
+// settle makes a refusal final by an abort, where an earlier attempt may be carried
+// out yet.
 func (t *Tx) settle(ctx context.Context, refused *apierrors.Error) error {
 	e := t.refusal(opCommit, refused)
 	_, err := t.end(ctx, t.abortRequest())

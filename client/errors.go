@@ -26,8 +26,9 @@ var (
 	// ErrTxPrepared: a transaction of the transactional id is prepared, and
 	// Client.CompletePrepared decides it.
 	ErrTxPrepared = errors.New("a transaction is prepared and waits for the word of another system")
-	// ErrOutcomeUnknown: the answer to a commit was lost. Call Commit again on the
-	// same Tx, ask Client.Outcome, or after a crash Producer.Previous.
+	// ErrOutcomeUnknown: no answer to a commit decided it: it was lost, or refused for
+	// what passes till the context ended. Call Commit again on the same Tx, ask
+	// Client.Outcome, or after a crash Producer.Previous.
 	ErrOutcomeUnknown = errors.New("the outcome of the transaction is not known")
 	// ErrStaleMember: the consumer no longer owns a partition whose position it
 	// wanted to commit, or somebody else moved that position.
@@ -75,7 +76,7 @@ func (c Class) String() string {
 const (
 	codeDeliveryTimeout = "DELIVERY_TIMEOUT" // not acknowledged within the delivery timeout
 	codeContextEnded    = "CONTEXT_ENDED"    // the caller's context ended
-	codeOutcomeUnknown  = "OUTCOME_UNKNOWN"  // a commit without an answer
+	codeOutcomeUnknown  = "OUTCOME_UNKNOWN"  // no answer to a commit decided it
 	codeInvalidArgument = "INVALID_ARGUMENT" // refused before anything was sent
 	codeBatchTooLarge   = "BATCH_TOO_LARGE"  // refused before anything was sent
 	codeTxTimeout       = "TX_TIMEOUT"       // the local end of a transaction's timeout

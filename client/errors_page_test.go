@@ -28,7 +28,7 @@ var ownErrors = map[string]struct{ class, text, help string }{
 	"DELIVERY_TIMEOUT": {"abortable", "a record was not acknowledged within the delivery timeout; fatal for an IdempotentProducer", "Abort the transaction and start it over; if it stays, look at `oncelog cluster status`."},
 	"INVALID_ARGUMENT": {"fatal", "an argument or option cannot work; refused before anything was sent", "Correct what the text names."},
 	"NO_OFFSET":        {"fatal", "the group has no committed position, and StartNone says that it must have", "Set one with `oncelog group reset-offsets`, or begin elsewhere with WithStart."},
-	"OUTCOME_UNKNOWN":  {"retriable", "the answer to a commit was lost", "Call Commit again on the same Tx, ask Client.Outcome, or after a crash Producer.Previous."},
+	"OUTCOME_UNKNOWN":  {"retriable", "no answer to a commit decided it: lost, or refused for what passes", "Call Commit again on the same Tx, ask Client.Outcome, or after a crash Producer.Previous."},
 	"PANICKED":         {"abortable", "the partitioner panicked within a Send, so records are missing", "Mend the partitioner; a deferred Abort ends the transaction."},
 	"PREPARED_EXISTS":  {"fatal", "a transaction of the producer is prepared, so nothing else can be begun, committed or aborted", "Carry out the word of the other system with Client.CompletePrepared; after a restart InitTransactions with WithKeepPrepared."},
 	"STALE_BATCH":      {"fatal", "the batch was committed before, the consumer has moved since it was polled, or an earlier batch's transaction has not ended", "Commit batches once, in the order of their Polls."},

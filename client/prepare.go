@@ -78,7 +78,7 @@ func (t *Tx) sendPrepare(ctx context.Context) (uncertain bool, err error) {
 		Txn: t.commit.GetTxn(), ProducerToken: t.commit.GetProducerToken(),
 		Partitions: t.commit.GetPartitions(), Offsets: t.commit.GetOffsets(),
 	}
-	return t.p.c.invoke(ctx, call{}, func(ctx context.Context, cc grpc.ClientConnInterface) error {
+	return t.ask(ctx, func(ctx context.Context, cc grpc.ClientConnInterface) error {
 		_, err := oncelogv1.NewTransactionServiceClient(cc).PrepareTransaction(ctx, req)
 		return err
 	})

@@ -33,8 +33,8 @@ type Tx struct {
 
 	// Guarded by ending.
 	commit    *oncelogv1.EndTransactionRequest // what every Commit sends
-	uncertain bool                             // a commit may have arrived without an answer
-	preparing bool                             // a prepare may have arrived without an answer
+	uncertain bool                             // a commit may have been carried out, or may be yet
+	preparing bool                             // the same of a prepare
 
 	begun   time.Time
 	endSpan func(error)
@@ -47,7 +47,7 @@ type txState uint8
 
 const (
 	txOpen       txState = iota
-	txUnknown            // a commit was sent and its answer lost
+	txUnknown            // a commit was sent, and no answer decided it
 	txPrepared           // another system decides
 	txAborting           // Abort was called; the cluster has not confirmed it
 	txRetracting         // the same after a Prepare without an answer

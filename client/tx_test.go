@@ -277,23 +277,94 @@ func TestUnknownOutcomeIsSettledByCommit(t *testing.T) {
 	}
 }
 
-// Refusals that cannot have happened leave a commit open, not unknown.
-func TestCommitThatNeverArrivedIsNotUnknown(t *testing.T) {
+// A commit that was refused for what passes may have been repeated on the way, and a
+// copy arrive later, when it is accepted: nobody may call it not committed before an
+// abort made it so.
+func TestRepeatedRefusalOfCommitIsUnknown(t *testing.T) {
+	for name, arrives := range map[string]bool{"a copy arrives": true, "none": false} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, f *fake) {
+				topic := f.topic("t", 1)
+				p := f.producer(f.dial())
+				tx := f.begin(p)
+				f.send(tx, "a")
+				f.onEnd = func(string, *v1.EndTransactionRequest) fate {
+					return fate{refuse: apierrors.New(v1.ErrorCode_ERROR_CODE_OVERLOADED, "")}
+				}
+				e := expect(t, tx.Commit(soon(t, time.Second)), ClassRetriable, ErrOutcomeUnknown)
+				if !errors.Is(e, context.DeadlineExceeded) || !strings.Contains(e.Error(), "OVERLOADED") {
+					t.Errorf("the error does not say what happened: %v", e)
+				}
+				f.onEnd = nil
+				if arrives {
+					f.mu.Lock()
+					f.end(keyOf(tx.commit.GetTxn()), true, 0)
+					f.mu.Unlock()
+				}
+				expect(t, tx.Abort(within(t)), ClassRetriable, ErrOutcomeUnknown)
+				must(t, tx.Commit(within(t)))
+				f.holds(topic.parts[0], "a")
+			})
+		})
+	}
+}
+
+// What was refused for good after it had been refused for what passes is made certain
+// by an abort, which a copy that arrived before it outruns.
+func TestRefusalAfterRepetitionsIsMadeCertain(t *testing.T) {
+	for name, arrives := range map[string]bool{"a copy arrives": true, "none": false} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, f *fake) {
+				topic := f.topic("t", 1)
+				p := f.producer(f.dial())
+				tx := f.begin(p)
+				f.send(tx, "a")
+				n := 0
+				f.onEnd = func(_ string, r *v1.EndTransactionRequest) fate {
+					n++
+					switch n {
+					case 1:
+						return fate{refuse: apierrors.New(v1.ErrorCode_ERROR_CODE_OVERLOADED, "")}
+					case 2:
+						if arrives {
+							f.mu.Lock()
+							defer f.mu.Unlock()
+							f.end(keyOf(r.GetTxn()), true, 0)
+						}
+						return fate{refuse: apierrors.New(v1.ErrorCode_ERROR_CODE_UNSETTLED_SENDS, "")}
+					}
+					return fate{}
+				}
+				err := tx.Commit(within(t))
+				if arrives {
+					must(t, err)
+					f.holds(topic.parts[0], "a")
+					return
+				}
+				if e := expect(t, err, ClassAbortable, nil); e.Outcome != OutcomeAborted {
+					t.Errorf("outcome %v", e.Outcome)
+				}
+				f.holds(topic.parts[0])
+			})
+		})
+	}
+}
+
+// A commit that was never sent is surely not committed.
+func TestCommitThatWasNeverSentIsNotUnknown(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fake) {
 		topic := f.topic("t", 1)
 		p := f.producer(f.dial())
 		tx := f.begin(p)
 		f.send(tx, "a")
-		f.onEnd = func(_ string, r *v1.EndTransactionRequest) fate {
-			if r.GetCommit() {
-				return fate{refuse: apierrors.New(v1.ErrorCode_ERROR_CODE_THROTTLED, "")}
-			}
-			return fate{}
+		f.onAppend = func(string, *v1.AppendRequest) fate {
+			return fate{refuse: apierrors.New(v1.ErrorCode_ERROR_CODE_OVERLOADED, "")}
 		}
 		e := expect(t, tx.Commit(soon(t, time.Second)), ClassAbortable, context.DeadlineExceeded)
-		if errors.Is(e, ErrOutcomeUnknown) {
-			t.Error("the outcome is known: not committed")
+		if errors.Is(e, ErrOutcomeUnknown) || e.Outcome != OutcomeOpen {
+			t.Errorf("the outcome is known: not committed, and not %v", e)
 		}
+		f.onAppend = nil
 		must(t, tx.Abort(within(t)))
 		f.holds(topic.parts[0])
 	})
