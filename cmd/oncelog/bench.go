@@ -42,8 +42,10 @@ func newBenchCommand(a *app) *cobra.Command {
 			if cfg.Binary, err = os.Executable(); err != nil {
 				return err
 			}
-			cfg.Progress = a.err
+			progress, done := a.timed(cfg.About())
+			cfg.Progress = progress
 			res, err := bench.Run(c.Context(), cfg)
+			done()
 			if err != nil {
 				return err
 			}

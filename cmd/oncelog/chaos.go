@@ -41,7 +41,7 @@ func newChaosCommand(a *app) *cobra.Command {
 			if check != "" {
 				return checkHistory(a, check)
 			}
-			cfg.Disks, cfg.Progress = chaos.Disks(disks), a.err
+			cfg.Disks = chaos.Disks(disks)
 			if !c.Flags().Changed("seed") {
 				cfg.Seed = uint64(a.now().Unix())
 			}
@@ -53,7 +53,10 @@ func newChaosCommand(a *app) *cobra.Command {
 			}
 			cfg.WorkerCommand, cfg.DiskCommand = []string{"chaos", "worker"}, []string{"chaos", "disk"}
 			begun := a.now()
+			progress, done := a.timed(cfg.Duration)
+			cfg.Progress = progress
 			s, err := chaos.Run(c.Context(), cfg)
+			done()
 			if err != nil {
 				return err
 			}

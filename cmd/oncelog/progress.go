@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -13,6 +12,8 @@ import (
 const (
 	// drawInterval is how often progress is drawn on a terminal.
 	drawInterval = 200 * time.Millisecond
+	// barWidth leaves room for numbers beside a bar.
+	barWidth = 24
 	// silence is how long a command may take without a word.
 	silence = 2 * time.Second
 	// sayInterval is how often a line says that it still goes on, where nothing is drawn.
@@ -43,14 +44,27 @@ func (a *app) meanwhile(what string) (done func()) {
 	})
 }
 
+// timed shows how much of the time that something is to take is over, below what is
+// printed, until done is called. What it prints goes to status.
+func (a *app) timed(total time.Duration) (status *output.Status, done func()) {
+	begun := time.Now()
+	status = output.NewStatus(a.err, a.err, a.interactive)
+	return status, status.Follow(func() string {
+		over := time.Since(begun)
+		return fmt.Sprintf("%s, %s of about %s", output.Bar(over.Seconds()/total.Seconds(), barWidth),
+			over.Round(time.Second), total.Round(time.Second))
+	})
+}
+
 // meter shows how far something is that may take longer than anybody waits without a word:
 // on a terminal it draws, elsewhere it says a line now and then. Its methods may be called
 // from any goroutine.
 type meter struct {
 	*app
-	what  string // such as "copied"
-	total uint64 // bytes; 0: nobody knows
-	begun time.Time
+	what   string // such as "copied"
+	total  uint64 // bytes; 0: nobody knows
+	begun  time.Time
+	status *output.Status
 
 	mu    sync.Mutex
 	done  uint64
@@ -59,7 +73,7 @@ type meter struct {
 }
 
 func newMeter(a *app, what string, total uint64) *meter {
-	return &meter{app: a, what: what, total: total, begun: time.Now()}
+	return &meter{app: a, what: what, total: total, begun: time.Now(), status: output.NewStatus(a.err, a.err, a.interactive)}
 }
 
 // add counts bytes, and draws now and then.
@@ -75,7 +89,7 @@ func (m *meter) add(n int) {
 		return
 	}
 	m.drawn = time.Now()
-	fmt.Fprintf(m.err, "\r\x1b[K%s", m.line(time.Since(m.begun)))
+	m.status.Show(m.line(time.Since(m.begun)))
 }
 
 // say is add where nothing can be drawn. The caller has the lock.
@@ -94,11 +108,8 @@ func (m *meter) line(after time.Duration) string {
 	if m.total == 0 {
 		return fmt.Sprintf("%s %s, %s/s", m.what, output.Bytes(m.done), output.Bytes(rate))
 	}
-	const width = 24
-	part := min(float64(m.done)/float64(m.total), 1)
-	full := int(part * width)
-	return fmt.Sprintf("[%s%s] %3.0f%%, %s %s of %s, %s/s", strings.Repeat("#", full), strings.Repeat("-", width-full),
-		part*100, m.what, output.Bytes(m.done), output.Bytes(m.total), output.Bytes(rate))
+	return fmt.Sprintf("%s, %s %s of %s, %s/s", output.Bar(float64(m.done)/float64(m.total), barWidth),
+		m.what, output.Bytes(m.done), output.Bytes(m.total), output.Bytes(rate))
 }
 
 // bytes is how many there were.
@@ -109,10 +120,4 @@ func (m *meter) bytes() uint64 {
 }
 
 // clear removes what was drawn.
-func (m *meter) clear() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !m.drawn.IsZero() {
-		fmt.Fprint(m.err, "\r\x1b[K")
-	}
-}
+func (m *meter) clear() { m.status.Show("") }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -22,7 +23,7 @@ func TestMeter(t *testing.T) {
 		}
 		m.clear()
 	}
-	if got := drawn.String(); !strings.HasPrefix(got, "\r\x1b[K[######------------------]  25%, read 1.00 MiB of 4.00 MiB, ") || !strings.HasSuffix(got, "\r\x1b[K") {
+	if got := drawn.String(); !strings.HasPrefix(got, "[######------------------]  25%, read 1.00 MiB of 4.00 MiB, ") || !strings.HasSuffix(got, "\r\x1b[K") {
 		t.Errorf("drew %q", got)
 	}
 	if silent.Len() > 0 {
@@ -76,6 +77,45 @@ func TestMeterWithoutATerminal(t *testing.T) {
 		lines := strings.Split(strings.TrimSpace(said.String()), "\n")
 		if len(lines) != 3 || !strings.HasSuffix(lines[0], "copied 2.00 MiB of 25.0 MiB, 1.00 MiB/s") || !strings.Contains(lines[2], " 88%, copied 22.0 MiB") {
 			t.Errorf("%q", lines)
+		}
+	})
+}
+
+// TestTimed: what takes a known time shows how much of it is over, below what is printed.
+func TestTimed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var errs bytes.Buffer
+		progress, done := (&app{err: &errs, interactive: true}).timed(time.Minute)
+		<-time.After(30*time.Second + time.Millisecond)
+		fmt.Fprintln(progress, "round 1")
+		done()
+		drawn := "[############------------]  50%, 30s of about 1m0s"
+		if got := errs.String(); !strings.HasSuffix(got, drawn+"\r\x1b[Kround 1\n"+drawn+"\r\x1b[K") {
+			t.Errorf("drew %q", got[max(0, len(got)-300):])
+		}
+	})
+}
+
+// TestSeedMeter: on a terminal a bar, elsewhere a line now and then.
+func TestSeedMeter(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for interactive, want := range map[bool]string{
+			true:  "\r\x1b[K[######------------------]  25%, 50 of 200 seeds, 96/min\r\x1b[K",
+			false: "... 50 of 200 seeds in 31s\n",
+		} {
+			var out bytes.Buffer
+			m, done := newSeedMeter(&app{out: &out, err: &out, interactive: interactive}, 200)
+			<-time.After(drawInterval)
+			m.set(25)
+			<-time.After(31*time.Second - drawInterval/2)
+			m.set(50)
+			<-time.After(drawInterval)
+			done()
+			if !strings.HasSuffix(out.String(), want) {
+				t.Errorf("interactive %v: drew %q", interactive, out.String()[max(0, out.Len()-200):])
+			}
 		}
 	})
 }

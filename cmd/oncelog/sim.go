@@ -8,10 +8,12 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/oncelog/oncelog/cmd/internal/output"
 	"github.com/oncelog/oncelog/cmd/internal/sim"
 )
 
@@ -27,6 +29,9 @@ long as it still does, and -v prints the log of the smallest world found.`
 // seedsToReachAll is how many seeds must have been in every situation that they
 // are there for.
 const seedsToReachAll = 1000
+
+// seedsInterval is how often a line says how many seeds have run, where nothing is drawn.
+const seedsInterval = 30 * time.Second
 
 // shrinkLimit bounds the search for a smaller plan.
 const shrinkLimit = time.Minute
@@ -55,9 +60,12 @@ func newSimCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			ran, done := newSeedMeter(a, seeds)
 			total, err := sim.RunSeeds(c.Context(), sim.Options{
-				Start: start, Seeds: seeds, Workers: workers, Worker: []string{self, "sim", "work"}, Out: a.out,
+				Start: start, Seeds: seeds, Workers: workers, Worker: []string{self, "sim", "work"},
+				Out: ran.status, Ran: ran.set,
 			})
+			done()
 			if err != nil {
 				return err
 			}
@@ -84,6 +92,36 @@ func newSimCommand(a *app) *cobra.Command {
 	f.BoolVarP(&verbose, "verbose", "v", false, "with --seed: print the plan and the log of the world")
 	c.AddCommand(newSimWorkCommand(a))
 	return c
+}
+
+// seedMeter shows how many seeds have run: on a terminal in a line that is drawn, and
+// elsewhere in one that is printed now and then.
+type seedMeter struct {
+	status *output.Status
+	total  uint64
+	begun  time.Time
+	ran    atomic.Uint64
+	said   time.Time
+}
+
+// newSeedMeter shows it until done is called. What the run prints goes to status.
+func newSeedMeter(a *app, total uint64) (m *seedMeter, done func()) {
+	now := time.Now()
+	m = &seedMeter{status: output.NewStatus(a.out, a.err, a.interactive), total: total, begun: now, said: now}
+	return m, m.status.Follow(func() string {
+		ran := m.ran.Load()
+		return fmt.Sprintf("%s, %d of %d seeds, %.0f/min", output.Bar(float64(ran)/float64(total), barWidth), ran, total,
+			float64(ran)/max(time.Since(m.begun).Minutes(), 1e-3))
+	})
+}
+
+// set is called from one goroutine.
+func (m *seedMeter) set(ran uint64) {
+	m.ran.Store(ran)
+	if now := time.Now(); !m.status.Terminal() && now.Sub(m.said) > seedsInterval {
+		m.said = now
+		fmt.Fprintf(m.status, "... %d of %d seeds in %v\n", ran, m.total, now.Sub(m.begun).Round(time.Second))
+	}
 }
 
 // newSimWorkCommand is what the workers run.
@@ -113,7 +151,9 @@ func explainSeed(a *app, seed uint64) error {
 	if err != nil {
 		return err
 	}
+	done := a.meanwhile("looking for a smaller world that fails")
 	p, v := sim.Replay(seed, slog.New(slog.NewTextHandler(file, &slog.HandlerOptions{Level: slog.LevelDebug})), shrinkLimit)
+	done()
 	_, err = fmt.Fprintf(a.out, "the smallest world found that fails like seed %d (%d events; its log is in %s):\n%s", seed, v.Events, file.Name(), p)
 	return errors.Join(err, file.Close())
 }
@@ -124,7 +164,9 @@ func replay(a *app, seed uint64, verbose bool) error {
 	if verbose {
 		log = slog.New(slog.NewTextHandler(a.out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
+	done := a.meanwhile(fmt.Sprintf("seed %d", seed))
 	p, v := sim.Replay(seed, log, shrinkLimit)
+	done()
 	if verbose || len(v.Violations) > 0 {
 		_, _ = fmt.Fprint(a.out, p)
 	}

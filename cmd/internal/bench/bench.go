@@ -72,6 +72,15 @@ func (c *Config) Check() error {
 	return nil
 }
 
+// About is how long Run takes, about, without the start of a cluster.
+func (c *Config) About() time.Duration {
+	about := idleTime
+	for range c.chosen() {
+		about += warmUp + time.Duration(c.Rounds)*c.Duration
+	}
+	return about
+}
+
 // chosen returns the workloads to measure.
 func (c *Config) chosen() []workload {
 	return slices.DeleteFunc(workloads(c.Producers), func(w workload) bool {

@@ -3,8 +3,6 @@ package demo
 import (
 	"fmt"
 	"io"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/oncelog/oncelog/cmd/internal/output"
@@ -13,89 +11,51 @@ import (
 const (
 	// barWidth leaves room for the numbers within 80 columns.
 	barWidth = 20
-	// drawInterval is how often the bar moves, lineInterval how often its text is
-	// printed where there is no terminal.
-	drawInterval = 100 * time.Millisecond
+	// lineInterval is how often the bar's text is printed where there is no terminal.
 	lineInterval = 5 * time.Second
-	// clearLine goes to the beginning of the line and erases it.
-	clearLine = "\r\x1b[K"
 )
 
 // progress shows what goes on: events as lines, and below them, on a terminal, a
 // bar.
 type progress struct {
-	out      io.Writer
-	terminal bool
-	now      func() time.Time
-	begin    time.Time
-
-	mu  sync.Mutex
-	bar string // what stands below the events; empty: nothing
+	*output.Status
+	now   func() time.Time
+	begin time.Time
 }
 
 func newProgress(out io.Writer, terminal bool, now func() time.Time) *progress {
-	return &progress{out: out, terminal: terminal, now: now, begin: now()}
+	return &progress{Status: output.NewStatus(out, out, terminal), now: now, begin: now()}
 }
 
 // say prints an event.
 func (p *progress) say(format string, args ...any) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.erase()
-	fmt.Fprintf(p.out, "%5.1fs  %s\n", p.now().Sub(p.begin).Seconds(), output.Printable(fmt.Sprintf(format, args...)))
-	p.draw()
-}
-
-// show replaces the bar.
-func (p *progress) show(bar string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.erase()
-	p.bar = bar
-	p.draw()
-}
-
-func (p *progress) erase() {
-	if p.terminal && p.bar != "" {
-		fmt.Fprint(p.out, clearLine)
-	}
-}
-
-func (p *progress) draw() {
-	if p.terminal && p.bar != "" {
-		fmt.Fprint(p.out, p.bar)
-	}
+	fmt.Fprintf(p, "%5.1fs  %s\n", p.now().Sub(p.begin).Seconds(), output.Printable(fmt.Sprintf(format, args...)))
 }
 
 // follow shows a tally until done is closed.
 func (p *progress) follow(t *tally, of *text, done <-chan struct{}) {
-	interval := lineInterval
-	if p.terminal {
-		interval = drawInterval
-	}
-	ticker := time.NewTicker(interval)
+	stop := p.Follow(func() string { return barOf(t.snapshot(), of) })
+	defer stop()
+	ticker := time.NewTicker(lineInterval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ticker.C:
-			if p.terminal {
-				p.show(barOf(t.snapshot(), of))
-			} else {
-				p.say("%s", stateOf(t.snapshot(), of))
+			if !p.Terminal() {
+				s := t.snapshot()
+				p.say("%d %%  %s", 100*s.counted/of.words, stateOf(s, of))
 			}
 		case <-done:
-			p.show("")
 			return
 		}
 	}
 }
 
 func barOf(s snapshot, of *text) string {
-	full := min(barWidth, barWidth*s.counted/of.words)
-	return fmt.Sprintf("[%s%s] %s", strings.Repeat("=", full), strings.Repeat(" ", barWidth-full), stateOf(s, of))
+	return output.Bar(float64(s.counted)/float64(of.words), barWidth) + ", " + stateOf(s, of)
 }
 
 func stateOf(s snapshot, of *text) string {
-	return fmt.Sprintf("%d %%  %s of %s words counted, %s transactions",
-		100*s.counted/of.words, output.Count(s.counted), output.Count(of.words), output.Count(s.committed))
+	return fmt.Sprintf("%s of %s words counted, %s transactions",
+		output.Count(s.counted), output.Count(of.words), output.Count(s.committed))
 }

@@ -27,8 +27,10 @@ type Options struct {
 	Worker []string
 	// Workers is how many of them run at the same time.
 	Workers int
-	// Out gets a line for every failing seed, and now and then one of progress.
+	// Out gets a line for every failing seed.
 	Out io.Writer
+	// Ran, unless nil, is told after every seed how many have run.
+	Ran func(seeds uint64)
 }
 
 // Summary is the result of many seeds.
@@ -89,15 +91,13 @@ func RunSeeds(ctx context.Context, o Options) (Summary, error) {
 		workers.Wait()
 		close(verdicts)
 	}()
-	reported := begin
 	for v := range verdicts {
 		total.take(v)
 		if len(v.Violations) > 0 {
 			_, _ = io.WriteString(o.Out, v.report())
 		}
-		if now := time.Now(); now.Sub(reported) > 30*time.Second {
-			reported = now
-			_, _ = fmt.Fprintf(o.Out, "... %d of %d seeds in %v\n", total.Seeds, o.Seeds, now.Sub(begin).Round(time.Second))
+		if o.Ran != nil {
+			o.Ran(total.Seeds)
 		}
 	}
 	total.Elapsed = time.Since(begin)
