@@ -39,7 +39,7 @@ CONFORMANCE   := ./coordinator/conformance/... ./coordinator/txn ./coordinator/g
 
 # These have no goroutines, and neither have their tests (cmd/internal/arch holds
 # them to that), so the race detector has nothing to find.
-RACE_SKIP     := /coordinator/(txn|group|catalog|membership)$$|/partition/pstate$$|/api/(batch|codec|token|oncelog/v1)$$|/client/streams/(internal/[a-z]+|state)$$|/cmd/internal/(arch|config|conformance|output)$$|/internal/datafile$$
+RACE_SKIP     := /coordinator/(txn|group|catalog|membership)$$|/partition/pstate$$|/api/(batch|codec|token|oncelog/v1)$$|/client/streams/(internal/[a-z]+|state)$$|/cmd/internal/(arch|config|conformance)$$|/internal/datafile$$
 
 # These let processes work, which cmd/internal/e2e does with the detector in every
 # node, or worlds, which .ci/run's "sim race" does; what they have beside that is a
