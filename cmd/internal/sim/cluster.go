@@ -41,6 +41,8 @@ type node struct {
 	// had on the disks before this one.
 	restored bool
 	forgot   map[raftstore.GroupID]uint32
+	// damaged: a copy of a shard was damaged here, and found.
+	damaged bool
 	// fresh: it was removed, begins again with an empty disk, and has not been told yet
 	// that it is registered.
 	fresh bool
@@ -200,6 +202,7 @@ func (n *node) fatal(err error) {
 		return
 	}
 	n.stopped = err
+	n.noteDamage(err)
 	n.c.log.Info("node stops itself", "node", n.proc.name, "error", err)
 	n.proc.exit(func() {
 		n.c.net.processEnded(n.proc)
@@ -297,6 +300,7 @@ func (n *node) startPartition() error {
 	p, err := partition.New(partition.Config{
 		NodeID: n.id, ClientAddress: n.clientAddress(), PeerAddress: n.peerAddress(),
 		Files: directory{n.disk, n.proc}, Coordinator: client, Runtime: task.New(n.proc),
+		SalvageLog: n.salvage, ReplaceLog: n.replaceLog,
 		OpenStore:       func(string) (*raftstore.Store, error) { return n.openStore(func() []*node { return n.c.parts }) },
 		SnapshotEntries: n.c.sizes.ShardSnapshot, EnlistInterval: n.c.sizes.EnlistInterval, EnlistDelay: n.c.sizes.EnlistDelay,
 		CheckProducersInterval: n.c.sizes.CheckProducers, RetentionInterval: n.c.sizes.RetentionInterval,

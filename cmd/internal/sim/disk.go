@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"time"
 
+	"go.etcd.io/raft/v3/raftpb"
+
 	"github.com/oncelog/oncelog/internal/datafile"
 	"github.com/oncelog/oncelog/internal/task"
 	"github.com/oncelog/oncelog/raftstore"
@@ -25,7 +27,11 @@ type disk struct {
 	broken bool          // the next write fails with EIO
 	// failedOnce: a write has failed, and the node must stop.
 	failedOnce bool
-	reach      Reach
+	// damaged are the groups of which nothing can be read, leftOut those that a copy of
+	// the log is without.
+	damaged map[raftstore.GroupID]bool
+	leftOut []raftstore.GroupID
+	reach   Reach
 	// checkpoint is told of every checkpoint that is written.
 	checkpoint func(g raftstore.GroupID, s raftstore.Snapshot)
 }
@@ -33,6 +39,7 @@ type disk struct {
 func newDisk(w *World, fsync time.Duration, r Reach) *disk {
 	return &disk{
 		w: w, log: memlog.New(nil), files: map[string][]byte{}, fsync: fsync, reach: r,
+		damaged:    map[raftstore.GroupID]bool{},
 		checkpoint: func(raftstore.GroupID, raftstore.Snapshot) {},
 	}
 }
@@ -81,6 +88,80 @@ func (v *device) Commit(b raftstore.LogBatch, sync bool) error {
 // NewBatch implements raftstore.LogStore.
 func (v *device) NewBatch() raftstore.LogBatch {
 	return watchedBatch{LogBatch: v.Store.NewBatch(), seen: v.d.checkpoint}
+}
+
+// Entries implements raftstore.LogStore.
+func (v *device) Entries(g raftstore.GroupID, lo, hi, maxBytes uint64) ([]*raftpb.Entry, error) {
+	if err := v.unreadable(g); err != nil {
+		return nil, err
+	}
+	return v.Store.Entries(g, lo, hi, maxBytes)
+}
+
+// Term implements raftstore.LogStore.
+func (v *device) Term(g raftstore.GroupID, index uint64) (uint64, error) {
+	if err := v.unreadable(g); err != nil {
+		return 0, err
+	}
+	return v.Store.Term(g, index)
+}
+
+// ReadEntry implements raftstore.LogStore.
+func (v *device) ReadEntry(g raftstore.GroupID, index uint64, pos, n int) ([]byte, error) {
+	if err := v.unreadable(g); err != nil {
+		return nil, err
+	}
+	return v.Store.ReadEntry(g, index, pos, n)
+}
+
+// Snapshot implements raftstore.LogStore.
+func (v *device) Snapshot(g raftstore.GroupID) (raftstore.Snapshot, error) {
+	if err := v.unreadable(g); err != nil {
+		return raftstore.Snapshot{}, err
+	}
+	return v.Store.Snapshot(g)
+}
+
+// View implements raftstore.LogStore.
+func (v *device) View(g raftstore.GroupID) (raftstore.LogView, error) {
+	if err := v.unreadable(g); err != nil {
+		return nil, err
+	}
+	return v.Store.View(g)
+}
+
+// Rows implements raftstore.LogStore.
+func (v *device) Rows(g raftstore.GroupID) raftstore.Rows { return deviceRows{v.Store.Rows(g), v, g} }
+
+// deviceRows are the rows of a group on a device.
+type deviceRows struct {
+	raftstore.Rows
+	v *device
+	g raftstore.GroupID
+}
+
+// Get implements raftstore.Rows.
+func (r deviceRows) Get(key []byte) (value []byte, ok bool, err error) {
+	if err := r.v.unreadable(r.g); err != nil {
+		return nil, false, err
+	}
+	return r.Rows.Get(key)
+}
+
+// Scan implements raftstore.Rows.
+func (r deviceRows) Scan(lo, hi []byte, fn func(key, value []byte) bool) error {
+	if err := r.v.unreadable(r.g); err != nil {
+		return err
+	}
+	return r.Rows.Scan(lo, hi, fn)
+}
+
+// ScanReverse implements raftstore.Rows.
+func (r deviceRows) ScanReverse(lo, hi []byte, fn func(key, value []byte) bool) error {
+	if err := r.v.unreadable(r.g); err != nil {
+		return err
+	}
+	return r.Rows.ScanReverse(lo, hi, fn)
 }
 
 func (d *disk) latency() time.Duration {

@@ -67,6 +67,9 @@ func (m *nemesis) heal() {
 		n.down = false
 		n.disk.slow, n.disk.full, n.disk.broken = 0, false, false
 		n.proc.unpause()
+		if len(n.disk.damaged) > 0 {
+			n.crash(false) // what nobody has read yet is read now
+		}
 		n.start()
 	}
 }
@@ -132,6 +135,8 @@ func (m *nemesis) strike(f fault) {
 	case breakDisk:
 		m.note("%s: %s", f.Kind, victim.proc.name)
 		victim.disk.broken = true
+	case damageShard:
+		m.damageShard(f)
 	case loseDisk:
 		m.loseDisk(f)
 	case moveLeader:

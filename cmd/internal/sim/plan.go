@@ -142,6 +142,7 @@ func Draw(seed uint64) Plan {
 	drawLostDisk(&p)
 	drawReplacement(&p)
 	drawBackups(&p)
+	drawDamage(&p)
 	return p
 }
 

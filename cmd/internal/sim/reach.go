@@ -29,6 +29,7 @@ const (
 	diskFull           = "a disk was full"
 	leaderMoved        = "a leader handed over"
 	damageRefused      = "a damaged checkpoint was refused"
+	damageRepaired     = "a damaged copy of a shard was made anew"
 	lostRefused        = "a node that lost its disk was refused"
 	coordinatorJoined  = "a coordinator took the place of another"
 	removedStopped     = "a coordinator that was replaced stopped"
@@ -56,7 +57,7 @@ const (
 func wanted() []string {
 	out := []string{
 		lateMessage, duplicateRequest, answerLost, streamBroken, snapshotLost, snapshotDelivered, writesLost, writeFailed,
-		diskFull, leaderMoved, damageRefused, lostRefused, coordinatorJoined, coordinatorRemoved, additionCalledOff, removedStopped, logReplayed, appendRepeated, markerRepeated, enlistDecided, enlistStray, previousTold, offsetsDecided,
+		diskFull, leaderMoved, damageRefused, damageRepaired, lostRefused, coordinatorJoined, coordinatorRemoved, additionCalledOff, removedStopped, logReplayed, appendRepeated, markerRepeated, enlistDecided, enlistStray, previousTold, offsetsDecided,
 	}
 	for _, r := range []oncelogv1.AbortReason{
 		oncelogv1.AbortReason_ABORT_REASON_CLIENT, oncelogv1.AbortReason_ABORT_REASON_TIMEOUT,
@@ -75,7 +76,7 @@ func wanted() []string {
 	}
 	out = append(out, "shard: log start MOVED", "shard: log start DROPPED", "shard: relocation RELOCATED",
 		"shard: rewrite REWRITTEN", "shard: rewrite STALE", "shard: rewrite ENDED")
-	out = append(out, struckPrefix+string(loseDisk), struckPrefix+string(replaceCoordinator), replicaMoved, diskReplaced, nodeLeft, backupTaken, backupRefused)
+	out = append(out, struckPrefix+string(loseDisk), struckPrefix+string(damageShard), struckPrefix+string(replaceCoordinator), replicaMoved, diskReplaced, nodeLeft, backupTaken, backupRefused)
 	for _, what := range operations {
 		out = append(out, operatedPrefix+what)
 	}

@@ -47,6 +47,8 @@ func (s *simulation) settle() {
 		}
 		if left := s.placed(ctx, c); left != "" {
 			s.complain("I11 liveness", left)
+		} else if s.cluster.damages() {
+			s.reach.hit(damageRepaired)
 		}
 		if left := s.members(ctx, c); left != "" {
 			s.complain("I11 liveness", left)

@@ -135,7 +135,7 @@ func (s *simulation) nodeDied(n *node, why error) {
 		n.refused = true
 		return
 	}
-	if !n.disk.failedOnce && !s.removed(n, why) {
+	if !n.disk.failedOnce && !s.removed(n, why) && !n.metDamage(why) {
 		s.complain("node stopped", n.proc.name+": "+why.Error())
 	}
 	n.disk.failedOnce = false
