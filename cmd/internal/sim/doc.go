@@ -14,6 +14,9 @@
 //	stream.go     gRPC's streams, which break
 //	raft.go       Raft's messages and snapshots
 //	disk.go       logs that lose what was not synced, slow, full and failing disks
+//	lost.go       nodes that lose their disk, and must be refused
+//	damage.go     copies of shards that cannot be read any more, and are made anew
+//	replace.go    coordinators that others take the place of
 //	cluster.go    the servers, from the constructors that the binary uses
 //	client.go     the clients, from cmd/internal/workload
 //	backup.go     who takes backups, and looks whether a cluster could begin with each
@@ -39,6 +42,5 @@
 //
 // Tasks of one process are interrupted only where they wait, so data races are
 // for the race detector. Pebble, gRPC's transport, TLS and the command line have
-// tests of their own and the chaos runner. The coordinators' membership does not
-// change.
+// tests of their own and the chaos runner.
 package sim
