@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -357,14 +358,19 @@ func TestCommitThatWasNeverSentIsNotUnknown(t *testing.T) {
 		p := f.producer(f.dial())
 		tx := f.begin(p)
 		f.send(tx, "a")
+		var busy atomic.Bool // the hook itself is not changed while sends go on
+		busy.Store(true)
 		f.onAppend = func(string, *v1.AppendRequest) fate {
-			return fate{refuse: apierrors.New(v1.ErrorCode_ERROR_CODE_OVERLOADED, "")}
+			if busy.Load() {
+				return fate{refuse: apierrors.New(v1.ErrorCode_ERROR_CODE_OVERLOADED, "")}
+			}
+			return fate{}
 		}
 		e := expect(t, tx.Commit(soon(t, time.Second)), ClassAbortable, context.DeadlineExceeded)
 		if errors.Is(e, ErrOutcomeUnknown) || e.Outcome != OutcomeOpen {
 			t.Errorf("the outcome is known: not committed, and not %v", e)
 		}
-		f.onAppend = nil
+		busy.Store(false)
 		must(t, tx.Abort(within(t)))
 		f.holds(topic.parts[0])
 	})
