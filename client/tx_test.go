@@ -278,77 +278,76 @@ func TestUnknownOutcomeIsSettledByCommit(t *testing.T) {
 	}
 }
 
-// A commit that was refused for what passes may have been repeated on the way, and a
-// copy arrive later, when it is accepted: nobody may call it not committed before an
-// abort made it so.
-func TestRepeatedRefusalOfCommitIsUnknown(t *testing.T) {
+// withCopy runs a test twice: arrives says whether a copy of the commit, which something
+// on the way has made, is carried out. The transaction has sent "a".
+func withCopy(t *testing.T, run func(t *testing.T, f *fake, topic *fakeTopic, tx *Tx, arrives bool)) {
 	for name, arrives := range map[string]bool{"a copy arrives": true, "none": false} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, f *fake) {
 				topic := f.topic("t", 1)
-				p := f.producer(f.dial())
-				tx := f.begin(p)
+				tx := f.begin(f.producer(f.dial()))
 				f.send(tx, "a")
-				f.onEnd = func(string, *v1.EndTransactionRequest) fate {
-					return fate{refuse: apierrors.New(v1.ErrorCode_ERROR_CODE_OVERLOADED, "")}
-				}
-				e := expect(t, tx.Commit(soon(t, time.Second)), ClassRetriable, ErrOutcomeUnknown)
-				if !errors.Is(e, context.DeadlineExceeded) || !strings.Contains(e.Error(), "OVERLOADED") {
-					t.Errorf("the error does not say what happened: %v", e)
-				}
-				f.onEnd = nil
-				if arrives {
-					f.mu.Lock()
-					f.end(keyOf(tx.commit.GetTxn()), true, 0)
-					f.mu.Unlock()
-				}
-				expect(t, tx.Abort(within(t)), ClassRetriable, ErrOutcomeUnknown)
-				must(t, tx.Commit(within(t)))
-				f.holds(topic.parts[0], "a")
+				run(t, f, topic, tx, arrives)
 			})
 		})
 	}
 }
 
+// A commit that was refused for what passes may have been repeated on the way, and a
+// copy arrive later, when it is accepted: nobody may call it not committed before an
+// abort made it so.
+func TestRepeatedRefusalOfCommitIsUnknown(t *testing.T) {
+	withCopy(t, func(t *testing.T, f *fake, topic *fakeTopic, tx *Tx, arrives bool) {
+		f.onEnd = func(string, *v1.EndTransactionRequest) fate {
+			return fate{refuse: apierrors.New(v1.ErrorCode_ERROR_CODE_OVERLOADED, "")}
+		}
+		e := expect(t, tx.Commit(soon(t, time.Second)), ClassRetriable, ErrOutcomeUnknown)
+		if !errors.Is(e, context.DeadlineExceeded) || !strings.Contains(e.Error(), "OVERLOADED") {
+			t.Errorf("the error does not say what happened: %v", e)
+		}
+		f.onEnd = nil
+		if arrives {
+			f.mu.Lock()
+			f.end(keyOf(tx.commit.GetTxn()), true, 0)
+			f.mu.Unlock()
+		}
+		expect(t, tx.Abort(within(t)), ClassRetriable, ErrOutcomeUnknown)
+		must(t, tx.Commit(within(t)))
+		f.holds(topic.parts[0], "a")
+	})
+}
+
 // What was refused for good after it had been refused for what passes is made certain
 // by an abort, which a copy that arrived before it outruns.
 func TestRefusalAfterRepetitionsIsMadeCertain(t *testing.T) {
-	for name, arrives := range map[string]bool{"a copy arrives": true, "none": false} {
-		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, f *fake) {
-				topic := f.topic("t", 1)
-				p := f.producer(f.dial())
-				tx := f.begin(p)
-				f.send(tx, "a")
-				n := 0
-				f.onEnd = func(_ string, r *v1.EndTransactionRequest) fate {
-					n++
-					switch n {
-					case 1:
-						return fate{refuse: apierrors.New(v1.ErrorCode_ERROR_CODE_OVERLOADED, "")}
-					case 2:
-						if arrives {
-							f.mu.Lock()
-							defer f.mu.Unlock()
-							f.end(keyOf(r.GetTxn()), true, 0)
-						}
-						return fate{refuse: apierrors.New(v1.ErrorCode_ERROR_CODE_UNSETTLED_SENDS, "")}
-					}
-					return fate{}
-				}
-				err := tx.Commit(within(t))
+	withCopy(t, func(t *testing.T, f *fake, topic *fakeTopic, tx *Tx, arrives bool) {
+		n := 0
+		f.onEnd = func(_ string, r *v1.EndTransactionRequest) fate {
+			n++
+			switch n {
+			case 1:
+				return fate{refuse: apierrors.New(v1.ErrorCode_ERROR_CODE_OVERLOADED, "")}
+			case 2:
 				if arrives {
-					must(t, err)
-					f.holds(topic.parts[0], "a")
-					return
+					f.mu.Lock()
+					defer f.mu.Unlock()
+					f.end(keyOf(r.GetTxn()), true, 0)
 				}
-				if e := expect(t, err, ClassAbortable, nil); e.Outcome != OutcomeAborted {
-					t.Errorf("outcome %v", e.Outcome)
-				}
-				f.holds(topic.parts[0])
-			})
-		})
-	}
+				return fate{refuse: apierrors.New(v1.ErrorCode_ERROR_CODE_UNSETTLED_SENDS, "")}
+			}
+			return fate{}
+		}
+		err := tx.Commit(within(t))
+		if arrives {
+			must(t, err)
+			f.holds(topic.parts[0], "a")
+			return
+		}
+		if e := expect(t, err, ClassAbortable, nil); e.Outcome != OutcomeAborted {
+			t.Errorf("outcome %v", e.Outcome)
+		}
+		f.holds(topic.parts[0])
+	})
 }
 
 // A commit that was never sent is surely not committed.
