@@ -57,7 +57,10 @@ or, if anything fails, none. It has to end within a minute.`,
 		case c.Flags().Changed("transactional-id") && o.transactionalID == "": // as from an empty variable
 			return &usageError{errors.New("--transactional-id must not be empty: without a transaction leave it out")}
 		}
-		p := &production{session: s, options: o, topic: args[0], begun: time.Now()}
+		p := &production{
+			session: s, options: o, topic: args[0], begun: time.Now(),
+			status: output.NewStatus(s.err, s.err, s.interactive),
+		}
 		if err := p.parseHeaders(); err != nil {
 			return &usageError{err}
 		}
@@ -75,6 +78,7 @@ type production struct {
 
 	records uint64
 	bytes   uint64
+	status  *output.Status
 	drawn   time.Time // when progress was shown last
 }
 
@@ -243,15 +247,11 @@ func (p *production) progress() {
 		return
 	}
 	p.drawn = time.Now()
-	fmt.Fprintf(p.err, "\r\x1b[K%s, %s, %s/s", counted(p.records, "record"), output.Bytes(p.bytes), output.Count(p.rate()))
+	p.status.Show(fmt.Sprintf("%s, %s, %s/s", counted(p.records, "record"), output.Bytes(p.bytes), output.Count(p.rate())))
 }
 
 // clear removes the progress.
-func (p *production) clear() {
-	if !p.drawn.IsZero() {
-		fmt.Fprint(p.err, "\r\x1b[K")
-	}
-}
+func (p *production) clear() { p.status.Show("") }
 
 func (p *production) rate() uint64 {
 	return uint64(float64(p.records) / max(time.Since(p.begun).Seconds(), 1e-3))

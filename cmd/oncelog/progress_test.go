@@ -23,7 +23,7 @@ func TestMeter(t *testing.T) {
 		}
 		m.clear()
 	}
-	if got := drawn.String(); !strings.HasPrefix(got, "[######------------------]  25%, read 1.00 MiB of 4.00 MiB, ") || !strings.HasSuffix(got, "\r\x1b[K") {
+	if got := drawn.String(); !strings.HasPrefix(got, "\r\x1b[K[######------------------]  25%, read 1.00 MiB of 4.00 MiB, ") || !strings.HasSuffix(got, "\r\x1b[K") {
 		t.Errorf("drew %q", got)
 	}
 	if silent.Len() > 0 {
@@ -91,7 +91,7 @@ func TestTimed(t *testing.T) {
 		fmt.Fprintln(progress, "round 1")
 		done()
 		drawn := "[############------------]  50%, 30s of about 1m0s"
-		if got := errs.String(); !strings.HasSuffix(got, drawn+"\r\x1b[Kround 1\n"+drawn+"\r\x1b[K") {
+		if got := errs.String(); !strings.HasSuffix(got, drawn+"\r\x1b[Kround 1\n\r\x1b[K"+drawn+"\r\x1b[K") {
 			t.Errorf("drew %q", got[max(0, len(got)-300):])
 		}
 	})

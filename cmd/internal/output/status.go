@@ -45,7 +45,9 @@ func (s *Status) Write(p []byte) (int, error) {
 func (s *Status) Show(line string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.erase()
+	if line == "" {
+		s.erase()
+	}
 	s.line = line
 	s.draw()
 }
@@ -58,7 +60,7 @@ func (s *Status) erase() {
 
 func (s *Status) draw() {
 	if s.terminal && s.line != "" {
-		fmt.Fprint(s.below, s.line)
+		fmt.Fprint(s.below, clearLine+s.line)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 func TestStatus(t *testing.T) {
 	t.Parallel()
 	for terminal, want := range map[bool]string{
-		true:  "[#-] 50%\r\x1b[Kfailed\n[#-] 50%\r\x1b[K[##] 100%\r\x1b[Kdone\n",
+		true:  "\r\x1b[K[#-] 50%\r\x1b[Kfailed\n\r\x1b[K[#-] 50%\r\x1b[K[##] 100%\r\x1b[Kdone\n",
 		false: "failed\ndone\n",
 	} {
 		var out bytes.Buffer
@@ -34,7 +34,7 @@ func TestStatus(t *testing.T) {
 func TestStatusFollows(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		for terminal, want := range map[bool]string{true: "1\r\x1b[K2\r\x1b[K3\r\x1b[K", false: ""} {
+		for terminal, want := range map[bool]string{true: "\r\x1b[K1\r\x1b[K2\r\x1b[K3\r\x1b[K", false: ""} {
 			var out bytes.Buffer
 			n := 0
 			stop := NewStatus(&out, &out, terminal).Follow(func() string { n++; return fmt.Sprint(n) })
